@@ -1,0 +1,73 @@
+"""What is done to hole masks: grow, shrink, close and soften them. Masks are (..., H, W), bool or float."""
+
+import torch
+import torch.nn.functional as F
+
+BLUR_TAPS = 15
+BLUR_SIGMA = 0.15 * BLUR_TAPS + 0.35
+
+
+def dilate(mask: torch.Tensor, n: int = 1) -> torch.Tensor:  # (... H W) -> same shape and dtype
+    """The mask after n rounds of a 3x3 maximum; the image border neither grows nor shrinks it."""
+    if n <= 0:
+        return mask
+    # n rounds of 3x3 are one square of 2n+1, and a square is a row followed by a column
+    planes = F.max_pool2d(_planes(mask), (1, 2 * n + 1), stride=1, padding=(0, n))
+    planes = F.max_pool2d(planes, (2 * n + 1, 1), stride=1, padding=(n, 0))
+    return planes.view(mask.shape).to(mask.dtype)
+
+
+def erode(mask: torch.Tensor, n: int = 1) -> torch.Tensor:  # (... H W) -> same shape and dtype
+    """The mask after n rounds of a 3x3 minimum."""
+    return ~dilate(~mask, n) if mask.dtype == torch.bool else -dilate(-mask, n)
+
+
+def mask_closing(mask: torch.Tensor, n: int = 2) -> torch.Tensor:  # (... H W) -> float, same shape
+    """The mask with gaps of up to 2n pixels closed, as float in [0, 1]; a half stays where nothing covers it."""
+    mask = mask if mask.is_floating_point() else mask.float()
+    return (erode(dilate(mask, n), n) + mask).clamp(0, 1)
+
+
+def dilate_outer(mask: torch.Tensor, n: int, base_width: int | None = None) -> torch.Tensor:
+    """The mask (... H W) with every hole grown by n pixels to the right, or n for each base_width pixels of width.
+
+    Any value above 0 counts as a hole; the result holds 0 and 1 in the dtype of the mask.
+    """
+    return _grow(mask, n, base_width, to_left=False)
+
+
+def dilate_inner(mask: torch.Tensor, n: int, base_width: int | None = None) -> torch.Tensor:
+    """The mask (... H W) with every hole grown by n pixels to the left; otherwise as dilate_outer."""
+    return _grow(mask, n, base_width, to_left=True)
+
+
+def mask_blur(mask: torch.Tensor) -> torch.Tensor:  # (... H W) -> float, same shape
+    """The mask under a Gaussian of 15 taps and sigma 2.6, with the border values repeated outside."""
+    mask = mask if mask.is_floating_point() else mask.float()
+    taps = blur_taps(mask.device).to(mask.dtype)
+    pad = BLUR_TAPS // 2
+    planes = F.pad(_planes(mask), (pad, pad, pad, pad), mode="replicate")
+    planes = F.conv2d(planes, taps.view(1, 1, 1, -1))
+    return F.conv2d(planes, taps.view(1, 1, -1, 1)).view(mask.shape)
+
+
+def blur_taps(device: torch.device | str = "cpu") -> torch.Tensor:  # (15,)
+    """The blur's taps: exp(-(n / sigma)^2 / 2) for n = -7..7, divided by their sum."""
+    n = torch.arange(BLUR_TAPS, dtype=torch.float64, device=device) - BLUR_TAPS // 2
+    taps = torch.exp(-0.5 * (n / BLUR_SIGMA) ** 2)
+    return (taps / taps.sum()).float()
+
+
+def _planes(mask):  # (... H W) -> float (N 1 H W), which is what pooling and convolution take
+    mask = mask if mask.is_floating_point() else mask.float()
+    return mask.reshape(-1, 1, *mask.shape[-2:])
+
+
+def _grow(mask, n, base_width, to_left):
+    if n <= 0:
+        return mask
+    if base_width is not None:
+        n = max(round(mask.shape[-1] / base_width * n), 1)
+    # n shifts by one pixel are one maximum over a row of n+1; zeros come in from outside
+    holes = F.pad(_planes(mask > 0), (0, n) if to_left else (n, 0))
+    return F.max_pool2d(holes, (1, n + 1), stride=1).view(mask.shape).to(mask.dtype)
