@@ -1,0 +1,102 @@
+"""THE data format: what a record is, and how it stands in a WebDataset tar.
+
+T frames, H height, W width. A record is a square crop of a clip with the pixels that a change of view would hide.
+Its members share its key and stand together: `KEY.json`, `KEY.00_C.webp`, `KEY.00_M.png`, ... `KEY.15_M.png`.
+Neither PyAV nor torch is imported: a machine that trains needs neither to read records.
+"""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    "webp": {"format": "WEBP", "lossless": True, "method": 0},  # about 0.7 of PNG's bytes, decoded faster
+    "png": {"format": "PNG"},
+    "jpeg": {"format": "JPEG", "quality": 95, "subsampling": "4:4:4"},
+}
+MASK_LEVELS = (0, 128, 255)  # seen, hidden behind two layers (iw3's 0.5), hidden
+MEMBER = re.compile(r"(\d\d+)_([CM])\.(webp|png|jpeg)")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A clip of one place with its holes and how they were made."""
+
+    key: str
+    frames: np.ndarray  # uint8 (T H W 3)
+    masks: np.ndarray  # uint8 (T H W) of MASK_LEVELS
+    info: dict[str, Any]  # KEY.json
+
+
+def record_key(prefix: str, model_type: str, video_name: str, number: int, crop: int) -> str:
+    """`{prefix}_{model_type}_{FILE_HASH}_{SEQUENCE_NO}_{CROP}`, as iw3 names its folders."""
+    return f"{video_key(prefix, model_type, video_name)}_{number}_{crop}"
+
+
+def video_key(prefix: str, model_type: str, video_name: str) -> str:
+    """What all records of one video and depth model begin with; it also names their shards."""
+    file_hash = hashlib.md5((video_name + "iw3").encode(), usedforsecurity=False).hexdigest()[:8]
+    return "_".join(part for part in (prefix, model_type, file_hash) if part)
+
+
+def encode(record: Record, image_format: str = "webp") -> dict[str, bytes]:
+    """The members of a record by extension, in the order in which they stand in the tar."""
+    members = {"json": json.dumps(record.info, sort_keys=True).encode()}
+    for t, (frame, mask) in enumerate(zip(record.frames, record.masks, strict=True)):
+        members[f"{t:02d}_C.{image_format}"] = encode_image(frame, image_format)
+        members[f"{t:02d}_M.png"] = encode_image(mask, "png")
+    return members
+
+
+def decode(key: str, members: dict[str, bytes], indexes: Sequence[int] | None = None) -> Record:
+    """The record of these members; `indexes` decodes only those frames, in that order.
+
+    Raises ValueError when the members are not those of a whole record.
+    """
+    colours, masks = image_members(key, members)
+    chosen = range(len(colours)) if indexes is None else indexes
+    return Record(
+        key,
+        np.stack([decode_image(members[colours[t]], "RGB") for t in chosen]),
+        np.stack([decode_image(members[masks[t]], "L") for t in chosen]),
+        json.loads(members["json"]),
+    )
+
+
+def frame_count(key: str, members: dict[str, bytes]) -> int:
+    """How many frames the record of these members has."""
+    return len(image_members(key, members)[0])
+
+
+def image_members(key: str, members: dict[str, bytes]) -> tuple[list[str], list[str]]:
+    """The extensions of a record's frames and of its masks, in the order of time."""
+    images = sorted((int(match[1]), match[2], name) for name in members if (match := MEMBER.fullmatch(name)))
+    colours = [name for _, kind, name in images if kind == "C"]
+    masks = [name for _, kind, name in images if kind == "M"]
+    expected = [(t, kind) for t in range(len(colours)) for kind in "CM"]
+    if [image[:2] for image in images] != expected or len(images) + 1 != len(members) or "json" not in members:
+        raise ValueError(
+            f"record {key}: found {len(colours)} frames, {len(masks)} masks and {len(members)} members, "
+            f"expected one json and a mask for every frame: pack or copy its shard again"
+        )
+    return colours, masks
+
+
+def encode_image(pixels: np.ndarray, image_format: str) -> bytes:  # uint8 (H W 3) or (H W)
+    """The bytes of an image file."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, **SAVE_OPTIONS[image_format])
+    return out.getvalue()
+
+
+def decode_image(data: bytes, mode: str) -> np.ndarray:  # -> uint8 (H W 3) for RGB, (H W) for L
+    """The pixels of an image file."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert(mode))
