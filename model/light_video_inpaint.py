@@ -1,0 +1,152 @@
+"""iw3's video inpainting network LightVideoInpaintV1: the same function of the same weights.
+
+T frames, C channels, H height, W width in pixels; a token is a 4x4 cell of pixels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from model.blocks import draw_he, edge_pad, spatial_block, temporal_block
+from model.morphology import dilate_inner, dilate_outer, mask_blur, mask_closing
+
+FRAMES = 12  # of every forward pass
+CONTEXT = 3  # frames at each end of a pass that only give context, in clips longer than one pass
+OFFSET = 16  # pixels cropped from each side in training and evaluation
+PATCH = 4
+MODULUS = 16 * PATCH  # pixels of a window of enc1
+
+NAMES = {
+    "inpaint.light_video_inpaint_v1": {"base_dim": 96, "lv2_mlp_ratio": 1},
+    "inpaint.light_video_inpaint_v1_medium": {"base_dim": 128, "lv2_mlp_ratio": 2},
+    "inpaint.light_video_inpaint_v1_large": {"base_dim": 192, "lv2_mlp_ratio": 2},
+}
+
+
+class LightVideoInpaint(nn.Module):
+    """Fills the holes of 12 consecutive frames from what surrounds them in space and time.
+
+    `init` is "iw3" or "centred", whose first output lies about mid-grey; weights are drawn from `generator`.
+    Set `checkpoint_blocks` to recompute each block in the backward pass instead of keeping its activations.
+    """
+
+    def __init__(self, base_dim=96, lv2_mlp_ratio=1, init="centred", generator=None):
+        super().__init__()
+        self.kwargs = {"base_dim": base_dim, "lv2_mlp_ratio": lv2_mlp_ratio}
+        self.checkpoint_blocks = False
+        with torch.device("meta"):  # shapes alone: every value is drawn below
+            self._build(base_dim, lv2_mlp_ratio)
+        self.to_empty(device=torch.get_default_device())
+        initialise(self, init, generator)
+
+    def _build(self, c, ratio):
+        c2 = 2 * c
+        self.mask_bias = nn.Parameter(torch.empty(1, c, 1, 1))
+        self.patch = nn.Conv2d(3, c, PATCH, stride=PATCH)
+        self.enc1 = spatial_block(c, 16, 2)
+        self.down = nn.Conv2d(c, c2, 2, stride=2)
+        self.enc2 = nn.ModuleList(
+            [
+                spatial_block(c2, 8, ratio, shift=True),
+                temporal_block(c2, FRAMES, 2),
+                spatial_block(c2, 8, ratio),
+                temporal_block(c2, FRAMES, 2),
+                spatial_block(c2, 8, ratio, shift=True),
+            ]
+        )
+        self.up = nn.Conv2d(c2, 4 * c, 1)
+        self.dec1 = spatial_block(c, 16, 2)
+        self.to_image = nn.Conv2d(c, 3 * PATCH**2, 1)
+
+    def preprocess(self, x, mask, closing=False, inner_dilation=0, outer_dilation=0, base_width=None):
+        """Frames (T 3 H W) with the holes zeroed, and the holes (T 1 H W) as float in [0, 1] with soft borders.
+
+        `mask` is bool or float; the dilations are in pixels, or per `base_width` pixels of width where that is given.
+        """
+        mask = mask_closing(mask) if closing else mask.to(x.dtype)
+        mask = dilate_inner(mask, inner_dilation, base_width)
+        mask = dilate_outer(mask, outer_dilation, base_width)
+        return x * (1 - mask), (mask_blur(mask) + mask).clamp(0, 1)
+
+    def forward(self, x, mask, skip_offset=False):
+        """Frames with their holes filled, from what `preprocess` returned: (12 3 H W), (12 1 H W) -> (12 3 H-32 W-32).
+
+        `skip_offset` keeps the outer 16 pixels, (12 3 H W). In eval mode the result is clamped to [0, 1].
+        """
+        if x.shape[0] != FRAMES:
+            raise ValueError(f"forward takes {FRAMES} frames and got {x.shape[0]}: use infer for other numbers")
+        filled = self._fill(x, mask)
+        if not skip_offset:
+            x, mask, filled = (v[..., OFFSET:-OFFSET, OFFSET:-OFFSET] for v in (x, mask, filled))
+        out = x * (1 - mask) + filled * mask
+        return out if self.training else out.clamp(0, 1)
+
+    @torch.no_grad()
+    def infer(self, x, mask, closing=False, inner_dilation=0, outer_dilation=0, base_width=None):
+        """Frames of any number with their holes filled: (T 3 H W), (T 1 H W) -> (T 3 H W); options as in preprocess."""
+        x, mask = self.preprocess(x, mask, closing, inner_dilation, outer_dilation, base_width)
+        passes = [self(x[frames], mask[frames], skip_offset=True)[keep] for frames, keep in plan_passes(len(x))]
+        return torch.cat(passes)
+
+    def _fill(self, x, mask):  # (T 3 H W), (T 1 H W) -> (T 3 H W)
+        height, width = x.shape[-2:]
+        # A size that is a multiple already grows by a whole window, as in iw3: weights are trained with it.
+        pad = (0, MODULUS - width % MODULUS, 0, MODULUS - height % MODULUS)
+        holes = F.max_pool2d(edge_pad(mask, *pad), PATCH) > 0.99  # (T 1 H/4 W/4)
+        x = edge_pad((x - 0.5) / 0.5, *pad).contiguous(memory_format=torch.channels_last)
+        h = F.leaky_relu(self.patch(x), 0.1)  # (T C H/4 W/4)
+        h = torch.where(holes, self.mask_bias.to(h.dtype), h)
+        skip = self._run(self.enc1, h)
+        h = self.down(skip)  # (T 2C H/8 W/8)
+        for block in self.enc2:
+            h = self._run(block, h)
+        h = skip + F.pixel_shuffle(self.up(h), 2)
+        h = self._run(self.dec1, h)
+        return F.pixel_shuffle(self.to_image(h), PATCH)[..., :height, :width]
+
+    def _run(self, block, h):
+        if self.checkpoint_blocks and torch.is_grad_enabled():
+            return checkpoint(block, h, use_reentrant=False, preserve_rng_state=False)  # nothing is random
+        return block(h)
+
+
+def plan_passes(frames):
+    """The passes that cover a clip as in iw3: per pass the 12 frame numbers that go in and the slice that is kept.
+
+    Up to 12 frames are centred in one pass. More go through a queue that keeps the middle 6 of every 12, and at the
+    end what is left.
+    """
+    if frames <= FRAMES:
+        before = (FRAMES - frames) // 2
+        return [(_clamped(-before, frames), slice(before, before + frames))]
+    step = FRAMES - 2 * CONTEXT
+    starts = range(0, frames - (FRAMES - CONTEXT) + 1, step)  # as long as the queue fills up
+    passes = [(_clamped(start - CONTEXT, frames), slice(CONTEXT, CONTEXT + step)) for start in starts]
+    rest = len(starts) * step
+    return [*passes, (_clamped(rest - CONTEXT, frames), slice(CONTEXT, CONTEXT + frames - rest))]
+
+
+def _clamped(start, frames):  # the 12 frame numbers from start, the first and last frame repeated outside
+    return [min(max(t, 0), frames - 1) for t in range(start, start + FRAMES)]
+
+
+def initialise(net, init, gen=None):
+    """Draw every weight: "iw3" as iw3 does, "centred" with a first output about mid-grey."""
+    if init not in ("iw3", "centred"):
+        raise ValueError(f'init is {init!r}: pass "iw3" or "centred"')
+    nn.init.trunc_normal_(net.mask_bias, std=0.01, generator=gen)
+    draw_he(net.patch, gen)
+    for block in (net.enc1, *net.enc2, net.dec1):
+        block.draw(gen)
+    for conv in (net.down, net.up):  # PyTorch's default for convolutions
+        bound = conv.weight[0].numel() ** -0.5
+        nn.init.uniform_(conv.weight, -bound, bound, generator=gen)
+        nn.init.uniform_(conv.bias, -bound, bound, generator=gen)
+    weight, bias = net.to_image.weight.data, net.to_image.bias.data
+    colours = torch.randn(3, *weight.shape[1:], generator=gen) * (2 / weight.shape[1]) ** 0.5
+    weight.copy_(colours.repeat_interleave(PATCH**2, dim=0))  # the sub-pixels of a token start alike (ICNR)
+    bias.zero_()
+    if init == "centred":
+        weight /= 2**7
+        bias.fill_(0.5)
