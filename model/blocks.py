@@ -1,6 +1,7 @@
 """What the network is made of: gated token MLPs over windows of a clip, and gated convolutions.
 
-T frames, C channels, H height, W width (in tokens), N tokens of a window, P windows. Maps are (T C H W), kept channels-last.
+T frames, C channels, H height, W width (in tokens), N tokens of a window, P windows. Maps are (T C H W) in
+channels-last memory, so that the token MLPs see (T H W C) without a copy.
 """
 
 import torch
