@@ -121,7 +121,7 @@ def _download(path):
     socket.setdefaulttimeout(DOWNLOAD_SECONDS)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(TRUNK_URL, str(path), hash_prefix="397923af", progress=False)
+        torch.hub.download_url_to_file(TRUNK_URL, str(path), hash_prefix="397923af", progress=True)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
         hint = f"place {TRUNK_URL} at {path}, or train with --loss temporal_l1"
         raise ValueError(f"cannot download the VGG16 of LPIPS ({error}): {hint}") from error
