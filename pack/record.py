@@ -81,7 +81,8 @@ def image_members(key: str, members: dict[str, bytes]) -> tuple[list[str], list[
     colours = [name for _, kind, name in images if kind == "C"]
     masks = [name for _, kind, name in images if kind == "M"]
     expected = [(t, kind) for t in range(len(colours)) for kind in "CM"]
-    if [image[:2] for image in images] != expected or len(images) + 1 != len(members) or "json" not in members:
+    whole = [image[:2] for image in images] == expected and len(images) + 1 == len(members) and "json" in members
+    if not whole or not colours:
         raise ValueError(
             f"record {key}: found {len(colours)} frames, {len(masks)} masks and {len(members)} members, "
             f"expected one json and a mask for every frame: pack or copy its shard again"
