@@ -1,0 +1,280 @@
+"""Checks shards against their indexes, and says of every fault where it is and what mends it."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+if not __package__:  # run as a file: import from the repository root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+
+from pack.record import MASK_LEVELS, decode_image, image_members
+from pack.shard import Entry, Index, check_size, file_sha256, read_index, read_record
+from tools import cli
+
+END_OF_TAR = 1024  # bytes of the two empty blocks behind the last record
+COPY = "copy or pack the shard again"
+REPACK = "pack the shard again"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Check every shard of the given splits against its index; exit status 1 when there is a fault."""
+
+    ALIASES: ClassVar = {"data": ("-i",)}
+    data: tuple[str, ...] = ("data/train", "data/eval")  # splits to check
+    fast: bool = False  # check indexes and file sizes alone, read no tar
+    workers: int = 0  # processes that read and decode; 0 for one a core
+
+    def __post_init__(self):
+        if self.workers < 0:
+            raise ValueError(f"--workers {self.workers}: expected 0 (one a core) or more")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found in one shard."""
+
+    name: str
+    faults: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    bytes: int = 0
+    holes: tuple[float, ...] = ()  # percent hidden of each record that could be decoded
+
+
+@dataclass(frozen=True)
+class RecordReport:
+    """What was found in one record."""
+
+    faults: tuple[str, ...]
+    holes: float | None = None  # percent of its pixels that are hidden
+
+
+def main() -> int:
+    config = cli.parse(Config)
+    reports = check_splits([Path(folder) for folder in config.data], config.fast, config.workers or None)
+    print_table(reports)
+    faults = [fault for report in reports for fault in report.faults]
+    for fault in faults:
+        print(f"fault: {fault}")
+    return 1 if faults else 0
+
+
+def verify_shard(path: Path, fast: bool = False) -> list[str]:
+    """The faults of the shard whose tar or index is at `path`, a line each."""
+    return list(check_shard(path, fast).faults)
+
+
+def check_splits(folders: list[Path], fast: bool = False, workers: int | None = None) -> list[Report]:
+    """What is found in every shard of these folders, in the folders, and in all of them together.
+
+    Raises FileNotFoundError when a folder is missing or has neither tar nor index.
+    """
+    paths = [path for folder in folders for path in list_indexes(folder)]
+    progress = cli.Progress(sum(count_records(path) for path in paths), "records", "verify")
+    with ProcessPoolExecutor(workers) as pool:
+
+        def each(check: Callable, entries: Iterable[Entry]) -> Iterator[RecordReport]:
+            return counted(pool.map(check, entries, chunksize=4), progress)
+
+        reports = [check_shard(path, fast, each) for path in paths]
+    progress.close()
+    return reports + [left for folder in folders for left in unfinished(folder)] + repeated_keys(reports)
+
+
+def counted(results: Iterator[RecordReport], progress: cli.Progress) -> Iterator[RecordReport]:
+    for result in results:
+        progress.update(progress.done + 1)
+        yield result
+
+
+def check_shard(path: Path, fast: bool = False, each: Callable = map) -> Report:
+    """What is found in the shard at `path`; `each` maps over its records, perhaps in several processes."""
+    try:
+        index = read_index(path.with_suffix(".json"))
+    except FileNotFoundError:
+        return Report(str(path), (f"{path}: has no index, so it was never finished: {COPY}, or remove it",))
+    except (OSError, ValueError) as error:
+        return Report(str(path), (str(error),))
+    report = Report(str(index.tar), tuple(layout_faults(index)), tuple(entry.key for entry in index.records))
+    try:
+        check_size(index)
+    except ValueError as error:
+        report = replace(report, faults=(*report.faults, str(error)))
+        if not index.tar.exists() or not index.tar.stat().st_size:  # every record would only say the same
+            return report
+    report = replace(report, bytes=index.tar.stat().st_size)
+    return report if fast else check_content(report, index, each)
+
+
+def check_content(report: Report, index: Index, each: Callable) -> Report:
+    """The report with what reading the whole tar adds."""
+    results = each(partial(check_record, replace(index, records=())), index.records)
+    faults = [*report.faults, *tar_faults(index)]  # the sum is made while other processes decode
+    results = list(results)
+    faults += [fault for result in results for fault in result.faults]
+    return replace(report, faults=tuple(faults), holes=tuple(r.holes for r in results if r.holes is not None))
+
+
+def layout_faults(index: Index) -> Iterator[str]:
+    """Ranges of an index that leave gaps, overlap or end beyond the tar, and keys that it has twice."""
+    end = 0
+    for entry in index.records:
+        if entry.offset != end:
+            yield (
+                f"{index.tar} record {entry.key}: its range begins at byte {entry.offset}, expected {end}, "
+                f"where the one before it ends: {COPY}"
+            )
+        end = entry.offset + entry.length
+    if end + END_OF_TAR > index.bytes:
+        yield (
+            f"{index.tar}: its index says {index.bytes} bytes, expected {end + END_OF_TAR} or more "
+            f"for its {len(index.records)} records: {COPY}"
+        )
+    for key, times in Counter(entry.key for entry in index.records).items():
+        if times > 1 or "." in key or "/" in key:
+            yield f"{index.tar} record {key}: expected a key that is unique and has no dot or slash: {REPACK}"
+
+
+def tar_faults(index: Index) -> Iterator[str]:
+    """A sha256 other than the index's, and whatever stands behind the last record."""
+    try:
+        found = file_sha256(index.tar)
+    except OSError as error:
+        yield f"{index.tar}: cannot be read ({error}): {COPY}"
+        return
+    if found != index.sha256:
+        yield f"{index.tar}: found sha256 {found[:12]}, its index says {index.sha256[:12]}: {COPY}"
+    end = index.records[-1].offset + index.records[-1].length if index.records else 0
+    with open(index.tar, "rb") as file:
+        file.seek(end)
+        while block := file.read(1 << 20):
+            if block.strip(b"\0"):
+                yield f"{index.tar}: found data behind byte {end}, where the last record of its index ends: {COPY}"
+                return
+
+
+def check_record(shard: Index, entry: Entry) -> RecordReport:
+    """What is found in one record of a shard."""
+    place = f"{shard.tar} record {entry.key}"
+    try:
+        members = read_record(shard, entry)
+        colours, masks = image_members(entry.key, members)
+    except (OSError, ValueError) as error:
+        reason = str(error).removeprefix(f"record {entry.key}: ").removesuffix(f": {COPY} its shard again")
+        return RecordReport((f"{place}: {reason}: {COPY}",))
+    faults = [] if is_object(members["json"]) else [f"{place}: its json does not parse as an object: {REPACK}"]
+    images = {}
+    for name in colours + masks:
+        try:
+            images[name] = decode_image(members[name], "RGB" if name in colours else "L")
+        except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for broken images
+            faults.append(f"{place} {name}: cannot be decoded ({error}): {REPACK}")
+    faults += image_faults(place, images, masks)
+    if faults:
+        return RecordReport(tuple(faults))
+    holes = 100 * float(np.mean([(images[name] > 0).mean() for name in masks]))
+    if holes in (0, 100):
+        faults.append(f"{place}: found {holes:.0f} % of its pixels hidden, expected some but not all: {REPACK}")
+    return RecordReport(tuple(faults), holes)
+
+
+def image_faults(place: str, images: dict[str, np.ndarray], masks: list[str]) -> Iterator[str]:
+    """Images of more than one size, and masks with other values than MASK_LEVELS."""
+    first = next(iter(images), "")
+    for name, image in images.items():
+        if image.shape[:2] != images[first].shape[:2]:
+            yield f"{place} {name}: has {size(image)} pixels, {first} has {size(images[first])}: {REPACK}"
+    for name in masks:
+        strange = images[name][~np.isin(images[name], MASK_LEVELS)] if name in images else ()
+        if len(strange):
+            yield f"{place} {name}: found the value {strange[0]}, expected one of {MASK_LEVELS}: {REPACK}"
+
+
+def size(image: np.ndarray) -> str:
+    return f"{image.shape[1]}x{image.shape[0]}"
+
+
+def is_object(text: bytes) -> bool:
+    """Whether this is the JSON of a dict."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def unfinished(folder: Path) -> list[Report]:
+    """Tars without an index, and temporary files that a killed program left."""
+    reports = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".tar" and not path.with_suffix(".json").exists():
+            fault = f"{path}: has no index, so it was never finished: run what wrote it again, or remove it"
+        elif path.suffix == ".tmp":
+            fault = f"{path}: was left half-written: run what wrote it again, or remove it"
+        else:
+            continue
+        reports.append(Report(str(path), (fault,), bytes=path.stat().st_size))
+    return reports
+
+
+def repeated_keys(reports: list[Report]) -> list[Report]:
+    """Records in more than one shard: training would see them twice, or evaluation what was trained on."""
+    places: dict[str, list[str]] = {}
+    for report in reports:
+        for key in dict.fromkeys(report.keys):
+            places.setdefault(key, []).append(report.name)
+    faults = [
+        f"{names[1]} record {key}: is in {names[0]} too: if tools/split.py was stopped, run it again, "
+        f"else remove one of the two shards"
+        for key, names in places.items()
+        if len(names) > 1
+    ]
+    return [Report("between shards", tuple(faults))] if faults else []
+
+
+def list_indexes(folder: Path) -> list[Path]:
+    """The indexes in a folder by name, readable or not."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder, expected shards: name a split with -i")
+    paths = sorted(folder.glob("*.json"))
+    if not paths and not any(folder.glob("*.tar*")):
+        raise FileNotFoundError(f"{folder}: holds no shard, expected NAME.tar with NAME.json: name a split with -i")
+    return paths
+
+
+def count_records(path: Path) -> int:
+    """How many records an index has; 0 when it does not read, which its own check tells."""
+    try:
+        return len(read_index(path).records)
+    except (OSError, ValueError):
+        return 0
+
+
+def print_table(reports: list[Report]) -> None:
+    """A line a shard, and one for all of them."""
+    whole = Report(
+        f"{len(reports)} in all",
+        tuple(fault for report in reports for fault in report.faults),
+        tuple(key for report in reports for key in report.keys),
+        sum(report.bytes for report in reports),
+        tuple(holes for report in reports for holes in report.holes),
+    )
+    width = max(len(report.name) for report in [*reports, whole])
+    print(f"{'shard':{width}} {'records':>8} {'bytes':>14}  {'holes %: min':>12} {'mean':>6} {'max':>6}  status")
+    for report in [*reports, whole]:
+        holes = report.holes
+        shares = (min(holes), sum(holes) / len(holes), max(holes)) if holes else ()
+        low, mean, high = (f"{share:.2f}" for share in shares) if shares else "---"
+        status = f"{len(report.faults)} faults" if report.faults else "ok"
+        print(f"{report.name:{width}} {len(report.keys):8} {report.bytes:14}  {low:>12} {mean:>6} {high:>6}  {status}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
