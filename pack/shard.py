@@ -140,13 +140,22 @@ def parse_index(data: bytes, path: Path) -> Index:
         fields = json.loads(data)
         if fields["version"] != VERSION:
             raise ValueError(f"{path}: found index version {fields['version']}, expected {VERSION}: pack again")
-        records = tuple(Entry(**record) for record in fields["records"])
+        records = tuple(parse_entry(record) for record in fields["records"])
         tar = path.with_suffix(".tar")
         if fields["tar"] != tar.name:
             raise ValueError(f"{path}: is the index of {fields['tar']}, expected {tar.name}: give both their name back")
         return Index(tar, fields["bytes"], fields["sha256"], records, fields["source"], fields["config"])
     except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: is not the index of a shard ({error!r}): copy or pack the shard again") from error
+
+
+def parse_entry(fields: dict[str, Any]) -> Entry:
+    """The entry with these fields. Raises TypeError when one is missing, unknown or of another type."""
+    entry = Entry(**fields)
+    numbers = (entry.offset, entry.length, entry.crc32)
+    if type(entry.key) is not str or any(type(number) is not int or number < 0 for number in numbers):
+        raise TypeError(f"record {fields}")
+    return entry
 
 
 def list_shards(folder: Path) -> list[Index]:
@@ -194,12 +203,20 @@ def parse_record(data: bytes, entry: Entry) -> dict[str, bytes]:
         raise CorruptRecord(f"record {entry.key}: read {len(data)} bytes, its index says {entry.length}")
     if zlib.crc32(data) != entry.crc32:
         raise CorruptRecord(f"record {entry.key}: crc32 of what was read differs from its index")
+    try:
+        return read_members(data, entry.key)
+    except tarfile.TarError as error:  # the bytes are those of the index, but the index was made for no tar
+        raise CorruptRecord(f"record {entry.key}: its range of the tar is not a tar stream ({error})") from error
+
+
+def read_members(data: bytes, expected_key: str) -> dict[str, bytes]:
+    """The members of the only record in `data` by extension."""
     members = {}
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
         for member in tar:
             key, _, extension = member.name.partition(".")
-            if key != entry.key or extension in members:
-                raise CorruptRecord(f"record {entry.key}: found member {member.name}")
+            if key != expected_key or extension in members:
+                raise CorruptRecord(f"record {expected_key}: found member {member.name}")
             members[extension] = tar.extractfile(member).read()
     return members
 
