@@ -117,11 +117,15 @@ def write_index(index: Index) -> None:
     """Publish `NAME.json`, whole."""
     fields = {name: value for name, value in asdict(index).items() if name != "tar"}
     text = json.dumps({"format": "backfill shard", "version": VERSION, "tar": index.tar.name, **fields}, indent=1)
-    path = index_path(index.tar)
+    write_file(index_path(index.tar), text.encode() + b"\n")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Publish a small file, whole: `path` holds either all of it or what it held before."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
+        with open(temporary, "wb") as file:
+            file.write(data)
             sync(file)
         os.replace(temporary, path)
     finally:

@@ -1,0 +1,107 @@
+"""From a record to a sample: frames, tile and augmentation, each a pure function of what a slot's generator drew.
+
+T frames (12), H height and W width of the record, S side of the tile. iw3's augmentations in iw3's order; colour jitter
+changes each pixel by itself, so it is done on the tile only.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from model.morphology import dilate_inner, dilate_outer
+
+EVAL_STRIDE = 64  # between the windows that evaluation chooses from
+TILES = 4  # random windows that training chooses from
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What chance says of one slot, before its record is read. Fractions are in [0, 1)."""
+
+    reverse: bool
+    start: float
+    jitter: tuple[tuple[float, ...], tuple[float, ...]] | str | None  # (scale, bias) by channel, "gray" or nothing
+    outer: int  # pixels by which holes grow to the right
+    inner: int  # and to the left
+    tiles: tuple[tuple[float, float], ...]  # (y, x) of each window
+
+
+def draw(gen: torch.Generator) -> Draws:
+    """The draws of a training slot. The number of draws is fixed, so that no draw depends on another's outcome."""
+    u = torch.rand(14, generator=gen, dtype=torch.float64).tolist()
+    tiles = torch.rand(TILES, 2, generator=gen, dtype=torch.float64).tolist()
+    return Draws(
+        reverse=u[0] < 0.5,
+        start=u[1],
+        jitter=None if u[2] < 0.5 else "gray" if u[3] < 0.05 else _jitter(u[4:7], u[7:10]),
+        outer=1 + int(u[11] * 20) if u[10] < 0.5 else 0,
+        inner=1 + int(u[13] * 4) if u[12] < 0.25 else 0,
+        tiles=tuple((y, x) for y, x in tiles),
+    )
+
+
+def frame_indexes(available: int, frames: int, draws: Draws | None) -> list[int]:
+    """The consecutive frames that a slot shows, in its order; without draws the middle ones, as evaluation does."""
+    if available < frames:
+        raise ValueError(f"found {available} frames, expected at least {frames}: pack with --seq {frames} or more")
+    if draws is None:
+        start = (available - frames) // 2
+        return list(range(start, start + frames))
+    start = int(draws.start * (available - frames + 1))
+    indexes = list(range(start, start + frames))
+    return [available - 1 - t for t in indexes] if draws.reverse else indexes
+
+
+def augment_masks(masks: torch.Tensor, draws: Draws | None) -> torch.Tensor:  # uint8 (T H W) -> same
+    """Masks with holes grown as drawn; a grown mask has no half values left."""
+    if draws is None or not draws.outer + draws.inner:
+        return masks
+    holes = masks > 0
+    return dilate_inner(dilate_outer(holes, draws.outer), draws.inner) * masks.new_tensor(255)
+
+
+def choose_tile(masks: torch.Tensor, side: int, draws: Draws | None) -> tuple[int, int]:  # uint8 (T H W) -> y, x
+    """The candidate window with the most hole, the first one on ties."""
+    height, width = masks.shape[1:]
+    if side > min(height, width):
+        raise ValueError(f"tile {side} does not fit {width}x{height} records: pass --tile {min(height, width)} or less")
+    rows, columns = height - side + 1, width - side + 1
+    if draws is None:
+        windows = [(y, x) for y in range(0, rows, EVAL_STRIDE) for x in range(0, columns, EVAL_STRIDE)]
+    else:
+        windows = [(int(y * rows), int(x * columns)) for y, x in draws.tiles]
+    plane = np.zeros((height + 1, width + 1), np.int64)
+    plane[1:, 1:] = masks.sum(0).numpy().cumsum(0).cumsum(1)
+    sums = [plane[y + side, x + side] - plane[y, x + side] - plane[y + side, x] + plane[y, x] for y, x in windows]
+    return windows[int(np.argmax(sums))]
+
+
+def jitter(frames: torch.Tensor, draws: Draws | None) -> torch.Tensor:  # float (T 3 S S) -> same
+    """Colours changed alike in all frames."""
+    if draws is None or draws.jitter is None:
+        return frames
+    if draws.jitter == "gray":
+        return frames.mean(1, keepdim=True).expand_as(frames)
+    scale, bias = (frames.new_tensor(values).view(3, 1, 1) for values in draws.jitter)
+    return (frames * scale + bias).clamp(0, 1)
+
+
+def cut(
+    frames: np.ndarray, masks: np.ndarray, side: int, draws: Draws | None
+) -> tuple[torch.Tensor, torch.Tensor, tuple[int, int]]:
+    """The sample's frames float (T 3 S S) in [0, 1], its holes bool (T 1 S S), and where its tile stands (y, x).
+
+    frames are uint8 (T H W 3), masks uint8 (T H W). This is the one place where frames become float.
+    """
+    grown = augment_masks(torch.from_numpy(masks), draws)
+    y, x = choose_tile(grown, side, draws)
+    tile = torch.from_numpy(np.ascontiguousarray(frames[:, y : y + side, x : x + side]))
+    colours = tile.permute(0, 3, 1, 2).contiguous().float() / 255  # (T 3 S S)
+    holes = grown[:, None, y : y + side, x : x + side] > 0  # (T 1 S S)
+    return jitter(colours, draws).contiguous(), holes.contiguous(), (y, x)
+
+
+def _jitter(scales: list[float], biases: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    scale = tuple(0.7 + 0.2 * u for u in scales)
+    return scale, tuple((1 - s) * u for s, u in zip(scale, biases, strict=True))

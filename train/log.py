@@ -1,0 +1,58 @@
+"""What a run says: TensorBoard, the loss CSV, pictures, and one line an epoch. Only the first process writes."""
+
+import csv
+import io
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from pack.shard import write_file
+from train.metrics import as_uint8
+
+
+class Curves:
+    """TensorBoard points by optimizer step.
+
+    `steps` and `epochs` are runs of their own below logs/RUN_ID, because a resumed run drops the points behind its
+    checkpoint, and those of an epoch's end may have to be drawn again where those of its last step must stay.
+    """
+
+    def __init__(self, folder: Path, step: int, epoch_pending: bool):
+        from torch.utils.tensorboard import SummaryWriter  # 1 s that --help need not wait
+
+        self.steps = SummaryWriter(folder / "steps", purge_step=step + 1)
+        self.epochs = SummaryWriter(folder / "epochs", purge_step=step if epoch_pending else step + 1)
+
+    def flush(self) -> None:
+        self.steps.flush()
+        self.epochs.flush()
+
+    def close(self) -> None:
+        self.steps.close()
+        self.epochs.close()
+
+
+def add_scalars(writer, values: dict[str, float], step: int) -> None:
+    for tag, value in values.items():
+        writer.add_scalar(tag, value, step)
+
+
+def write_loss_csv(path: Path, rows: list[list[float | None]]) -> None:
+    """One line an epoch as iw3's, without a header: epoch, train loss, eval loss (empty before the first one)."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([["" if v is None else v for v in row] for row in rows])
+    write_file(path, text.getvalue().encode())
+
+
+def eval_picture(masked, output, target):  # float (T 3 H W) each -> uint8 (T*H 3*W 3)
+    """A row a frame of [masked input | output | target]."""
+    columns = [as_uint8(frames).flatten(0, 1) for frames in (masked, output, target)]  # (T*H W 3)
+    return torch.cat(columns, dim=1)
+
+
+def write_picture(path: Path, picture: torch.Tensor) -> None:  # uint8 (H W 3)
+    data = io.BytesIO()
+    Image.fromarray(picture.numpy()).save(data, "PNG")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, data.getvalue())

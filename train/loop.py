@@ -1,0 +1,368 @@
+"""The training loop: slots of the plan through the network, optimizer steps, evaluation, checkpoints.
+
+What is random is keyed by the slot, what is summed is summed in the order of slots, and every process takes the same
+decisions from gathered numbers; so a run that is stopped anywhere goes on as if nothing had happened.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from model.checkpoint import describe, network_name, save_network, write_file
+from model.light_video_inpaint import LightVideoInpaint
+from tools.cli import Progress, duration
+from train import schedule
+from train.config import Config
+from train.diff_aug import diff_aug
+from train.dist import Group
+from train.ema import EMA
+from train.evaluation import evaluate, trim
+from train.log import Curves, add_scalars, write_loss_csv
+from train.mining import History
+from train.optim import averaged, clip_gradients, is_schedule_free
+from train.plan import Plan, slots_of
+from train.seeds import generator
+from train.state import Place, as_payload, checkpoint_path, rotate
+from train.stop import Stop
+from train.stream import Fault, Sample, Samples, Stream
+
+SKIPS = 100  # steps that are not finite, after which an epoch ends the run
+BAD_SHARE, BAD_FEW = 0.001, 3  # of the records may be bad, or a few in a small dataset
+SLOW_DATA = 0.05  # share of an epoch spent waiting for samples that deserves a warning
+
+
+@dataclass
+class Run:
+    """Everything that the loop works with."""
+
+    config: Config
+    group: Group
+    stop: Stop
+    folder: Path
+    network: LightVideoInpaint
+    criterion: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    ema: EMA | None
+    history: History | None
+    plan: Plan
+    stream: Stream
+    eval_samples: Samples | None
+    eval_workers: int
+    data: dict  # describe_data
+    place: Place
+    curves: Curves | None
+    bad: set[str]  # keys in quarantine
+    waited: float = 0.0  # seconds without a sample in this epoch
+
+    @property
+    def name(self) -> str:
+        return network_name(self.network)
+
+
+def train(run: Run) -> bool:
+    """Train to the last epoch; False when a signal ended it earlier, after a checkpoint."""
+    while run.place.epoch <= run.config.epochs:
+        started = time.monotonic()
+        first_slot = run.place.slots_done
+        if not (train_epoch(run) and finish_epoch(run, started, first_slot)):
+            save(run)
+            return False
+    return True
+
+
+def train_epoch(run: Run) -> bool:
+    """The slots of the epoch that are still to do. False when a signal came; what no step has used is done again."""
+    place, group, config = run.place, run.group, run.config
+    set_rates(run)
+    records = group.broadcast(run.plan.records(place.epoch, run.history.weights() if run.history else None))
+    slots = [
+        (place.epoch, p, int(records[p])) for p in slots_of(group.rank, group.world, place.slots_done, run.plan.slots)
+    ]
+    samples = run.stream.samples(slots)
+    label = f"epoch {place.epoch}/{config.epochs}"
+    progress = Progress(run.plan.slots, "sequences", label, done=place.slots_done) if group.leads else None
+    run.waited = 0.0
+    while place.slots_done < run.plan.slots:
+        loss = step(run, samples)
+        if loss is None:
+            return False
+        if progress:
+            progress.update(place.slots_done, f"loss {loss:.4f}")
+        if config.save_every_steps and place.step % config.save_every_steps == 0 and place.slots_done < run.plan.slots:
+            save(run)
+    if progress:
+        progress.close()
+    return True
+
+
+def set_rates(run: Run) -> None:
+    """Give the optimizer the learning rate and weight decay of the epoch."""
+    if not is_schedule_free(run.optimizer):
+        schedule.apply(run.optimizer, rates(run.config, run.place.epoch))
+
+
+def rates(config: Config, epoch: int) -> schedule.Rates:
+    return schedule.schedule(
+        config.scheduler,
+        epoch,
+        max_epoch=config.max_epoch,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        cycles=config.learning_rate_cycles,
+        weight_decay_end=config.weight_decay_end,
+        decay_steps=config.learning_rate_decay_step,
+        decay=config.learning_rate_decay,
+        warmup_epochs=config.warmup_epoch,
+        warmup_learning_rate=config.warmup_learning_rate,
+    )
+
+
+def step(run: Run, samples: Iterator[Sample]) -> float | None:
+    """One optimizer step of the whole job; its mean loss, or None when a signal came before it was complete."""
+    started, waited = time.monotonic(), 0.0
+    run.optimizer.zero_grad()
+    shown, faults = [], []
+    for _ in range(run.config.backward_step // run.group.world):
+        if run.group.any(bool(run.stop.name)):
+            return None
+        asked = time.monotonic()
+        sample = next(samples)
+        waited += time.monotonic() - asked
+        terms = forward_backward(run, sample)
+        shown.append([sample.position, sample.record, sample.digest, *terms.values()])
+        faults += sample.faults
+    run.group.sum_gradients(run.network.parameters())
+    rows = run.group.gather(torch.tensor(shown, dtype=torch.float64)).flatten(0, 1)  # (backward_step 3+terms)
+    rows = rows[rows[:, 0].argsort()]
+    quarantine(run, [fault for part in run.group.gather_objects(faults) for fault in part])
+    norm, finite = update(run, rows[:, 3:])
+    account(run, rows, finite, list(terms))
+    run.waited += waited
+    losses = rows[:, 3:].sum(1)
+    log_step(
+        run,
+        dict(zip(terms, rows[:, 3:].mean(0).tolist(), strict=True)),
+        float(norm),
+        time.monotonic() - started,
+        waited,
+    )
+    return float(losses.mean())
+
+
+def forward_backward(run: Run, sample: Sample) -> dict[str, float]:
+    """The loss terms of one sequence, whose gradient is added to the step's mean."""
+    config, device = run.config, run.group.device
+    frames = sample.frames.to(device, non_blocking=True)  # (12 3 S S)
+    holes = sample.holes.to(device, non_blocking=True)  # (12 1 S S)
+    gen = generator(run.place.seed, run.place.epoch, sample.position, "loss")
+    half = {"fp16": torch.float16, "bf16": torch.bfloat16}[config.amp_float]
+    with torch.autocast(device.type, half, enabled=device.type == "cuda" and not config.disable_amp):
+        output = run.network(*run.network.preprocess(frames, holes))  # (12 3 S-32 S-32)
+        output, target, where = output.float(), trim(frames), trim(holes)
+        if config.diff_aug and config.loss != "dct":
+            output, target, where = diff_aug(output, target, where, gen)
+        terms = run.criterion(output, target, where, gen)
+        loss = sum(terms.values())
+    run.scaler.scale(loss / config.backward_step).backward()
+    return {name: float(value.detach()) for name, value in terms.items()}
+
+
+def update(run: Run, terms: torch.Tensor) -> tuple[torch.Tensor, bool]:
+    """Step the optimizer unless loss or gradient is not finite; the gradient norm, and whether it stepped."""
+    run.scaler.unscale_(run.optimizer)
+    norm = clip_gradients(run.optimizer, run.config.clip_grad_norm)
+    finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(terms).all())
+    if finite:
+        run.scaler.step(run.optimizer)
+        if run.ema:
+            run.ema.update()
+    run.scaler.update()
+    return norm, finite
+
+
+def account(run: Run, rows: torch.Tensor, finite: bool, names: list[str]) -> None:
+    """Write down what the step was, in the order of slots: the digest of the stream, sums, and losses for mining."""
+    place = run.place
+    for _, record, digest, *terms in rows.tolist():
+        place.digest = hashlib.sha256(f"{place.digest}{int(digest)}".encode()).hexdigest()[:16]
+        if finite:
+            place.losses.append((int(record), sum(terms)))
+            place.counted += 1
+            for name, value in zip(names, terms, strict=True):
+                place.sums[name] = place.sums.get(name, 0.0) + value
+    place.slots_done += len(rows)
+    place.step += 1
+    if not finite:
+        place.skipped += 1
+        say(run, f"step {place.step}: loss or gradient is not finite, skipped ({place.skipped} in this epoch)")
+        if not run.config.ignore_nan or place.skipped > SKIPS:
+            raise ValueError(
+                f"{place.skipped} steps of epoch {place.epoch} were not finite: go on from the last checkpoint "
+                f"with --resume and a lower --learning-rate, --clip-grad-norm 1 or --amp-float bf16"
+            )
+
+
+def quarantine(run: Run, faults: list[Fault]) -> None:
+    """Name bad records in quarantine.jsonl, once each, and end the run when there are too many."""
+    new = {fault.key: fault for fault in faults if fault.key not in run.bad}
+    if not new:
+        return
+    run.bad |= set(new)
+    if run.group.leads:
+        with open(run.folder / "quarantine.jsonl", "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(fault)) + "\n" for fault in new.values())
+    for fault in new.values():
+        say(run, f"bad record {fault.key} in {fault.shard}, another takes its place: {fault.reason}")
+    if len(run.bad) > max(BAD_FEW, BAD_SHARE * run.plan.count):
+        raise ValueError(
+            f"{len(run.bad)} of {run.plan.count} records are bad (see {run.folder / 'quarantine.jsonl'}): "
+            f"copy or pack their shards again, remove that file and go on with --resume"
+        )
+
+
+def log_step(run: Run, terms: dict[str, float], norm: float, seconds: float, waited: float) -> None:
+    if not run.curves or run.place.step % run.config.log_every_steps:
+        return
+    group = run.optimizer.param_groups[0]
+    values = {f"train/{name}": value for name, value in terms.items()}
+    values |= {"train/loss": sum(terms.values()), "train/gradient_norm": norm}
+    values |= {"rates/learning_rate": group["lr"], "rates/weight_decay": group["weight_decay"]}
+    values |= {"speed/sequences_per_second": run.config.backward_step / seconds, "speed/data_wait": waited / seconds}
+    add_scalars(run.curves.steps, values, run.place.step)
+
+
+def finish_epoch(run: Run, started: float, first_slot: int) -> bool:
+    """Evaluate when it is time, keep the best network, close the epoch. False when a signal came in the evaluation."""
+    place, config = run.place, run.config
+    due = not config.skip_eval and (place.epoch % config.eval_step == 0 or place.epoch == config.epochs)
+    train_seconds = time.monotonic() - started
+    with evaluated_weights(run):
+        if due and run.eval_samples and not evaluate_epoch(run):
+            return False
+        if config.skip_eval or not run.eval_samples:
+            save_best(run)
+        if config.save_epoch:
+            write_network(run, run.folder / "epoch" / str(place.epoch) / f"{run.name}.pth")
+    close_epoch(run, train_seconds, run.plan.slots - first_slot)
+    save(run)
+    return True
+
+
+@contextlib.contextmanager
+def evaluated_weights(run: Run) -> Iterator[None]:
+    """Inside the block the network has the weights that are evaluated and exported: averages where there are any."""
+    with averaged(run.optimizer, run.network), run.ema.averaged() if run.ema else contextlib.nullcontext():
+        yield
+
+
+def evaluate_epoch(run: Run) -> bool:
+    """Evaluate and log; keep the network when it is the best so far. False when a signal came."""
+    place, config = run.place, run.config
+    result = evaluate(
+        run.network, run.criterion, run.eval_samples, run.group, run.eval_workers, run.stop,
+        config.save_eval_step, run.folder / "eval",
+    )  # fmt: skip
+    if result is None:
+        return False
+    quarantine(run, list(result.faults))
+    place.evaluated = result.metrics["loss"]
+    if run.curves:
+        add_scalars(run.curves.epochs, {f"eval/{name}": v for name, v in result.metrics.items()}, place.step)
+        for number, picture in result.pictures.items():
+            run.curves.epochs.add_image(f"eval/{number}", picture, place.step, dataformats="HWC")
+    best = place.best is None or place.evaluated < place.best
+    if best:
+        place.best = place.evaluated
+        save_best(run)
+    numbers = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
+    say(run, f"epoch {place.epoch}: evaluation {numbers}{' (best)' if best else ''}")
+    return True
+
+
+def save_best(run: Run) -> None:
+    """The file that iw3 loads, and a copy under this run's name."""
+    path = run.folder / f"{run.name}.pth"
+    write_network(run, path)
+    with run.group.first_only() as first:
+        if first and not run.config.disable_backup:
+            backup = path.with_name(f"{run.name}.{run.place.run_id}.pth.bk")
+            shutil.copyfile(path, backup.with_name(backup.name + ".tmp"))
+            backup.with_name(backup.name + ".tmp").replace(backup)
+
+
+def write_network(run: Run, path: Path) -> None:
+    with run.group.first_only() as first:
+        if first:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_network(path, run.network, asdict(run.config))
+
+
+def close_epoch(run: Run, seconds: float, sequences: int) -> None:
+    """Say how the epoch went, let mining learn from it, and go to the next."""
+    place = run.place
+    means = {name: total / max(place.counted, 1) for name, total in place.sums.items()}
+    loss = sum(means.values())
+    place.rows.append([place.epoch, loss, place.evaluated])
+    if run.history and place.losses:
+        records, losses = zip(*place.losses, strict=True)
+        run.history.update(records, losses)
+    if run.curves:
+        add_scalars(run.curves.epochs, {"epoch/train_loss": loss, "epoch/number": place.epoch}, place.step)
+        write_loss_csv(run.folder / f"loss_{place.run_id}.csv", place.rows)
+    left = (run.config.epochs - place.epoch) * seconds * run.plan.slots / max(sequences, 1)
+    say(
+        run,
+        f"epoch {place.epoch}/{run.config.epochs}: loss {loss:.5f}, {sequences / max(seconds, 1e-9):.2f} sequences/s, "
+        f"data wait {100 * run.waited / max(seconds, 1e-9):.1f} %, stream {place.digest}, {duration(left)} left",
+    )
+    if run.waited > SLOW_DATA * seconds:
+        workers = run.stream.loader.num_workers
+        say(run, f"the network waits for data: try --num-workers {2 * max(workers, 1)} instead of {workers}")
+    place.next_epoch()
+
+
+def save(run: Run) -> None:
+    """Write the checkpoint, whole, after everything that it vouches for is on the disk."""
+    if run.curves:
+        run.curves.flush()
+    config = asdict(run.config) | {"seed": run.place.seed}
+    payload = describe(run.network, config) | {
+        "optimizer_state_dict": [run.optimizer.state_dict()],
+        "scheduler_state_dict": [],  # rates are a function of the epoch
+        "grad_scaler_state_dict": [run.scaler.state_dict()],
+        "best_loss": 1e9 if run.place.best is None else run.place.best,
+        "last_epoch": run.place.epoch - 1,
+        "backfill": as_payload(
+            run.place,
+            run.data,
+            mining=run.history.state_dict() if run.history else None,
+            ema=run.ema.state_dict() if run.ema else None,
+            averages=averages(run),
+        ),
+    }
+    with run.group.first_only() as first:
+        if first:
+            rotate(run.folder, run.name, run.config.keep_checkpoints)
+            write_file(checkpoint_path(run.folder, run.name), payload)
+
+
+def averages(run: Run) -> dict[str, torch.Tensor] | None:
+    """The averaged weights of a schedule-free optimizer, which --reset-state starts from."""
+    if not is_schedule_free(run.optimizer):
+        return None
+    with averaged(run.optimizer, run.network):
+        return {name: weight.detach().cpu().clone() for name, weight in run.network.state_dict().items()}
+
+
+def say(run: Run, line: str) -> None:
+    """A line in the log, once for all processes."""
+    if run.group.leads:
+        print(line, flush=True)

@@ -1,0 +1,39 @@
+"""Shards to a checkpoint: `torchrun train/main.py`, or `python train/main.py` for one process."""
+
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: import from the repository root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from tools import cli
+from train.config import Config
+
+
+def main() -> int:
+    config = cli.parse(Config)
+    from train.dist import join  # torch takes seconds, which --help and mistyped flags need not wait for
+    from train.loop import train
+    from train.setup import build
+    from train.stop import Stop
+
+    stop = Stop()
+    with join(config.device) as group:
+        run = build(config, group, stop)
+        finished = train(run)
+        if run.curves:
+            run.curves.close()
+        if group.leads:
+            place = run.place
+            print(
+                f"done: {run.folder / run.name}.pth holds the best network, for iw3 as it is"
+                if finished
+                else f"stopped by {stop.name or 'another process'} in epoch {place.epoch} after {place.slots_done} "
+                f"sequences; the same command with --resume goes on from there",
+                flush=True,
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
