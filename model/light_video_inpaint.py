@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from model.blocks import draw_he, edge_pad, spatial_block, temporal_block
+from model.blocks import SpatialMLP, draw_he, edge_pad, spatial_block, temporal_block
 from model.morphology import dilate_inner, dilate_outer, mask_blur, mask_closing
 
 FRAMES = 12  # of every forward pass
@@ -69,14 +69,15 @@ class LightVideoInpaint(nn.Module):
         mask = dilate_outer(mask, outer_dilation, base_width)
         return x * (1 - mask), (mask_blur(mask) + mask).clamp(0, 1)
 
-    def forward(self, x, mask, skip_offset=False):
+    def forward(self, x, mask, skip_offset=False, frames_at_once=FRAMES):
         """Frames with their holes filled, from what `preprocess` returned: (12 3 H W), (12 1 H W) -> (12 3 H-32 W-32).
 
-        `skip_offset` keeps the outer 16 pixels, (12 3 H W). In eval mode the result is clamped to [0, 1].
+        `skip_offset` keeps the outer 16 pixels, (12 3 H W). In eval mode the result is clamped to [0, 1]. Fewer
+        `frames_at_once` in the spatial blocks take less memory and give the same result.
         """
         if x.shape[0] != FRAMES:
             raise ValueError(f"forward takes {FRAMES} frames and got {x.shape[0]}: use infer for other numbers")
-        filled = self._fill(x, mask)
+        filled = self._fill(x, mask, frames_at_once)
         if not skip_offset:
             x, mask, filled = (v[..., OFFSET:-OFFSET, OFFSET:-OFFSET] for v in (x, mask, filled))
         out = x * (1 - mask) + filled * mask
@@ -86,10 +87,10 @@ class LightVideoInpaint(nn.Module):
     def infer(self, x, mask, closing=False, inner_dilation=0, outer_dilation=0, base_width=None):
         """Frames of any number with their holes filled: (T 3 H W), (T 1 H W) -> (T 3 H W); options as in preprocess."""
         x, mask = self.preprocess(x, mask, closing, inner_dilation, outer_dilation, base_width)
-        passes = [self(x[frames], mask[frames], skip_offset=True)[keep] for frames, keep in plan_passes(len(x))]
-        return torch.cat(passes)
+        passes = plan_passes(len(x))
+        return torch.cat([self(x[t], mask[t], skip_offset=True, frames_at_once=2)[keep] for t, keep in passes])
 
-    def _fill(self, x, mask):  # (T 3 H W), (T 1 H W) -> (T 3 H W)
+    def _fill(self, x, mask, frames_at_once):  # (T 3 H W), (T 1 H W) -> (T 3 H W)
         height, width = x.shape[-2:]
         # A size that is a multiple already grows by a whole window, as in iw3: weights are trained with it.
         pad = (0, MODULUS - width % MODULUS, 0, MODULUS - height % MODULUS)
@@ -97,17 +98,19 @@ class LightVideoInpaint(nn.Module):
         x = edge_pad((x - 0.5) / 0.5, *pad).contiguous(memory_format=torch.channels_last)
         h = F.leaky_relu(self.patch(x), 0.1)  # (T C H/4 W/4)
         h = torch.where(holes, self.mask_bias.to(h.dtype), h)
-        skip = self._run(self.enc1, h)
+        skip = self._run(self.enc1, h, frames_at_once)
         h = self.down(skip)  # (T 2C H/8 W/8)
         for block in self.enc2:
-            h = self._run(block, h)
+            h = self._run(block, h, frames_at_once)
         h = skip + F.pixel_shuffle(self.up(h), 2)
-        h = self._run(self.dec1, h)
+        h = self._run(self.dec1, h, frames_at_once)
         return F.pixel_shuffle(self.to_image(h), PATCH)[..., :height, :width]
 
-    def _run(self, block, h):
+    def _run(self, block, h, frames_at_once):
         if self.checkpoint_blocks and torch.is_grad_enabled():
             return checkpoint(block, h, use_reentrant=False, preserve_rng_state=False)  # nothing is random
+        if isinstance(block.gmlp, SpatialMLP) and frames_at_once < FRAMES:
+            return torch.cat([block(frames) for frames in h.split(frames_at_once)])
         return block(h)
 
 
