@@ -1,0 +1,65 @@
+# Backfill. `make demo` shows the whole way once; `make help` lists the rest.
+PYTHON ?= python3
+comma := ,
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS ?=
+OUT ?= data/train
+NPROC ?= 1
+STAMPS := $(patsubst %,$(VENV)/%.installed,core $(subst $(comma), ,$(EXTRAS)))
+
+.PHONY: help setup demo test test-hard lint shards train verify peek clean-demo
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+setup: $(STAMPS) ## a virtual environment with what is needed (EXTRAS=depth adds depth models)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is missing or older than 3.11: install it, or say make PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "error: $(PYTHON) cannot make virtual environments: sudo apt-get install python3-venv"; exit 2; }
+
+$(VENV)/core.installed: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/%.installed: requirements/%.txt $(VENV)/core.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(VENV)/clips.installed: tools/clips.py $(VENV)/core.installed
+	$(BIN)/python tools/clips.py
+	@touch $@
+
+demo: setup $(VENV)/clips.installed ## real clips become shards, a trained network and pictures, in minutes, under demo/
+	$(BIN)/python tools/demo.py
+
+test: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed ## all tests
+	$(BIN)/python -m pytest
+
+test-hard: $(VENV)/core.installed $(VENV)/test.installed ## the long forms of kills and faults, with their figures
+	$(BIN)/python tests/hard.py
+
+lint: $(VENV)/core.installed $(VENV)/test.installed ## lint and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+shards: setup ## VIDEO=clip.mp4 [OUT=data/train] [PREFIX=name] [MODEL_TYPE=Any_V2_S] [WORKERS=N] [ARGS="..."]
+	@test -n "$(VIDEO)" || { echo 'error: say which: make shards VIDEO=clip.mp4'; exit 2; }
+	$(BIN)/python pack/main.py --video $(VIDEO) -o $(OUT) $(if $(PREFIX),--prefix $(PREFIX)) \
+		$(if $(MODEL_TYPE),--model-type $(MODEL_TYPE)) $(if $(WORKERS),--max-workers $(WORKERS)) $(ARGS)
+
+train: setup ## train on data/ (NPROC=2 processes, ARGS="--resume ...")
+	$(BIN)/torchrun --standalone --nproc-per-node $(NPROC) train/main.py $(ARGS)
+
+verify: setup ## every tar of DATA=data against its index
+	$(BIN)/python tools/verify.py -i $(or $(DATA),data/train) $(ARGS)
+
+peek: setup ## a contact sheet of DATA=data/train
+	$(BIN)/python tools/peek.py -i $(or $(DATA),data/train) $(ARGS)
+
+clean-demo: ## forget what make demo made
+	rm -rf demo

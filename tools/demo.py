@@ -1,0 +1,152 @@
+"""The whole way once: real clips become shards, a trained network, its metrics and pictures. `make demo` runs it.
+
+A second run packs nothing again and goes on from the checkpoint, so that it only shows what is there.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+if not __package__:  # run as a file: import from the repository root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from tools import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+CLIPS = {"train": ("bikes.mp4", "bigbuckbunny.mp4"), "eval": ("cityCC0.mpg",)}  # of different origin
+NETWORK = "inpaint.light_video_inpaint_v1"
+SEED = 1
+TILE = 256  # of the metrics before and after; training sees smaller ones, which are faster
+SHOWN = 4  # columns of the contact sheet
+
+
+@dataclass(frozen=True)
+class Config:
+    """Pack, train, evaluate and show, with real clips, in a few minutes on a laptop."""
+
+    out: str = "demo"  # folder that gets everything
+    clips: str = "clips"  # folder with the clips that tools/clips.py fetched
+    steps: int = 160  # optimizer steps of the training
+    processes: int = 1  # training processes
+
+    def __post_init__(self):
+        if self.steps < 1 or self.processes < 1:
+            raise ValueError("--steps and --processes: expected 1 or more")
+
+
+def main() -> int:
+    config = cli.parse(Config)
+    out = Path(config.out)
+    started = time.monotonic()
+    for split, names in CLIPS.items():
+        headline(f"packing {', '.join(names)} into {out / 'data' / split}")
+        videos = [str(Path(config.clips) / name) for name in names]
+        run("pack/main.py", "--video", *videos, "-o", str(out / "data" / split))
+    headline(f"training the network of iw3, {config.steps} steps of small tiles")
+    train(config, out)
+    run("tools/export.py", "--checkpoint", str(out / "model" / f"{NETWORK}.pth"), "-o", str(out / f"{NETWORK}.pth"))
+    headline("evaluating the untrained and the trained network")
+    metrics = evaluate(out)
+    run("tools/peek.py", "-i", str(out / "data" / "train"), "--out", str(out / "shards.png"))
+    summarise(out, metrics, time.monotonic() - started)
+    return 0
+
+
+def run(*words: str) -> None:
+    """One of our programs; its error has been printed when this raises."""
+    status = subprocess.run([sys.executable, str(ROOT / words[0]), *words[1:]]).returncode
+    if status:
+        raise ValueError(f"{words[0]} ended with status {status}, see above")
+
+
+def train(config: Config, out: Path) -> None:
+    """Train under torchrun, or go on when a run is there."""
+    sequences = 2 * config.processes  # of an optimizer step
+    flags = {
+        "--data-dir": out / "data",
+        "--model-dir": out / "model",
+        "--loss": "temporal_l1",  # the default wants VGG16 weights, which are a download
+        "--optimizer": "adamw_schedulefree",
+        "--learning-rate": 2e-3,
+        "--backward-step": sequences,
+        "--num-samples": 12 * sequences * config.steps // 2,
+        "--max-epoch": 2,
+        "--eval-step": 1,
+        "--save-eval-step": 4,
+        "--tile": 120,  # padded to 128 by the network, a sixth of the cost of 256
+        "--num-workers": 1,
+        "--seed": SEED,
+        "--save-every-steps": 20,
+    }
+    words = [str(word) for pair in flags.items() for word in pair]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(config.processes)]
+    done = subprocess.run([sys.executable, *launcher, str(ROOT / "train" / "main.py"), *words, "--resume"])
+    if done.returncode:
+        raise ValueError(f"the training ended with status {done.returncode}, see above")
+
+
+def evaluate(out: Path) -> dict[str, dict[str, float]]:
+    """Metrics of the untrained and the trained network on the same tiles, and the contact sheet of what was filled."""
+    from model.checkpoint import create_network, load_network
+    from pack.shard import list_shards
+    from train.evaluation import measure
+    from train.loss import create_loss
+    from train.seeds import generator
+    from train.stream import Records, Samples
+
+    networks = {
+        "untrained": create_network(NETWORK, generator=generator(SEED, "weights")).eval(),
+        "trained": load_network(out / f"{NETWORK}.pth"),
+    }
+    records = Records(tuple(list_shards(out / "data" / "eval")))
+    samples = Samples(records, 12, TILE)
+    every = [samples[0, number, number] for number in range(len(records))]
+    criterion = create_loss("temporal_l1")
+    metrics = {}
+    for name, network in networks.items():
+        found = [measure(network, criterion, sample, "cpu")[0] for sample in every]
+        metrics[name] = {key: sum(row[key] for row in found) / len(found) for key in found[0]}
+    write_sheet(out / "filled.png", networks["trained"], every[:: max(len(every) // SHOWN, 1)][:SHOWN])
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    return metrics
+
+
+def write_sheet(path: Path, network, samples) -> None:
+    """Rows: masked input, holes, filled, ground truth. Columns: the middle frame of each sample."""
+    import torch
+
+    from train.log import write_picture
+    from train.metrics import as_uint8
+
+    columns = []
+    for sample in samples:
+        filled = network.infer(sample.frames, sample.holes)
+        masked = sample.frames.masked_fill(sample.holes, 0)
+        holes = sample.holes.expand_as(sample.frames).float()
+        rows = [as_uint8(frames[len(frames) // 2]) for frames in (masked, holes, filled, sample.frames)]
+        columns.append(torch.cat(rows))  # (4*S S 3)
+    write_picture(path, torch.cat(columns, dim=1))
+
+
+def summarise(out: Path, metrics: dict[str, dict[str, float]], seconds: float) -> None:
+    headline(f"done in {cli.duration(seconds)}")
+    print(f"shards              {out}/data/train and {out}/data/eval, shown in {out}/shards.png")
+    print(f"network             {out}/{NETWORK}.pth, which iw3 loads as it is")
+    print(f"filled holes        {out}/filled.png (rows: masked input, holes, filled, ground truth)")
+    print(f"metrics             {out}/metrics.json, on a clip that training has not seen:")
+    for key, unit in (("masked_psnr", "dB in the holes"), ("psnr", "dB over the frame"), ("loss", "loss")):
+        before, after = (metrics[name][key] for name in ("untrained", "trained"))
+        print(f"                    {before:8.4f} untrained -> {after:8.4f} trained, {unit}")
+    print(f"TensorBoard         {Path(sys.executable).parent / 'tensorboard'} --logdir {out}/model/logs")
+    print("Some minutes on a CPU only show that everything works: a good network takes many hours on a GPU.")
+
+
+def headline(text: str) -> None:
+    print(f"\n== {text}", flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)
