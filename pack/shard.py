@@ -5,6 +5,7 @@ length and crc32. The tar is renamed into place first and its index last: a spli
 A record's byte range is itself a tar stream, so one seek or one ranged read fetches it.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -61,13 +62,13 @@ class ShardWriter:
         writer.add(key, members)
         writer.publish(source, config)
 
-    Until `publish` everything is in `NAME.tar.tmp`, which leaving the block without publishing removes.
+    Until `publish` everything is in `NAME.tar.PID.tmp`, which leaving the block without publishing removes.
     """
 
     def __init__(self, tar: Path):
         self.tar = tar
         self.entries: list[Entry] = []
-        self.temporary = tar.with_name(tar.name + ".tmp")
+        self.temporary = tar.with_name(f"{tar.name}.{os.getpid()}.tmp")  # a forgotten process spoils nothing
         tar.parent.mkdir(parents=True, exist_ok=True)
         self.file = _Checked(open(self.temporary, "wb"))
         # webdataset.TarWriter writes in blocks that do not end with a record, and sorts json behind the images
@@ -77,9 +78,9 @@ class ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self.file.file.closed:
+        with contextlib.suppress(OSError):  # closing writes what is buffered, which a full disk does not take
             self.file.file.close()
-            self.temporary.unlink(missing_ok=True)
+        self.temporary.unlink(missing_ok=True)
 
     @property
     def bytes(self) -> int:

@@ -132,7 +132,7 @@ def field_comments(config_class: type) -> dict[str, str]:
         if token.type == tokenize.COMMENT and field:
             comments[field] = f"{comments.get(field, '')} {token.string.lstrip('# ')}".strip()
         elif token.type == tokenize.NAME and line_start:
-            match = re.match(r"\s*(\w+)\s*:\s*\S.*=", token.line)
+            match = re.match(r"\s*(\w+)\s*:\s*\S", token.line)
             field = match[1] if match else None
         line_start = token.type in (tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
     return comments
@@ -147,7 +147,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _argument(hint: Any, default: Any, text: str) -> dict[str, Any]:
     """argparse's keywords for one field."""
-    shown = "" if default is None or default == "" or default == () else f" (default: {default})"
+    words = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    shown = "" if words is None or words == "" else f" (default: {words})"
     keywords: dict[str, Any] = {"default": default, "help": (text + shown).replace("%", "%%")}
     if default is dataclasses.MISSING:
         keywords |= {"default": None, "required": True, "help": (text + " (required)").replace("%", "%%")}
