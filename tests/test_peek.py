@@ -1,20 +1,10 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
+from tests.programs import refused, succeeds
 from tests.test_verify import record, write_shard
-from tools.peek import FONT_SIZE, HIDDEN, HIDDEN_TWICE, break_lines, choose, describe, draw_frame, draw_record
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def peek(*words):
-    done = subprocess.run([sys.executable, "tools/peek.py", *map(str, words)], cwd=ROOT, capture_output=True, text=True)
-    return done.returncode, done.stdout, done.stderr
+from tools.peek import FONT_SIZE, HIDDEN, HIDDEN_TWICE, break_lines, choose, describe, draw_frame, draw_record, main
 
 
 def test_the_overlay_tints_hidden_pixels_alone():
@@ -62,8 +52,8 @@ def test_a_record_shorter_than_the_chosen_frames_shows_those_it_has(tmp_path):
 def test_the_program_writes_a_picture_of_a_split_and_of_a_shard(tmp_path):
     shard = write_shard(tmp_path / "a.tar", ["a_1_0", "a_2_0"])
     for data in (tmp_path, shard.tar):
-        status, out, _ = peek("-i", data, "-o", tmp_path / "x.png", "--tile", 64, "--frames", 0, 2)
-        assert status == 0 and "2 records" in out
+        out = succeeds(main, "-i", data, "-o", tmp_path / "x.png", "--tile", 64, "--frames", 0, 2)
+        assert "2 records" in out
         with Image.open(tmp_path / "x.png") as sheet:
             assert sheet.width >= 6 * 64 and sheet.height >= 2 * 64
     assert [path.name for path in tmp_path.glob("*.tmp")] == []
@@ -72,6 +62,5 @@ def test_the_program_writes_a_picture_of_a_split_and_of_a_shard(tmp_path):
 @pytest.mark.parametrize("words", [("--key", "none"), ("--records", 0)])
 def test_a_mistake_is_one_line_and_no_picture(tmp_path, words):
     write_shard(tmp_path / "a.tar", ["a_1_0"])
-    status, _, err = peek("-i", tmp_path, "-o", tmp_path / "x.png", *words)
-    assert status == 2 and err.count("\n") == 1
+    refused(main, "-i", tmp_path, "-o", tmp_path / "x.png", *words)
     assert not (tmp_path / "x.png").exists()

@@ -2,9 +2,6 @@ import io
 import json
 import random
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +9,8 @@ from PIL import Image
 
 from pack.record import MASK_LEVELS, Record, encode, encode_image
 from pack.shard import ShardWriter, index_path
-from tools.verify import check_splits, verify_shard
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.programs import refused, run_program
+from tools.verify import check_splits, main, verify_shard
 
 
 def record(key, frames=3, size=16):
@@ -42,13 +38,6 @@ def faulty(tmp_path, **changes):
     members = encode(record("k")) | {name.replace("__", "."): data for name, data in changes.items()}
     whole = {name: data for name, data in members.items() if data is not None}
     return verify_shard(write_records(tmp_path / "a.tar", [("k", whole)]).tar)
-
-
-def verify(*words):
-    done = subprocess.run(
-        [sys.executable, "tools/verify.py", *map(str, words)], cwd=ROOT, capture_output=True, text=True
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 def test_sound_shards_have_no_fault_and_their_holes_are_measured(tmp_path):
@@ -204,11 +193,10 @@ def test_what_a_killed_program_left_is_named(tmp_path):
 
 def test_the_program_prints_a_table_and_its_status_tells_faults_from_mistakes(tmp_path):
     index = write_shard(tmp_path / "a.tar", ["p_1_0", "p_2_0"])
-    status, out, _ = verify("-i", tmp_path)
+    status, out, _ = run_program(main, "-i", tmp_path)
     assert status == 0
     assert out.splitlines()[1].split()[:3] == [str(index.tar), "2", str(index.bytes)]
     index.tar.write_bytes(index.tar.read_bytes()[:-2000])
-    status, out, _ = verify("-i", tmp_path, "--fast")
+    status, out, _ = run_program(main, "-i", tmp_path, "--fast")
     assert status == 1 and out.count("fault: ") == 1
-    status, out, err = verify("-i", tmp_path / "none")
-    assert (status, out) == (2, "") and err.count("\n") == 1 and "no such folder" in err
+    assert "no such folder" in refused(main, "-i", tmp_path / "none")
