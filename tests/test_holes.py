@@ -1,0 +1,238 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.morphology import mask_closing
+from pack import holes, warp_rows
+from pack.holes import dilate_edge, edge_weight, forward_warp, nonwarp_mask, warp_scale
+
+GOLDEN_FOLDER = Path(__file__).parent / "golden"
+MASKS = np.load(GOLDEN_FOLDER / "nonwarp_mask.npz")
+CLOSED = np.load(GOLDEN_FOLDER / "nonwarp_mask_closed.npz")
+WARPED = np.load(GOLDEN_FOLDER / "forward_warp.npz")
+EDGES = np.load(GOLDEN_FOLDER / "morphology.npz")
+
+
+def golden_depth(name, height=96, width=160):  # -> (1 1 H W)
+    i, j = np.mgrid[:height, :width].astype(np.float64)
+    depth = 0.7 * j / (width - 1) + 0.3 * i / (height - 1)
+    if name == "sines":
+        steps = 0.15 * np.sign(np.sin(0.13 * j - 0.17 * i + 0.4))
+        depth = np.clip(0.5 + 0.35 * np.sin(0.21 * j + 0.05 * i) * np.cos(0.09 * i) + steps, 0, 1)
+    if name == "boxes":
+        depth = 0.1 + 0.1 * i / (height - 1)
+        depth[20:70, 30:80] = 0.6 + 0.002 * (j - 30)[20:70, 30:80]
+        depth[40:90, 65:70] = 1
+        depth[10:85, 110:140] = 0.85 - 0.003 * (i - 10)[10:85, 110:140]
+        depth[30:60, 118:128] = 0
+    return torch.from_numpy(depth).float()[None, None]
+
+
+@pytest.fixture(params=["rows", "tensors"])
+def method(request, monkeypatch):
+    """Both ways of making the mask: numba's rows, and tensors as on a GPU."""
+    monkeypatch.setattr(holes, "HAS_NUMBA", request.param == "rows")
+    return request.param
+
+
+def textbook_warp(
+    image, depth, divergence, convergence, view
+):  # (W), (W) -> (W), with every round and copy spelled out
+    width = len(depth)
+    pad = int(width * divergence * 0.01 + 2)
+    image, depth = np.pad(image, pad, mode="edge"), np.pad(depth, pad, mode="edge")
+    x = np.arange(len(depth), dtype=np.float32)
+    slope = divergence * 0.01 * width * 0.5
+    shift = depth * np.float32(slope) - np.float32(slope * convergence)
+    position = np.clip(x + shift if view == "left" else x - shift, 0, np.float32(len(depth) - 1))
+    high_weight = np.clip(position - np.floor(position), np.float32(1e-5), np.float32(1 - 1e-5))
+    total, weights = 0, 0
+    for target, weight in ((np.floor(position), 1 - high_weight), (np.ceil(position), high_weight)):
+        splat, splat_weight = np.full((2, len(depth)), -1, np.float32), np.zeros(len(depth), np.float32)
+        for source in np.argsort(depth, kind="stable"):  # so that the nearest is written last
+            splat[:, int(target[source])] = image[source], x[source]
+            splat_weight[int(target[source])] = weight[source]
+        total, weights = total + splat * splat_weight, weights + splat_weight
+    image, index = np.where(weights > 0, total / np.where(weights > 0, weights, 1), -1)[:, pad : pad + width]
+    return textbook_mark(image, textbook_fill(index, view), view)
+
+
+def textbook_fill(values, view):
+    for _ in range(100):
+        neighbour = np.append(0, values[:-1]) if view == "left" else np.append(values[1:], 0)
+        values = np.where(values < 0, neighbour, values).astype(np.float32)
+    return values
+
+
+def textbook_mark(image, index, view):
+    image = image.copy()
+    for _ in range(100):
+        marked = np.zeros(len(index), bool)
+        if view == "left":
+            marked[:-1], neighbour = index[:-1] > index[1:], np.append(index[1:], 0)
+        else:
+            marked[1:], neighbour = index[:-1] > index[1:], np.append(0, index[:-1])
+        image[marked], index = -2, np.where(marked, neighbour, index)
+    return image
+
+
+def textbook_mask(depth, divergence, convergence, view):  # (B 1 H W) -> same
+    there, back = ("left", "right") if view == "right" else ("right", "left")
+    depth = depth if view == "right" else depth.flip(-1)
+    rows = depth.view(-1, depth.shape[-1]).numpy()
+    warped = [textbook_fill(textbook_warp(row, row, divergence, convergence, there), there) for row in rows]
+    seen = np.stack([textbook_warp(np.zeros_like(row), row, divergence, convergence, back) for row in warped])
+    mask = torch.from_numpy((seen == -1) + 0.5 * (seen == -2)).float().view(depth.shape)
+    return mask if view == "right" else mask.flip(-1)
+
+
+@pytest.mark.parametrize("name", MASKS.files)
+def test_masks_are_the_golden_ones_bit_for_bit(name, method):
+    depth, view, divergence, convergence = name.split("_")
+    mask = nonwarp_mask(golden_depth(depth), float(divergence[1:]), float(convergence[1:]), view)
+    assert torch.equal(mask[0, 0] * 2, torch.from_numpy(MASKS[name]).float())
+
+
+@pytest.mark.parametrize("depth", ["boxes", "sines"])
+@pytest.mark.parametrize("view", ["left", "right"])
+def test_closed_masks_are_the_golden_ones_bit_for_bit(depth, view, method):
+    mask = mask_closing(nonwarp_mask(golden_depth(depth), 12, 0.5, view))[0, 0]
+    assert torch.equal(mask * 2, torch.from_numpy(CLOSED[f"{depth}_{view}_closed_x2"]).float())
+    assert torch.equal((mask * 255).round().byte(), torch.from_numpy(CLOSED[f"{depth}_{view}_png"]))
+
+
+@pytest.mark.parametrize("view", ["left", "right"])
+def test_a_smaller_depth_is_resized_to_the_frames_as_in_the_golden_masks(view, method):
+    depth = torch.cat([golden_depth(name, 48, 80) for name in ("boxes", "sines")])
+    mask = nonwarp_mask(depth, 15, 0.3, view, size=(96, 160))[:, 0]
+    assert torch.equal(mask * 2, torch.from_numpy(CLOSED[f"lowres_batch_{view}_x2"]).float())
+
+
+def random_depth(kind, shape, gen):  # -> (B 1 H W) in [0, 1]
+    depth = torch.rand(shape, generator=gen)
+    if kind == "steps":  # many equal values, for the order among them
+        return (depth * 4).round() / 4
+    if kind == "layers":  # wide flat layers with thin ones before them, for long holes and overtaken pixels
+        wide = torch.rand(*shape[:-1], shape[-1] // 60 + 1, generator=gen).repeat_interleave(60, -1)[..., : shape[-1]]
+        return torch.where(depth > 0.97, 1.0, wide)
+    return depth
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_rows_tensors_and_a_textbook_copy_in_order_give_the_same_mask(seed, monkeypatch):
+    gen = torch.Generator().manual_seed(seed)
+    height, width = (int(torch.randint(low, high, (), generator=gen)) for low, high in ((1, 5), (3, 400)))
+    depth = random_depth(("noise", "steps", "layers")[seed % 3], (2, 1, height, width), gen)
+    divergence = float(torch.rand((), generator=gen)) * (100 if seed % 2 else 8)  # 100: holes wider than the 100 rounds
+    convergence = (0.0, 0.5, 1.0, float(torch.rand((), generator=gen)))[seed % 4]
+    for view in ("left", "right"):
+        expected = textbook_mask(depth, divergence, convergence, view)
+        for has_numba in (True, False):
+            monkeypatch.setattr(holes, "HAS_NUMBA", has_numba)
+            assert torch.equal(nonwarp_mask(depth, divergence, convergence, view), expected)
+
+
+def test_holes_wider_than_100_pixels_are_filled_only_so_far(method):
+    depth = torch.zeros(1, 1, 2, 600)
+    depth[..., 300:400] = 1
+    for divergence in (30, 50):  # shifts by 90 and by 150 pixels
+        for view in ("left", "right"):
+            expected = textbook_mask(depth, divergence, 0, view)
+            assert torch.equal(nonwarp_mask(depth, divergence, 0, view), expected)
+
+
+def test_of_equally_near_pixels_the_right_one_is_seen():
+    depth = torch.full(
+        (1, 1, 1, 100), 0.5 + 2**-22
+    )  # moves by 4 and half a rounding step at 32: pixels 13, 14 round up to 18
+    image = torch.rand(1, 1, 1, 100, generator=torch.Generator().manual_seed(0))
+    expected = textbook_warp(image[0, 0, 0].numpy(), depth[0, 0, 0].numpy(), 16, 0, "left")
+    by_rows = warp_rows._warp(image[0, 0, 0].numpy(), depth[0, 0, 0].numpy(), *warp_scale(100, 16, 0), True)
+    by_tensors, _ = forward_warp(image, depth, 16, 0, "left")
+    assert np.array_equal(by_tensors[0, 0, 0, 4:].numpy(), expected[4:])
+    assert np.array_equal(by_rows, expected)
+
+
+def test_an_even_depth_hides_nothing(method):
+    for view in ("left", "right"):
+        inside = nonwarp_mask(torch.full((1, 1, 4, 200), 0.5), 5, 0.5, view)
+        assert not inside.any()
+
+
+def test_a_box_hides_what_lies_behind_one_of_its_sides(method):
+    depth = torch.zeros(1, 1, 3, 200)
+    depth[..., 80:120] = 1
+    hidden = nonwarp_mask(depth, 10, 0, "right")[0, 0, 0].nonzero().flatten()  # moves by 10 pixels to the right
+    assert hidden.min() >= 119 and hidden.max() <= 131 and len(hidden) in (9, 10, 11)
+
+
+def test_every_frame_of_a_batch_has_the_mask_it_has_alone(method):
+    depth = torch.cat([golden_depth(name) for name in ("ramp", "boxes", "sines")])
+    together = nonwarp_mask(depth, 9, 0.2, "left")
+    assert torch.equal(together, torch.cat([nonwarp_mask(frame, 9, 0.2, "left") for frame in depth.split(1)]))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5, 200])
+def test_the_number_of_threads_does_not_change_the_mask(threads):
+    depth = golden_depth("sines")
+    assert torch.equal(nonwarp_mask(depth, 9, 0.2, "right", threads=threads), nonwarp_mask(depth, 9, 0.2, "right"))
+
+
+@pytest.mark.parametrize("name", ["boxes", "sines"])
+def test_one_eye_sees_the_golden_image(name):
+    depth = golden_depth(name)
+    left, _ = forward_warp(depth.expand(-1, 3, -1, -1), depth, 16, 0.5, "left", fill=True)
+    assert torch.equal(left.mean(1)[0], torch.from_numpy(WARPED[f"{name}_left_fill"]))
+    right, hidden = forward_warp(depth, depth, 16, 0.5, "right")
+    assert torch.equal(right[0, 0], torch.from_numpy(WARPED[f"{name}_right_nofill"]))
+    assert torch.equal(hidden[0, 0] * 2, torch.from_numpy(WARPED[f"{name}_right_mask_x2"]).float())
+
+
+def test_a_filled_view_differs_from_an_unfilled_one_in_its_holes_alone():
+    depth = golden_depth("boxes")
+    image = torch.rand(1, 3, 96, 160, generator=torch.Generator().manual_seed(0))
+    filled, hidden = forward_warp(image, depth, 12, 0.5, "left", fill=True)
+    unfilled, _ = forward_warp(image, depth, 12, 0.5, "left")
+    assert torch.equal(filled * (hidden == 0), unfilled)
+    assert (filled[(hidden > 0).expand_as(filled)] > 0).all()
+
+
+def test_divergence_may_be_a_percentage_of_another_width():
+    depth = golden_depth("boxes")
+    for part, whole in zip(
+        forward_warp(depth, depth, 6, 0.5, "left", base_width=320),
+        forward_warp(depth, depth, 12, 0.5, "left"),
+        strict=True,
+    ):
+        assert torch.equal(part, whole)
+
+
+def test_edge_weight_has_the_golden_values():
+    weight = edge_weight(torch.from_numpy(EDGES["edge_in"])[None, None])
+    torch.testing.assert_close(weight[0, 0], torch.from_numpy(EDGES["edge_weight"]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "n"), [("1", 1), ("2", 2), ("2", (2, 2)), ("x2y0", (2, 0)), ("x1y3", (1, 3))])
+def test_dilated_edges_have_the_golden_values(name, n):
+    depth = dilate_edge(torch.from_numpy(EDGES["edge_in"])[None, None], n)
+    torch.testing.assert_close(depth[0, 0], torch.from_numpy(EDGES[f"dilate_edge_{name}"]), rtol=0, atol=1e-6)
+
+
+def test_edges_are_dilated_in_each_image_by_itself_and_not_by_0():
+    depth = torch.cat([golden_depth("boxes"), golden_depth("sines") * 100])
+    torch.testing.assert_close(dilate_edge(depth, 2), torch.cat([dilate_edge(d, 2) for d in depth.split(1)]))
+    assert torch.equal(dilate_edge(depth, 0), depth)
+
+
+def test_numba_is_not_imported_before_the_first_mask():
+    code = "import sys, pack.holes; sys.exit('numba' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_the_rows_agree_with_the_tensors_on_their_constants():
+    for name in ("UNSEEN", "OVERTAKEN", "REACH"):
+        assert getattr(warp_rows, name) == getattr(holes, name)
