@@ -1,0 +1,127 @@
+"""A video becomes shards: while a clip's depth is computed, the next is decoded and the last one's images encoded."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pack.config import Config
+from pack.parts import PartWriter, State, read_state, remove_parts
+from pack.pipeline import Models, make_records, shape_clips
+from pack.record import Record, encode, video_key
+from pack.sources import fingerprint
+from pack.video import Report, VideoInfo, probe, read_clips
+
+AHEAD = 2  # clips whose images are encoded behind the one that is computed
+Members = list[tuple[str, dict[str, bytes]]]
+
+
+@dataclass(frozen=True)
+class Film:
+    """A video, what of it is packed, and what that was or will be packed from."""
+
+    path: Path
+    name: str  # of its shards, without the part
+    source: dict[str, Any]
+    state: State
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What packing a video came to."""
+
+    video: str
+    clips: int = 0
+    records: int = 0
+    cuts: int = 0
+    thin: int = 0  # records not kept because they had too few holes
+    seconds: float = 0
+    skipped: bool = False  # was packed before
+    failure: str = ""
+
+
+def look_at(path: Path, config: Config, settings: dict[str, Any]) -> Film:
+    """The video and its state in the split. Raises ValueError where its shards do not read."""
+    name = video_key(config.prefix, config.model_name, path.name)
+    source = fingerprint(path)
+    state = State((), ()) if config.overwrite else read_state(Path(config.data_dir), name, source, settings)
+    return Film(path, name, source, state)
+
+
+def pack_film(
+    film: Film, config: Config, settings: dict[str, Any], models: Models, tell: Callable[[str], None]
+) -> Outcome:
+    """Publish the shards that are missing; `tell` hears the video's name after each clip.
+
+    Raises ValueError for what is wrong with the video, and Unwritable where the split takes nothing more.
+    """
+    started = time.monotonic()
+    video, folder, report = probe(film.path), Path(config.data_dir), Report()
+    first = film.state.next_clip
+    if config.overwrite:
+        remove_parts(folder, film.name)
+    count, thin = first, 0
+    with (
+        PartWriter(folder, film.name, film.source, settings, film.state) as writer,
+        closing(encoded_clips(video, first, models, config, report)) as clips,
+    ):
+        for clip, samples in clips:
+            writer.add(clip, samples)
+            count, thin = clip + 1, thin + 2 * config.num_samples - len(samples)
+            tell(film.path.name)
+        if not count:
+            raise ValueError(too_short(film.path, config, report))
+        writer.finish(count)
+    return Outcome(
+        film.path.name, count, film.state.records + writer.records, report.cuts, thin, time.monotonic() - started
+    )
+
+
+def encoded_clips(
+    video: VideoInfo, first: int, models: Models, config: Config, report: Report
+) -> Iterator[tuple[int, Members]]:
+    """Number and encoded records (key, members) of each clip from `first` on, in their order."""
+    clips = read_clips(video.path, config.seq, config.max_fps, config.skip_first, config.skip_interval, report)
+    fresh = (clip for clip in clips if clip.number >= first)
+    waiting: deque = deque()
+    with (
+        ThreadPoolExecutor(models.threads) as pool,
+        closing(clips),
+        closing(ahead(shape_clips(fresh, video, models.depth.metric, config))) as shaped_clips,
+    ):
+        for shaped in shaped_clips:
+            records = make_records(shaped, video, models, config)
+            waiting.append((shaped.clip, [pool.submit(to_members, record, config.image_format) for record in records]))
+            while len(waiting) > AHEAD:
+                yield collect(*waiting.popleft())
+        while waiting:
+            yield collect(*waiting.popleft())
+
+
+def ahead(items: Iterator) -> Iterator:
+    """The same items, of which the next is computed by a thread while the caller uses the last."""
+    end = object()
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, items, end)
+        while (item := following.result()) is not end:
+            following = thread.submit(next, items, end)
+            yield item
+
+
+def to_members(record: Record, image_format: str) -> tuple[str, dict[str, bytes]]:
+    return record.key, encode(record, image_format)
+
+
+def collect(clip: int, futures: list) -> tuple[int, Members]:
+    return clip, [future.result() for future in futures]
+
+
+def too_short(path: Path, config: Config, report: Report) -> str:
+    return (
+        f"{path} has no clip: found {report.frames} frames and {report.cuts} cuts, expected a shot of "
+        f"--seq {config.seq} frames after --skip-first {config.skip_first}"
+    )

@@ -1,0 +1,42 @@
+"""Packs videos into shards: `python pack/main.py --video FILES -o data/train`, or under torchrun for many of them."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+if not __package__:  # run as a file: import from the repository root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from pack.config import Config
+from tools import cli
+
+
+def main() -> int:
+    config = cli.parse(Config)
+    signal.signal(signal.SIGTERM, end)
+    from pack import film, report, sources, workers  # after parsing: PyTorch takes seconds to import
+
+    started = time.monotonic()
+    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    videos = sources.find_videos(config.dataset_dir)
+    report.refuse_same_names(videos)
+    settings = config.settings()
+    films = [film.look_at(video, config, settings) for video in sources.share(videos, rank, ranks)]
+    if config.dry_run:
+        return report.show_plan(films, config)
+    report.refuse_differences(films)
+    outcomes = workers.gather(workers.pack(films, config, settings), rank, ranks)
+    if rank == 0:
+        report.report(outcomes, time.monotonic() - started, config)
+    return int(any(outcome.failure for outcome in outcomes))
+
+
+def end(*_: object) -> None:
+    print("terminated", file=sys.stderr)
+    sys.exit(143)
+
+
+if __name__ == "__main__":
+    cli.run(main)

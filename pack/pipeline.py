@@ -1,0 +1,145 @@
+"""From a clip to its records: geometry, depth, holes, crops.
+
+T frames, H height, W width of the resized frames; h, w of the depth map. Holes are counted in halves, as iw3's masks
+have the values 0, 0.5 and 1.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from model.mask_mlbw import hole_mask
+from model.morphology import dilate, erode
+from pack.config import Config
+from pack.depth import normalise
+from pack.draw import Draw, draw_clip, uniform
+from pack.geometry import best_window, reshape
+from pack.holes import dilate_edge, nonwarp_mask
+from pack.mappers import mapper
+from pack.record import Record, record_key, video_key
+from pack.video import Clip, VideoInfo
+
+LEAST_HOLES = 300  # pixels a frame: iw3 keeps no record with less
+LEVELS = np.array([0, 128, 255], np.uint8)  # of a mask's image, for 0, 1 and 2 half holes
+
+
+@dataclass(frozen=True)
+class Models:
+    """The networks that packing uses, and where they run."""
+
+    depth: Callable[[torch.Tensor], torch.Tensor]
+    mask: torch.nn.Module | None
+    device: torch.device
+    threads: int
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """A clip whose parameters are drawn and whose frames have the shape that was drawn."""
+
+    clip: int
+    start: int  # frame, and seconds, at which the clip begins in the video
+    seconds: float
+    draw: Draw
+    frames: np.ndarray  # uint8 (T H W 3)
+
+
+def shape_clips(clips: Iterator[Clip], video: VideoInfo, metric: bool, config: Config) -> Iterator[Shaped]:
+    """Each clip rotated and resized."""
+    file_hash = video_key("", "", video.path.name)
+    for clip in clips:
+        draw = draw_clip(
+            uniform(config.seed, file_hash, clip.number),
+            video.width,
+            metric,
+            config.divergence_level,
+            config.resolution,
+            config.short_sides,
+            config.num_samples,
+        )
+        yield Shaped(clip.number, clip.start, clip.seconds, draw, reshape(clip.frames, draw))
+
+
+def make_records(shaped: Shaped, video: VideoInfo, models: Models, config: Config) -> list[Record]:
+    """The records of a clip, upright ones first; fewer than asked for where there are too few holes."""
+    depth = clip_depth(shaped, models, config)
+    records = []
+    for mirrored, holes in enumerate(clip_holes(depth, shaped, models, config)):
+        for sample in range(config.num_samples):
+            window = best_window(holes, config.size, shaped.draw.places[sample][mirrored])
+            if window[2] > LEAST_HOLES * 2 * len(holes):
+                info = describe(shaped, video, config, bool(mirrored), models.mask is not None, window)
+                records.append(cut_out(shaped, holes, info, sample, config))
+    return records
+
+
+def clip_depth(shaped: Shaped, models: Models, config: Config) -> torch.Tensor:  # -> (T 1 h w) in [0, 1]
+    """Nearness of the clip's frames, with one scale for all of them."""
+    frames = torch.from_numpy(shaped.frames).to(models.device).permute(0, 3, 1, 2).float().div_(255)
+    depth = normalise(models.depth(frames))
+    return torch.cat([dilate_edge(part, shaped.draw.edge_dilation) for part in depth.split(config.batch_size)])
+
+
+def clip_holes(depth, shaped, models, config):  # (T 1 h w) -> uint8 (2 T H W): half holes upright and mirrored
+    """What the other view hides of the clip and of its mirror image."""
+    draw, size = shaped.draw, shaped.frames.shape[1:3]
+    curve = mapper(draw.mapper)
+    holes = np.empty((2, len(depth), *size), np.uint8)
+    for start in range(0, len(depth), config.batch_size):
+        part = depth[start : start + config.batch_size]
+        # resized once for both; in iw3 too the curve comes first
+        wide = F.interpolate(curve(part), size, mode="bilinear", align_corners=True, antialias=True)
+        if models.mask is None:
+            upright = warped_holes(wide, draw, models)
+        else:
+            upright = 2 * hole_mask(models.mask, part, draw.divergence, draw.convergence, curve, size).byte()
+        for variant, masks in enumerate((upright, warped_holes(wide.flip(-1), draw, models))):
+            holes[variant, start : start + config.batch_size] = masks[:, 0].cpu().numpy()
+    return holes
+
+
+def warped_holes(disparity, draw, models):  # (B 1 H W) -> uint8 (B 1 H W) in half holes
+    """What the forward warp leaves without a source, closed as `mask_closing` does but in uint8, which is faster."""
+    mask = nonwarp_mask(disparity, draw.divergence, draw.convergence, draw.view, threads=models.threads)
+    mask = (mask * 2).byte()
+    return (erode(dilate(mask, 2), 2) + mask).clamp(max=2)
+
+
+def describe(shaped, video, config, mirrored, learned, window) -> dict[str, Any]:
+    """All that it takes to make the record again: `crop` is a corner in the frames as they are kept."""
+    x, y, half_holes = window
+    draw = {name: value for name, value in asdict(shaped.draw).items() if name != "places"}
+    return draw | {
+        "video": video.path.name,
+        "source_size": [video.width, video.height],
+        "clip": shaped.clip,
+        "start_frame": shaped.start,
+        "start_seconds": round(shaped.seconds, 4),
+        "max_fps": config.max_fps,
+        "model_type": config.model_name,
+        "resolution": config.resolution,
+        "seed": config.seed,
+        "frame_size": [shaped.frames.shape[2], shaped.frames.shape[1]],
+        "mirrored": mirrored,
+        "mask": "mask_mlbw" if learned and not mirrored else "forward_warp",
+        "crop": [x, y],
+        "size": config.size,
+        "hole_share": round(half_holes / (2 * len(shaped.frames) * config.size**2), 6),
+    }
+
+
+def cut_out(shaped, holes, info, sample, config) -> Record:
+    """The record of the crop that `info` describes."""
+    (x, y), size, mirrored = info["crop"], config.size, info["mirrored"]
+    number = 2 * shaped.clip + 1 + mirrored
+    frames = shaped.frames[:, :, ::-1] if mirrored else shaped.frames
+    return Record(
+        record_key(config.prefix, config.model_name, info["video"], number, sample),
+        np.ascontiguousarray(frames[:, y : y + size, x : x + size]),
+        LEVELS[holes[:, y : y + size, x : x + size]],
+        info,
+    )

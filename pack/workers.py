@@ -1,0 +1,186 @@
+"""Who packs which video: one process, several on this machine, or the ranks of a torchrun job.
+
+A video is packed by one process, and its shards do not depend on which. Nothing is retried here.
+"""
+
+import json
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import timedelta
+from multiprocessing.connection import wait
+from typing import Any
+
+import torch
+
+from model.mask_mlbw import load_mask_network
+from pack.config import Config
+from pack.depth import load_depth
+from pack.film import Film, Outcome, pack_film
+from pack.parts import Unwritable
+from pack.pipeline import Models
+from pack.report import Board
+
+MEMORY = 4 * 2**30  # bytes for one process: a clip of full HD as float, its depth and holes, and the libraries
+
+
+def pack(films: list[Film], config: Config, settings: dict[str, Any]) -> list[Outcome]:
+    """What became of each film, packed by this process or by several of this machine."""
+    done = [
+        Outcome(film.path.name, film.state.next_clip, film.state.records, skipped=True)
+        for film in films
+        if film.state.done
+    ]
+    todo = [film for film in films if not film.state.done]
+    board = Board(todo, config)
+    for outcome in done:
+        board.show(outcome)
+    if not todo:
+        return done
+    local_rank, local_ranks = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    processes = process_count(config, len(todo))
+    if processes == 1:
+        fresh = pack_here(iter(todo), config, settings, (local_rank, local_ranks), board.tell)
+    else:
+        places = [(local_rank * processes + number, local_ranks * processes) for number in range(processes)]
+        fresh = pack_on_workers(todo, config, settings, places, board.tell)
+    return done + [board.show(outcome) for outcome in fresh]
+
+
+def pack_here(
+    films: Iterator[Film], config: Config, settings: dict[str, Any], place: tuple[int, int], tell: Callable[[str], None]
+) -> Iterator[Outcome]:
+    """Pack the films one after another; `place` is this process's number on this machine and how many there are.
+
+    A video that fails is an outcome; a model that is missing and a split that takes nothing are raised.
+    """
+    models = load_models(config, *place)
+    for film in films:
+        try:
+            yield pack_film(film, config, settings, models, tell)
+        except Unwritable:
+            raise
+        except (ValueError, OSError) as error:
+            yield Outcome(film.path.name, failure=" ".join(str(error).split()))
+
+
+def load_models(config: Config, number: int, processes: int) -> Models:
+    """The networks, on this process's GPU or with its share of the cores."""
+    threads = max(1, cores() // processes)
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.deterministic = True
+    device = choose_device(config.device, number)
+    depth = load_depth(config.model_type, config.resolution, device, config.batch_size)
+    mask = load_mask_network(config.mask_model).to(device) if config.mask_model else None
+    return Models(depth, mask, device, threads)
+
+
+def choose_device(name: str, number: int) -> torch.device:
+    """The device called so; without a number, the processes of a machine take its GPUs in turn."""
+    gpus = torch.cuda.device_count()
+    if name == "cpu" or (name == "auto" and not gpus):
+        return torch.device("cpu")
+    index = int(name.partition(":")[2] or number % max(gpus, 1))
+    if index >= gpus:
+        raise ValueError(f"--device {name} is not there: found {gpus} GPUs, pass --device cpu or one of them")
+    return torch.device("cuda", index)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def process_count(config: Config, films: int) -> int:
+    """How many processes pack, each with a film at a time."""
+    if config.max_workers or "RANK" in os.environ:
+        return min(config.max_workers or 1, films)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    gpus = 0 if config.device == "cpu" else torch.cuda.device_count()
+    return max(1, min(gpus or min(cores() // 2, memory // MEMORY), films))
+
+
+def pack_on_workers(
+    films: list[Film],
+    config: Config,
+    settings: dict[str, Any],
+    places: list[tuple[int, int]],
+    tell: Callable[[str], None],
+) -> Iterator[Outcome]:
+    """Pack the films on several processes, which take one after another; outcomes come as they are ready."""
+    context = multiprocessing.get_context("spawn")  # a fork would share CUDA, threads and decoders
+    tasks, news = context.Queue(), context.Queue()
+    for film in [*films, *[None] * len(places)]:
+        tasks.put(film)
+    workers = [
+        context.Process(target=work, args=(tasks, news, config, settings, place), daemon=True) for place in places
+    ]
+    try:
+        for worker in workers:
+            worker.start()
+        yield from listen(news, workers, len(films), tell)
+    finally:
+        for worker in workers:
+            if worker.pid:
+                worker.terminate()
+        for worker in workers:
+            if worker.pid:
+                worker.join()
+
+
+def listen(news, workers, films: int, tell: Callable[[str], None]) -> Iterator[Outcome]:
+    """What the workers say until all films are done."""
+    while films:
+        try:
+            kind, what = news.get(timeout=1)
+        except queue.Empty:
+            dead = [worker.exitcode for worker in workers if worker.exitcode]
+            if dead:
+                raise OSError(
+                    f"a packing process ended with status {dead[0]} (-9: out of memory?): "
+                    f"run the same command again, with fewer --max-workers"
+                ) from None
+            continue
+        if kind == "clip":
+            tell(what)
+        elif kind == "fatal":
+            raise ValueError(what)
+        else:
+            films -= 1
+            yield what
+
+
+def work(tasks, news, config: Config, settings: dict[str, Any], place: tuple[int, int]) -> None:
+    """A worker's life: take a film, pack it, say what came of it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all processes; the first one ends the others
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    try:
+        films = iter(tasks.get, None)
+        for outcome in pack_here(films, config, settings, place, lambda video: news.put(("clip", video))):
+            news.put(("outcome", outcome))
+    except (ValueError, OSError) as error:
+        news.put(("fatal", " ".join(str(error).split())))
+
+
+def end_with_parent() -> None:
+    """A first process that is killed leaves no one behind who writes where its successor will write."""
+    wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+def gather(outcomes: list[Outcome], rank: int, ranks: int) -> list[Outcome]:
+    """The outcomes of all ranks, on every rank, when the last one has ended.
+
+    torchrun ends the whole job as soon as one rank ends with an error, so none may leave before the others are done.
+    """
+    if ranks == 1 or "MASTER_ADDR" not in os.environ:
+        return outcomes
+    store, _, _ = next(torch.distributed.rendezvous("env://", rank, ranks, timeout=timedelta(days=365)))
+    store.set(f"packed {rank}", json.dumps([asdict(outcome) for outcome in outcomes]))
+    return [Outcome(**fields) for other in range(ranks) for fields in json.loads(store.get(f"packed {other}"))]
