@@ -1,0 +1,372 @@
+"""The network against numbers from the original code on formula weights and inputs, and what it promises besides."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model.blocks import ChannelNorm, GatedConv, SpatialMLP, edge_pad, spatial_block, temporal_block
+from model.light_video_inpaint import NAMES, LightVideoInpaint, plan_passes
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def golden(name):
+    return {k: torch.from_numpy(v) for k, v in np.load(GOLDEN / f"{name}.npz").items() if v.dtype.kind != "U"}
+
+
+def formula(name, shape, k, kind):
+    """Weights that any implementation can restate: sines of the flat index i and the position k of the sorted key."""
+    i = np.arange(np.prod(shape), dtype=np.int64)
+    if kind == "A":
+        v = 0.05 * np.sin(0.37 * i + k)
+    else:
+        vector = len(shape) < 2 or name == "mask_bias"
+        amp = 0.1 if vector else 0.5 / np.sqrt(len(i) / shape[0])
+        amp *= 0.2 if name == "to_image.weight" else 1
+        v = amp * np.sin(0.37 * i + 0.63 * ((i * i) % 9973) + k)
+    if len(shape) == 1 and name.endswith(".weight"):
+        v = 1 + v
+    return torch.from_numpy(v.reshape(shape)).float()
+
+
+@torch.no_grad()
+def fill(module, kind="B"):
+    """The module with formula weights."""
+    params = dict(module.named_parameters())
+    for k, name in enumerate(sorted(params)):
+        params[name].copy_(formula(name, tuple(params[name].shape), k, kind))
+    return module
+
+
+def network(kind="B", **kwargs):
+    return fill(LightVideoInpaint(**kwargs), kind).eval()
+
+
+def video(frames, height, width):  # (T 3 H W)
+    t, c, i, j = np.ogrid[:frames, :3, :height, :width]
+    return torch.from_numpy(0.5 + 0.45 * np.sin(0.11 * i + 0.07 * (c + 1) * j + 0.5 * t + c)).float()
+
+
+def video_mask(frames, height, width):  # bool (T 1 H W)
+    t, _, i, j = np.ogrid[:frames, :1, :height, :width]
+    left = width // 3
+    box = (height // 4 <= i) & (i < height * 3 // 4) & (left + t <= j) & (j < left + 10 + 2 * t)
+    strip = (i >= 10) & (i < height - 8) & (j == width - 30 + t)
+    return torch.from_numpy(box | strip)
+
+
+def feature(*shape, a=0.31):
+    n = np.arange(np.prod(shape), dtype=np.int64)
+    return torch.from_numpy(np.sin(a * n + 0.01 * (n % 97)).reshape(shape)).float()
+
+
+def stats(x):
+    x = x.detach().double()
+    return torch.stack([x.mean(), x.std(), x.min(), x.max(), x.abs().sum()])
+
+
+def near_stats(found, expected):
+    torch.testing.assert_close(stats(found), expected.double(), rtol=1e-4, atol=1e-4)
+
+
+def near(found, expected, atol=2e-5):
+    torch.testing.assert_close(found.detach(), expected.to(found.dtype), atol=atol, rtol=1e-5)
+
+
+def inputs(net, frames, height, width):
+    return net.preprocess(video(frames, height, width), video_mask(frames, height, width))
+
+
+@pytest.fixture(scope="module")
+def traced():
+    """The eval result on 12 frames of 128x128 and, by name, what every module gave on the way."""
+    net, seen = network(), {}
+    for name, module in net.named_modules():
+        module.register_forward_hook(lambda _, args, out, name=name: seen.__setitem__(name, (args[0], out)))
+    with torch.no_grad():
+        out = net(*inputs(net, 12, 128, 128))
+    return out, seen
+
+
+@pytest.mark.parametrize(("file", "size"), [("model_B_128", 128), ("model_B_medium", 96)])
+def test_preprocess_equals_the_original(file, size):
+    expected = golden(file)
+    x, mask = inputs(LightVideoInpaint(base_dim=8), 12, size, size)
+    for key, found in (("pre_x", x), ("pre_mask", mask)):
+        near(found[..., ::4, ::4], expected[f"{key}_s"])
+        near_stats(found, expected[f"stats_{key}"])
+    near(mask[5], expected["pre_mask_f5"])
+
+
+def test_forward_equals_the_original(traced):
+    out, seen = traced
+    expected = golden("model_B_128")
+    raw = F.pixel_shuffle(seen["to_image"][1], 4)
+    near(out[..., ::4, ::4], expected["eval_s"])
+    near(out[0, :, :48], expected["eval_f0_top48"])
+    near(raw[..., ::8, ::8], expected["raw_s"])
+    near_stats(out, expected["stats_eval"])
+    near_stats(raw, expected["stats_raw"])
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "name", "size", "mode", "skip_offset"),
+    [
+        ("model_A_128", "A", "inpaint.light_video_inpaint_v1", 128, "train", False),
+        ("model_B_128", "B", "inpaint.light_video_inpaint_v1", 128, "train", False),
+        ("model_B_128", "B", "inpaint.light_video_inpaint_v1", 128, "eval_full", True),
+        ("model_B_medium", "B", "inpaint.light_video_inpaint_v1_medium", 96, "eval", False),
+        ("model_B_medium", "B", "inpaint.light_video_inpaint_v1_medium", 96, "eval_full", True),
+    ],
+)
+def test_variants_and_modes_equal_the_original(file, kind, name, size, mode, skip_offset):
+    net = network(kind, **NAMES[name]).train(mode == "train")
+    with torch.no_grad():
+        out = net(*inputs(net, 12, size, size), skip_offset=skip_offset)
+    expected = golden(file)
+    near(out[..., ::4, ::4], expected[f"{mode}_s"])
+    near_stats(out, expected[f"stats_{mode}"])
+
+
+def test_every_intermediate_equals_the_original(traced):
+    _, seen = traced
+    expected = golden("model_B_inter")
+    near(F.leaky_relu(seen["patch"][1], 0.1)[::5, ::12, ::5, ::5], expected["patch"])
+    for name in (key for key in expected if key in seen and key != "patch"):
+        found = seen[name][1]
+        step = 5 if found.shape[-1] > 24 else 3
+        near(found[::5, ::16, ::step, ::step], expected[name], atol=2e-5 * max(1, found.abs().max()))
+        near_stats(found, expected[f"stats_{name}"])
+        assert found.shape == tuple(expected[f"shape_{name}"])
+
+
+def test_exactly_the_tokens_that_touch_a_hole_become_the_mask_bias(traced):
+    _, seen = traced
+    bias = formula("mask_bias", (1, 96, 1, 1), sorted(dict(network().named_parameters())).index("mask_bias"), "B")
+    hidden = (seen["enc1"][0] == bias).all(dim=1)
+    assert torch.equal(hidden, golden("model_B_inter")["token_mask"].bool())
+
+
+@pytest.mark.parametrize(
+    ("frames", "options", "key"),
+    [
+        (1, {}, "infer1"),
+        (7, {}, "infer7"),
+        (7, {"closing": True, "inner_dilation": 2, "outer_dilation": 5, "base_width": 64}, "infer7_dil"),
+    ],
+)
+def test_infer_equals_the_original(frames, options, key):
+    expected = golden("model_B_infer")
+    out = network().infer(video(frames, 96, 128), video_mask(frames, 96, 128), **options)
+    near(out[..., ::4, ::4], expected[f"{key}_s"])
+    near_stats(out, expected[f"{key}_stats"])
+
+
+def test_clips_of_12_and_fewer_frames_follow_each_other_as_in_the_original():
+    net, expected = network(), golden("model_B_infer")
+    frames, mask = video(17, 96, 128), video_mask(17, 96, 128)
+    parts = [net.infer(frames[:12], mask[:12]), net.infer(frames[12:], mask[12:])]
+    near(parts[0][..., ::4, ::4], expected["infer12_s"])
+    near(torch.cat(parts)[..., ::4, ::4], expected["infer17_chunk12_s"])
+
+
+def queue_of_the_player(count):
+    """iw3's 12-frame queue, step by step: per pass the frame numbers in the queue and those that come out."""
+    queue, passes = [], []
+    for t in range(count):
+        queue += [t] * (4 if t == 0 else 1)
+        if len(queue) == 12:
+            passes.append((list(queue), queue[3:9]))
+            del queue[:6]
+    filler = 12 - len(queue)
+    full = queue + [count - 1] * filler
+    return [*passes, (full, full[3 : 12 - filler])]
+
+
+@pytest.mark.parametrize("count", range(13, 40))
+def test_more_than_12_frames_go_through_the_queue_of_the_player(count):
+    passes = [(frames, frames[keep]) for frames, keep in plan_passes(count)]
+    assert passes == queue_of_the_player(count)
+
+
+@pytest.mark.parametrize("count", [1, 2, 11, 12, 13, 14, 15, 16, 17, 18, 100])
+def test_every_frame_comes_out_once_and_in_order(count):
+    assert [t for frames, keep in plan_passes(count) for t in frames[keep]] == list(range(count))
+
+
+def test_infer_of_many_frames_is_the_middle_of_overlapping_passes():
+    net = LightVideoInpaint(base_dim=8, generator=torch.Generator().manual_seed(0)).eval()
+    frames, mask = video(17, 40, 72), video_mask(17, 40, 72)
+    x, soft = net.preprocess(frames, mask)
+    out = net.infer(frames, mask)
+    with torch.no_grad():
+        middle = net(x[3:15], soft[3:15], skip_offset=True)[3:9]
+    assert out.shape == frames.shape
+    near(out[6:12], middle, atol=1e-6)
+
+
+def test_pixels_out_of_reach_of_the_soft_holes_come_back_unchanged():
+    net = LightVideoInpaint(base_dim=8, init="iw3").eval()
+    frames, mask = video(12, 40, 72), video_mask(12, 40, 72)
+    kept = (net.preprocess(frames, mask)[1] == 0).expand_as(frames)
+    assert kept.any() and torch.equal(net.infer(frames, mask)[kept], frames[kept])
+
+
+def test_another_number_of_frames_is_refused_by_forward():
+    with pytest.raises(ValueError, match="takes 12 frames and got 11: use infer"):
+        LightVideoInpaint(base_dim=8)(torch.zeros(11, 3, 64, 64), torch.zeros(11, 1, 64, 64))
+
+
+def test_the_outer_frame_of_pixels_is_cropped_unless_asked_for():
+    net = LightVideoInpaint(base_dim=8).eval()
+    x, mask = inputs(net, 12, 70, 90)
+    with torch.no_grad():
+        assert torch.equal(net(x, mask), net(x, mask, skip_offset=True)[..., 16:-16, 16:-16])
+
+
+@pytest.mark.parametrize("option", ["frames_at_once", "checkpoint_blocks"])
+def test_ways_to_save_memory_change_neither_outputs_nor_gradients(option):
+    net = fill(LightVideoInpaint(base_dim=8))
+    x, mask = inputs(net, 12, 40, 72)
+
+    def run(**options):
+        net.zero_grad()
+        out = net(x, mask, **options)
+        out.square().mean().backward()
+        return [out.detach(), *(p.grad.clone() for p in net.parameters())]
+
+    plain = run()
+    if option == "checkpoint_blocks":
+        net.checkpoint_blocks = True
+    saving = run(**({"frames_at_once": 5} if option == "frames_at_once" else {}))
+    for a, b in zip(plain, saving, strict=True):
+        near(a, b, atol=1e-6)
+
+
+def test_checkpointed_blocks_keep_fewer_activations():
+    net = LightVideoInpaint(base_dim=8)
+    x, mask = inputs(net, 12, 40, 72)
+    kept = {}
+    for net.checkpoint_blocks in (False, True):
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, sizes=sizes: sizes.append(t.numel()) or t, lambda t: t):
+            net(x, mask)
+        kept[net.checkpoint_blocks] = sum(sizes)
+    assert kept[True] < kept[False] / 4
+
+
+def test_gradients_equal_the_original():
+    expected = golden("model_B_grads")
+    keys = np.load(GOLDEN / "model_B_grads.npz")["keys"].tolist()
+    net = network().train()
+    loss = (net(*inputs(net, 12, 128, 128)) * feature(12, 3, 96, 96, a=0.17)).mean()
+    loss.backward()
+    near(loss, expected["loss"], atol=1e-8)
+    grads = {name: p.grad for name, p in net.named_parameters()}
+    assert sorted(grads) == keys
+    norms = torch.stack([grads[k].double().norm() for k in keys])
+    torch.testing.assert_close(norms, expected["grad_norm"], rtol=1e-4, atol=0)
+    sums = torch.stack([grads[k].double().sum() for k in keys])
+    assert ((sums - expected["grad_sum"]).abs() <= 1e-4 * norms * 10).all()
+    for key in (k for k in expected if k.startswith("g:")):
+        grad = grads[key[2:]]
+        near(grad, expected[key], atol=1e-4 * expected[key].abs().max())
+
+
+def test_edge_pad_repeats_the_border_and_passes_gradient_to_the_original_pixels_alone():
+    x = torch.arange(12.0).view(1, 1, 3, 4).requires_grad_()
+    out = edge_pad(x, 2, 1, 0, 3)
+    assert torch.equal(out, F.pad(x, (2, 1, 0, 3), mode="replicate"))
+    out.sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize("norm", ["norm", "nonorm"])
+def test_window_mlps_equal_the_original(shift, norm):
+    unit = fill(SpatialMLP(8, (4, 8), 2, shift=bool(shift)))
+    norms = [torch.nn.Identity()] * 2
+    if norm == "norm":
+        norms = [ChannelNorm(8), ChannelNorm(16)]
+        for k, (module, n) in enumerate(zip(norms, (8, 16), strict=True)):
+            module.weight.data = 1 + 0.1 * torch.sin(torch.arange(n) + k + 1.0)
+    near(unit(feature(2, 8, 16, 24), *norms), golden("gmlp_units")[f"win2d_shift{shift}_{norm}"])
+
+
+@pytest.mark.parametrize(
+    ("block", "shape", "key"),
+    [
+        (spatial_block(8, 8, 2), (2, 8, 16, 16), "block2d_shift0"),
+        (spatial_block(8, 8, 2, shift=True), (2, 8, 16, 16), "block2d_shift1"),
+        (temporal_block(8, 12, 2), (12, 8, 4, 6), "block3d"),
+        (GatedConv(8), (2, 8, 16, 24), "gluconv"),
+    ],
+)
+def test_blocks_equal_the_original(block, shape, key):
+    near(fill(block)(feature(*shape)), golden("gmlp_units")[key])
+
+
+def decay_groups(net):
+    """iw3's groups for AdamW: weights of linear layers and convolutions decay, everything else does not."""
+    layers = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d)
+    decaying = {f"{name}.weight" for name, module in net.named_modules() if isinstance(module, layers)}
+    params = dict(sorted(net.named_parameters()))
+    assert len(decaying) == 39 and len(params) == 93
+    return [
+        {"params": [p for name, p in params.items() if name in decaying], "weight_decay": 0.001},
+        {"params": [p for name, p in params.items() if name not in decaying], "weight_decay": 0},
+    ]
+
+
+def loss_of_the_original(z, y):
+    clamped = F.l1_loss(z.clamp(0, 1), y.clamp(0, 1)) + 0.001 * F.l1_loss(z, y)
+    change = F.l1_loss(z[:-1] - z[1:], y[:-1] - y[1:])
+    colour = (z[:, 2:] - 2 * z[:, 1:-1] + z[:, :-2]).square().mean()  # meant for time, but it runs over channels
+    return 0.8 * clamped + 0.2 * change + 0.01 * colour
+
+
+def test_three_training_steps_end_where_the_original_does():
+    expected = golden("train3steps_B")
+    net = network().train()
+    optimizer = torch.optim.AdamW(decay_groups(net), lr=1e-4)
+    losses = []
+    for s in range(3):
+        frames = video(12 + s, 128, 128)[s:]
+        out = net(*net.preprocess(frames, video_mask(12 + s, 128, 128)[s:]))
+        loss = loss_of_the_original(out, frames[..., 16:-16, 16:-16])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    near(torch.stack(losses), expected["losses"], atol=1e-7)
+    params = [p.detach().double() for _, p in sorted(net.named_parameters())]
+    near(torch.stack([p.norm() for p in params]), expected["param_norm"].double(), atol=1e-5)
+    near(torch.stack([p.sum() for p in params]), expected["param_sum"].double(), atol=1e-3)
+    near(net.mask_bias, expected["mask_bias"], atol=1e-6)
+    near(net.to_image.bias, expected["to_image_bias"], atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "count"), [*zip(NAMES, (2_311_528, 4_580_392, 10_103_848), strict=True)])
+def test_variants_have_the_weights_of_the_original(name, count):
+    net = LightVideoInpaint(**NAMES[name])
+    c, ratio = net.kwargs["base_dim"], net.kwargs["lv2_mlp_ratio"]
+    shapes = {key: tuple(v.shape) for key, v in net.state_dict().items()}
+    assert sum(p.numel() for p in net.parameters()) == count
+    assert sorted(shapes) == np.load(GOLDEN / "model_B_grads.npz")["keys"].tolist()
+    assert {key: v for key, v in shapes.items() if key.startswith("enc2.0.")} == {
+        "enc2.0.gmlp.gmlp.proj_in.weight": (4 * c * ratio, 2 * c),
+        "enc2.0.gmlp.gmlp.proj_in.bias": (4 * c * ratio,),
+        "enc2.0.gmlp.gmlp.proj_spatial.weight": (64, 64, 1),
+        "enc2.0.gmlp.gmlp.proj_spatial.bias": (64,),
+        "enc2.0.gmlp.gmlp.proj_out.weight": (2 * c, 2 * c * ratio),
+        "enc2.0.gmlp.gmlp.proj_out.bias": (2 * c,),
+        "enc2.0.norm1.weight": (2 * c,),
+        "enc2.0.norm2.weight": (2 * c * ratio,),
+        "enc2.0.glu_conv.w1.weight": (2 * c, 2 * c, 1, 1),
+        "enc2.0.glu_conv.w1.bias": (2 * c,),
+        "enc2.0.glu_conv.w2.weight": (2 * c, c, 3, 3),
+        "enc2.0.glu_conv.w2.bias": (2 * c,),
+    }
