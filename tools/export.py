@@ -1,0 +1,95 @@
+"""Takes the network out of a weight file or training checkpoint, iw3's or ours, into the file that iw3 loads."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if not __package__:  # run as a file: import from the repository root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from tools import cli
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Config:
+    """Export a network for iw3."""
+
+    checkpoint: str  # weight file or training checkpoint, iw3's or ours
+    out: str  # weight file to write
+    ema: bool = True  # of a training checkpoint take the averaged weights, which evaluation saw, where it has any;
+    # --no-ema: those of the last step
+    half: bool = False  # store float16, half the size; they become float32 when they are loaded
+
+    ALIASES: ClassVar = {"out": ("-o",)}
+
+
+def main():
+    config = cli.parse(Config)
+    from model.checkpoint import load_network, network_name, read_file, write_file
+
+    out = Path(config.out)
+    if out.exists() and os.path.samefile(out, config.checkpoint):
+        raise ValueError(f"{out} would overwrite the checkpoint that it is made of: pass another -o")
+    net, payload = load_network(config.checkpoint), read_file(config.checkpoint)
+    weights, origin = choose_weights(payload, config.ema)
+    net.load_state_dict(weights)  # float32, in the network's order
+    file = as_file(net, payload, config.half)
+    check_finite(file["state_dict"], config.checkpoint)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_file(out, file)
+    load_network(out)
+    count = sum(weight.numel() for weight in net.state_dict().values())
+    kind = "float16" if config.half else "float32"
+    print(f"{out}: {network_name(net)}, {count:,} parameters, {kind}, {out.stat().st_size:,} bytes")
+    print(f"from {config.checkpoint}: {origin}{describe_progress(payload)}")
+
+
+def choose_weights(payload: dict[str, Any], ema: bool = True) -> "tuple[dict[str, torch.Tensor], str]":
+    """The weights of a file that are to be exported, and in words which those are.
+
+    With `ema` they are those that evaluation used: the moving average, or what a schedule-free optimizer averages.
+    """
+    ours = payload.get("backfill") or {}
+    moving = (ours.get("ema") or {}).get("weights")
+    if ema and moving:
+        return moving, "moving average of the weights"
+    if ema and ours.get("averages"):
+        return ours["averages"], "schedule-free average of the weights"
+    return payload["state_dict"], "weights of the last step" if ours else "weights as stored"
+
+
+def as_file(net: Any, payload: dict[str, Any], half: bool) -> dict[str, Any]:
+    """What the exported file holds; it follows from the checkpoint alone, so the same one gives the same bytes."""
+    from model.checkpoint import describe
+
+    file = describe(net, payload.get("train_kwargs"))
+    file["updated_at"] = payload.get("updated_at", file["updated_at"])
+    if half:
+        for name, weight in file["state_dict"].items():
+            file["state_dict"][name] = weight.half()
+    return file
+
+
+def check_finite(weights: "dict[str, torch.Tensor]", path: str) -> None:
+    """Raise ValueError where a weight is no finite number."""
+    for name, weight in weights.items():
+        if not weight.isfinite().all():
+            raise ValueError(f"{path}: {name} holds NaN or infinity as {weight.dtype}: use an earlier checkpoint")
+
+
+def describe_progress(payload: dict[str, Any]) -> str:
+    """How far a training checkpoint was trained, and what else it holds; nothing for a weight file."""
+    weight_file = ("nunif_model", "name", "updated_at", "kwargs", "train_kwargs", "state_dict")
+    more = [key for key in payload if key not in weight_file]
+    epoch = f", {payload['last_epoch']} epochs trained" if "last_epoch" in payload else ""
+    best = f", lowest evaluation {payload['best_loss']:.6g}" if payload.get("best_loss", 1e9) < 1e9 else ""
+    return epoch + best + (f"; left out: {', '.join(more)}" if more else "")
+
+
+if __name__ == "__main__":
+    cli.run(main)
