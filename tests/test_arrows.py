@@ -1,0 +1,99 @@
+"""Who may import whom, and that no program loads what its --help does not need."""
+
+import ast
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("pack", "train", "model", "tools")
+HEAVY = ("torch", "torchvision", "av", "transformers", "numba", "tensorboard")
+MODULES = sorted(path for room in ROOMS for path in (ROOT / room).glob("*.py") if path.name != "__init__.py")
+PROGRAMS = [path for path in MODULES if "cli.run(" in path.read_text() and path.name != "cli.py"]
+ALLOWED = {  # what a room may import from the others; its own modules it may
+    "model": set(),
+    "pack": {"tools.cli", "model.morphology", "model.mask_mlbw", "model.checkpoint"},
+    "train": {"tools.cli", "pack.record", "pack.shard", "model"},
+    "tools": {"pack", "train", "model"},
+}
+
+
+def name_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def imports(path, everywhere=True):
+    """The modules that a file imports by full name; `from pack import shard` is pack.shard."""
+    tree = ast.parse(path.read_text())
+    names = set()
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            modules = {f"{node.module}.{alias.name}" for alias in node.names}
+            names.update(modules if node.module in ROOMS else {node.module})
+    return names
+
+
+def room_of(name):
+    return name.partition(".")[0]
+
+
+def in_fresh_python(code):
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_only_what_its_room_may(path):
+    room = room_of(name_of(path))
+    for name in imports(path):
+        if room_of(name) in ROOMS and room_of(name) != room:
+            assert name in ALLOWED[room] or room_of(name) in ALLOWED[room], f"{name_of(path)} imports {name}"
+
+
+def test_a_network_needs_torch_and_numpy_alone():
+    for path in MODULES:
+        if room_of(name_of(path)) == "model":
+            foreign = {room_of(name) for name in imports(path)} - sys.stdlib_module_names - {"model"}
+            assert foreign <= {"torch", "numpy"}, name_of(path)
+
+
+def test_reading_records_loads_neither_a_decoder_nor_torch():
+    code = "import sys, pack.record, pack.shard; print(*sys.modules)"
+    assert not set(HEAVY) & set(in_fresh_python(code).split())
+
+
+@pytest.mark.parametrize("room", ["pack", "train"])
+def test_a_command_line_needs_the_standard_library_alone(room):
+    foreign = {room_of(name) for name in imports(ROOT / room / "config.py", everywhere=False)} - sys.stdlib_module_names
+    assert foreign <= {"tools", room}
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=name_of)
+def test_help_loads_nothing_heavy(path):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", path, "--help"], cwd=ROOT.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "usage:" in done.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "argparse" in loaded and not loaded & set(HEAVY)
+
+
+def test_every_program_of_the_project_is_among_those():
+    assert {"pack.main", "train.main", "tools.verify", "tools.export"} <= {name_of(path) for path in PROGRAMS}
+
+
+def test_no_module_hides_another():
+    installed = {name for name in metadata.packages_distributions() if name.isidentifier()}
+    taken = sys.stdlib_module_names | installed | set(ROOMS) | {"tests"}
+    assert [name_of(path) for path in MODULES if path.stem in taken and path.stem != "main"] == []
+
+
+def test_every_room_is_a_package():
+    assert all((ROOT / room / "__init__.py").exists() for room in ROOMS)
