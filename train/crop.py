@@ -15,6 +15,10 @@ EVAL_STRIDE = 64  # between the windows that evaluation chooses from
 TILES = 4  # random windows that training chooses from
 
 
+class DoesNotFit(ValueError):
+    """A record is too small or too short for the settings."""
+
+
 @dataclass(frozen=True)
 class Draws:
     """What chance says of one slot, before its record is read. Fractions are in [0, 1)."""
@@ -44,7 +48,7 @@ def draw(gen: torch.Generator) -> Draws:
 def frame_indexes(available: int, frames: int, draws: Draws | None) -> list[int]:
     """The consecutive frames that a slot shows, in its order; without draws the middle ones, as evaluation does."""
     if available < frames:
-        raise ValueError(f"found {available} frames, expected at least {frames}: pack with --seq {frames} or more")
+        raise DoesNotFit(f"found {available} frames, expected at least {frames}: pack with --seq {frames} or more")
     if draws is None:
         start = (available - frames) // 2
         return list(range(start, start + frames))
@@ -65,7 +69,7 @@ def choose_tile(masks: torch.Tensor, side: int, draws: Draws | None) -> tuple[in
     """The candidate window with the most hole, the first one on ties."""
     height, width = masks.shape[1:]
     if side > min(height, width):
-        raise ValueError(f"tile {side} does not fit {width}x{height} records: pass --tile {min(height, width)} or less")
+        raise DoesNotFit(f"tile {side} does not fit {width}x{height} records: pass --tile {min(height, width) // 8 * 8} or less")
     rows, columns = height - side + 1, width - side + 1
     if draws is None:
         windows = [(y, x) for y in range(0, rows, EVAL_STRIDE) for x in range(0, columns, EVAL_STRIDE)]

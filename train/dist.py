@@ -6,7 +6,7 @@ buckets after the first step, so sums come in another order after a resume and w
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 @dataclass(frozen=True)
 class Group:
-    """This process among the `world` processes of the job."""
+    """This process among the `world` processes of the job. Raises OSError when another one is gone."""
 
     rank: int
     world: int
@@ -32,7 +32,7 @@ class Group:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = torch._utils._flatten_dense_tensors(gradients)
-        dist.all_reduce(flat)
+        _talk(dist.all_reduce, flat)
         for gradient, total in zip(gradients, torch._utils._unflatten_dense_tensors(flat, gradients), strict=True):
             gradient.copy_(total)
 
@@ -41,7 +41,7 @@ class Group:
         if self.world == 1:
             return values[None]
         rows = [torch.empty_like(values) for _ in range(self.world)]
-        dist.all_gather(rows, values)
+        _talk(dist.all_gather, rows, values)
         return torch.stack(rows)
 
     def gather_objects(self, value: Any) -> list[Any]:
@@ -49,7 +49,7 @@ class Group:
         if self.world == 1:
             return [value]
         values = [None] * self.world
-        dist.all_gather_object(values, value)
+        _talk(dist.all_gather_object, values, value)
         return values
 
     def any(self, flag: bool) -> bool:
@@ -61,40 +61,56 @@ class Group:
         if self.world == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box)
+        _talk(dist.broadcast_object_list, box)
         return box[0]
 
-    @contextlib.contextmanager
-    def first_only(self) -> Iterator[bool]:
-        """A block whose body only the first process runs (`with group.first_only() as first: if first: ...`).
-
-        An OSError in it, such as a full disk, is raised on every process, so that all end alike.
-        """
-        failure = None
-        try:
-            yield self.leads
-        except OSError as error:
-            failure = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-        failure = self.broadcast(failure)
+    def first(self, act: Callable[..., Any], *arguments: Any) -> Any:
+        """Let the first process act alone; what it returns, or its ValueError or OSError, is every process's."""
+        result = failure = None
+        if self.leads:
+            try:
+                result = act(*arguments)
+            except (ValueError, OSError) as error:
+                failure = error
+        result, failure = self.broadcast((result, failure))
         if failure:
-            raise OSError(failure)
+            raise failure
+        return result
+
+
+def _talk(operation: Callable[..., Any], *arguments: Any) -> None:
+    """Do a collective operation; torch says nothing better than RuntimeError when a process has gone."""
+    try:
+        operation(*arguments)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise OSError(
+            f"another process of the job ended, which says itself why: go on with --resume ({reason})"
+        ) from error
 
 
 @contextlib.contextmanager
 def join(device: str) -> Iterator[Group]:
     """This process's place in the job that torchrun started, or a job of one."""
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: this machine has no GPU that torch can use: leave the flag out or pass cpu")
-    chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if kind == "cuda" else torch.device("cpu")
-    if kind == "cuda":
-        torch.cuda.set_device(chosen)
+    chosen = choose_device(device)
     if world == 1:
         yield Group(0, 1, chosen)
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Group(rank, world, chosen)
     finally:
         dist.destroy_process_group()
+
+
+def choose_device(device: str) -> torch.device:
+    """The GPU of this process, or the CPU."""
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if kind == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ValueError("--device cuda: this machine has no GPU that torch can use: leave the flag out or pass cpu")
+    chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    torch.cuda.set_device(chosen)
+    return chosen

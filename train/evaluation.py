@@ -1,6 +1,5 @@
 """The evaluation split through the network: every record once, whichever process takes it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from train.dist import Group
 from train.log import eval_picture, write_picture
 from train.metrics import hole_share, sequence_metrics
 from train.stop import Stop
-from train.stream import Sample, Samples, Stream, eval_slots
+from train.stream import Fault, Sample, Samples, Stream, eval_slots
 
 SHOWN = 4  # pictures that TensorBoard gets
 
@@ -22,7 +21,7 @@ class Result:
 
     metrics: dict[str, float]  # means over all records; "loss" is the criterion
     pictures: dict[int, torch.Tensor]  # uint8 (H W 3) by record, the first few
-    faults: tuple = ()
+    faults: tuple[Fault, ...] = ()  # records that were left out
 
 
 def trim(frames: torch.Tensor) -> torch.Tensor:  # (T C S S) -> (T C S-32 S-32)
@@ -32,28 +31,29 @@ def trim(frames: torch.Tensor) -> torch.Tensor:  # (T C S S) -> (T C S-32 S-32)
 
 def evaluate(
     network, criterion, samples: Samples, group: Group, workers: int, stop: Stop, picture_step: int, folder: Path
-):
+) -> Result | None:
     """The Result over all records, the same at any number of processes; None when a signal came.
 
-    Every `picture_step`-th record is written to folder/K.png.
+    Every `picture_step`-th record is written to folder/K.png. Raises ValueError when no record can be used.
     """
     count = len(samples.records)
-    stream = Stream(samples, workers).samples(eval_slots(count, group.rank, group.world))
-    rows, pictures, faults = [], {}, []
+    stream = iter(Stream(samples, workers)(eval_slots(count, group.rank, group.world)))
+    rows, pictures, faults = {}, {}, []
     network.eval()
     try:
-        for turn in range(-(-count // group.world)):  # as many turns on every rank, so that all of them meet
+        for first in range(0, count, group.world):  # as many turns on every rank, so that all of them meet
             if group.any(bool(stop.name)):
                 return None
-            if turn * group.world + group.rank < count:
-                sample = next(stream)
-                metrics, picture = measure(network, criterion, sample, group.device)
-                rows.append((sample.position, metrics))
-                faults.extend(sample.faults)
-                if sample.position % picture_step == 0:
-                    write_picture(folder / f"{sample.position}.png", picture)
-                    if sample.position // picture_step < SHOWN:
-                        pictures[sample.position] = picture
+            number = first + group.rank
+            found = next(stream) if number < count else None
+            if isinstance(found, Fault):
+                faults.append(found)
+            elif found:
+                rows[number], picture = measure(network, criterion, found, group.device)
+                if number % picture_step == 0:
+                    write_picture(folder / f"{number}.png", picture)
+                    if number // picture_step < SHOWN:
+                        pictures[number] = picture
     finally:
         network.train()
     return _collect(group, rows, pictures, faults)
@@ -72,13 +72,16 @@ def measure(network, criterion, sample: Sample, device) -> tuple[dict[str, float
     return {name: float(value) for name, value in metrics.items()}, picture
 
 
-def _collect(group: Group, rows, pictures, faults) -> Result:
+def _collect(group: Group, *mine) -> Result:
     """One result of all processes' rows, summed in the order of the records whoever measured them."""
-    gathered = group.gather_objects((rows, pictures, faults))
-    every = dict(row for part in gathered for row in part[0])
-    metrics = {name: sum(every[k][name] for k in sorted(every)) / len(every) for name in every[0]}
-    return Result(metrics, dict(_merged(part[1] for part in gathered)), tuple(f for part in gathered for f in part[2]))
-
-
-def _merged(parts) -> Iterator:
-    return iter(sorted(item for part in parts for item in part.items()))
+    parts = group.gather_objects(mine)
+    rows = {number: row for part in parts for number, row in part[0].items()}
+    pictures = {number: picture for part in parts for number, picture in part[1].items()}
+    faults = tuple(fault for part in parts for fault in part[2])
+    if not rows:
+        raise ValueError(
+            f"no record for evaluation can be used, the last is in {faults[-1].shard}: {faults[-1].reason}"
+        )
+    names = rows[min(rows)]
+    metrics = {name: sum(rows[number][name] for number in sorted(rows)) / len(rows) for name in names}
+    return Result(metrics, {number: pictures[number] for number in sorted(pictures)}, faults)

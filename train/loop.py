@@ -6,8 +6,6 @@ decisions from gathered numbers; so a run that is stopped anywhere goes on as if
 
 import contextlib
 import hashlib
-import json
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -23,15 +21,15 @@ from train.config import Config
 from train.diff_aug import diff_aug
 from train.dist import Group
 from train.ema import EMA
-from train.evaluation import evaluate, trim
+from train.evaluation import Result, evaluate, trim
 from train.log import Curves, add_scalars, write_loss_csv
 from train.mining import History
 from train.optim import averaged, clip_gradients, is_schedule_free
 from train.plan import Plan, slots_of
 from train.seeds import generator
-from train.state import Place, as_payload, checkpoint_path, rotate
+from train.state import Place, as_payload, checkpoint_path, rotate, write_quarantine
 from train.stop import Stop
-from train.stream import Fault, Sample, Samples, Stream
+from train.stream import Fault, Sample, Samples, Stream, deaths_told
 
 SKIPS = 100  # steps that are not finite, after which an epoch ends the run
 BAD_SHARE, BAD_FEW = 0.001, 3  # of the records may be bad, or a few in a small dataset
@@ -59,7 +57,7 @@ class Run:
     data: dict  # describe_data
     place: Place
     curves: Curves | None
-    bad: set[str]  # keys in quarantine
+    bad: dict[str, Fault]  # what is in quarantine, by key
     waited: float = 0.0  # seconds without a sample in this epoch
 
     @property
@@ -69,12 +67,13 @@ class Run:
 
 def train(run: Run) -> bool:
     """Train to the last epoch; False when a signal ended it earlier, after a checkpoint."""
-    while run.place.epoch <= run.config.epochs:
-        started = time.monotonic()
-        first_slot = run.place.slots_done
-        if not (train_epoch(run) and finish_epoch(run, started, first_slot)):
-            save(run)
-            return False
+    with deaths_told():
+        while run.place.epoch <= run.config.epochs:
+            started = time.monotonic()
+            first_slot = run.place.slots_done
+            if not (train_epoch(run) and finish_epoch(run, started, first_slot)):
+                save(run)
+                return False
     return True
 
 
@@ -215,12 +214,10 @@ def quarantine(run: Run, faults: list[Fault]) -> None:
     new = {fault.key: fault for fault in faults if fault.key not in run.bad}
     if not new:
         return
-    run.bad |= set(new)
-    if run.group.leads:
-        with open(run.folder / "quarantine.jsonl", "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(fault)) + "\n" for fault in new.values())
+    run.bad |= new
+    run.group.first(write_quarantine, run.folder, run.bad.values())
     for fault in new.values():
-        say(run, f"bad record {fault.key} in {fault.shard}, another takes its place: {fault.reason}")
+        say(run, f"bad record {fault.key} in {fault.shard} is not used: {fault.reason}")
     if len(run.bad) > max(BAD_FEW, BAD_SHARE * run.plan.count):
         raise ValueError(
             f"{len(run.bad)} of {run.plan.count} records are bad (see {run.folder / 'quarantine.jsonl'}): "
@@ -274,11 +271,8 @@ def evaluate_epoch(run: Run) -> bool:
         return False
     quarantine(run, list(result.faults))
     place.evaluated = result.metrics["loss"]
-    if run.curves:
-        add_scalars(run.curves.epochs, {f"eval/{name}": v for name, v in result.metrics.items()}, place.step)
-        for number, picture in result.pictures.items():
-            run.curves.epochs.add_image(f"eval/{number}", picture, place.step, dataformats="HWC")
-    best = place.best is None or place.evaluated < place.best
+    run.group.first(draw_evaluation, run.curves, result, place.step)
+    best = place.evaluated < (float("inf") if place.best is None else place.best)  # never, when it is NaN
     if best:
         place.best = place.evaluated
         save_best(run)
@@ -287,22 +281,26 @@ def evaluate_epoch(run: Run) -> bool:
     return True
 
 
+def draw_evaluation(curves: Curves, result: Result, step: int) -> None:
+    add_scalars(curves.epochs, {f"eval/{name}": value for name, value in result.metrics.items()}, step)
+    for number, picture in result.pictures.items():
+        curves.epochs.add_image(f"eval/{number}", picture, step, dataformats="HWC")
+
+
 def save_best(run: Run) -> None:
     """The file that iw3 loads, and a copy under this run's name."""
     path = run.folder / f"{run.name}.pth"
     write_network(run, path)
-    with run.group.first_only() as first:
-        if first and not run.config.disable_backup:
-            backup = path.with_name(f"{run.name}.{run.place.run_id}.pth.bk")
-            shutil.copyfile(path, backup.with_name(backup.name + ".tmp"))
-            backup.with_name(backup.name + ".tmp").replace(backup)
+    if not run.config.disable_backup:
+        write_network(run, path.with_name(f"{run.name}.{run.place.run_id}.pth.bk"))
 
 
 def write_network(run: Run, path: Path) -> None:
-    with run.group.first_only() as first:
-        if first:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_network(path, run.network, asdict(run.config))
+    def write() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_network(path, run.network, asdict(run.config))
+
+    run.group.first(write)
 
 
 def close_epoch(run: Run, seconds: float, sequences: int) -> None:
@@ -314,9 +312,7 @@ def close_epoch(run: Run, seconds: float, sequences: int) -> None:
     if run.history and place.losses:
         records, losses = zip(*place.losses, strict=True)
         run.history.update(records, losses)
-    if run.curves:
-        add_scalars(run.curves.epochs, {"epoch/train_loss": loss, "epoch/number": place.epoch}, place.step)
-        write_loss_csv(run.folder / f"loss_{place.run_id}.csv", place.rows)
+    run.group.first(write_epoch, run, loss)
     left = (run.config.epochs - place.epoch) * seconds * run.plan.slots / max(sequences, 1)
     say(
         run,
@@ -329,10 +325,14 @@ def close_epoch(run: Run, seconds: float, sequences: int) -> None:
     place.next_epoch()
 
 
+def write_epoch(run: Run, loss: float) -> None:
+    place = run.place
+    add_scalars(run.curves.epochs, {"epoch/train_loss": loss, "epoch/number": place.epoch}, place.step)
+    write_loss_csv(run.folder / f"loss_{place.run_id}.csv", place.rows)
+
+
 def save(run: Run) -> None:
     """Write the checkpoint, whole, after everything that it vouches for is on the disk."""
-    if run.curves:
-        run.curves.flush()
     config = asdict(run.config) | {"seed": run.place.seed}
     payload = describe(run.network, config) | {
         "optimizer_state_dict": [run.optimizer.state_dict()],
@@ -348,10 +348,13 @@ def save(run: Run) -> None:
             averages=averages(run),
         ),
     }
-    with run.group.first_only() as first:
-        if first:
-            rotate(run.folder, run.name, run.config.keep_checkpoints)
-            write_file(checkpoint_path(run.folder, run.name), payload)
+
+    def write() -> None:
+        run.curves.flush()
+        rotate(run.folder, run.name, run.config.keep_checkpoints)
+        write_file(checkpoint_path(run.folder, run.name), payload)
+
+    run.group.first(write)
 
 
 def averages(run: Run) -> dict[str, torch.Tensor] | None:

@@ -8,16 +8,16 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from tools import cli
 from train.config import Config
+from train.stop import Stop
 
 
 def main() -> int:
     config = cli.parse(Config)
-    from train.dist import join  # torch takes seconds, which --help and mistyped flags need not wait for
+    stop = Stop()  # first, so that a signal is remembered while torch takes its seconds, which --help need not wait for
+    from train.dist import join
     from train.loop import train
     from train.setup import build
-    from train.stop import Stop
 
-    stop = Stop()
     with join(config.device) as group:
         run = build(config, group, stop)
         finished = train(run)

@@ -15,13 +15,14 @@ from train.config import Config
 from train.dist import Group
 from train.ema import EMA
 from train.log import Curves
-from train.loop import Run
+from train.loop import Run, save
 from train.loss import create_loss
 from train.mining import History
 from train.optim import create_optimizer, is_schedule_free
 from train.plan import Plan, epoch_slots
+from train.resume import find_checkpoint, goes_on, restore
 from train.seeds import generator
-from train.state import Place, changed, describe_data, differences, moved_records, newest_readable
+from train.state import Place, changed, describe_data, read_quarantine, set_aside
 from train.stop import Stop
 from train.stream import Records, Samples, Stream
 
@@ -63,18 +64,21 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
         ),
         ema=EMA(network, config.ema_decay, config.ema_step) if config.ema_model else None,
         history=History(len(records)) if config.hard_example == "linear" else None,
-        plan=Plan([len(shard.records) for shard in records.shards], slots, place.seed, config.shuffle_shards),
+        plan=Plan(records.sizes, slots, place.seed, config.shuffle_shards),
         stream=Stream(Samples(records, config.frames, config.tile, place.seed), workers, group.device.type == "cuda"),
         eval_samples=Samples(eval_records, config.frames, config.tile) if eval_records else None,
         eval_workers=workers,
         data=data,
         place=place,
         curves=None,
-        bad=set(),
+        bad=group.first(read_quarantine, folder),
     )
     if goes_on(config, saved):
         restore(run, saved)
     announce(run, saved)
+    group.first(open_curves, run)
+    if not goes_on(config, saved):
+        begin(run)
     return run
 
 
@@ -85,46 +89,11 @@ def load_split(config: Config, split: str) -> Records:
             f"{folder}: no such folder, expected {config.data_dir}/train and {config.data_dir}/eval with shards: "
             f"make them with `make shards VIDEO=clip.mp4 OUT={folder}`"
         )
-    records = Records(tuple(list_shards(folder)))
+    records = Records(list_shards(folder))
     if not len(records):
         raise ValueError(f"{folder}: its shards hold no records: pack videos with more depth or motion into it")
+    Samples(records, config.frames, config.tile).check_fit()
     return records
-
-
-def find_checkpoint(config: Config, group: Group, folder: Path, name: str, data: dict) -> dict[str, Any] | None:
-    """The checkpoint to go on from, read by the first process for all; None without --resume or when there is none."""
-    if not config.resume:
-        return None
-    found: Any = None
-    if group.leads:
-        try:
-            found = newest_readable(folder, name)
-        except ValueError as error:
-            found = error
-    found = group.broadcast(found)
-    if isinstance(found, ValueError):
-        raise found
-    saved, warnings = found
-    if group.leads:
-        for warning in warnings:
-            print(f"warning: {warning}", flush=True)
-        if saved is None:
-            print(f"nothing to resume in {folder}: starting", flush=True)
-    if saved and goes_on(config, saved):
-        if "backfill" not in saved:
-            raise ValueError(f"{folder}: the checkpoint is iw3's: take its weights with --resume --reset-state")
-        found = differences(saved, config, data)
-        if found:
-            raise ValueError(
-                f"the checkpoint in {folder} was made with other settings ({'; '.join(found)}): "
-                f"give the flags back, or start from its weights with --reset-state"
-            )
-    return saved
-
-
-def goes_on(config: Config, saved: dict[str, Any] | None) -> bool:
-    """Whether the run goes on from the checkpoint, instead of taking its weights alone."""
-    return saved is not None and not config.reset_state
 
 
 def new_place(config: Config, group: Group) -> Place:
@@ -134,11 +103,19 @@ def new_place(config: Config, group: Group) -> Place:
 
 def load_first_weights(network, config: Config, group: Group, saved: dict[str, Any] | None) -> None:
     """The weights of the checkpoint, or of --checkpoint-file, which the first process reads for all."""
+
+    def read() -> dict[str, torch.Tensor]:
+        load_weights(network, config.checkpoint_file)
+        return network.state_dict()
+
     if saved is None and config.checkpoint_file:
-        if group.leads:
-            load_weights(network, config.checkpoint_file)
-        network.load_state_dict(group.broadcast(network.state_dict()))
+        network.load_state_dict(group.first(read))
     elif saved is not None:
+        if saved["kwargs"] != network.kwargs:
+            raise ValueError(
+                f"the checkpoint in {config.model_dir} is of a network with {saved['kwargs']}, expected "
+                f"{network.kwargs}: give --arch back or pass another --model-dir"
+            )
         ours = saved.get("backfill", {}) if config.reset_state else {}
         averages = ours.get("averages") or (ours.get("ema") or {}).get("weights")
         network.load_state_dict(averages or saved["state_dict"])
@@ -157,61 +134,44 @@ def create_optimizer_of(config: Config, network) -> torch.optim.Optimizer:
     )
 
 
-def restore(run: Run, saved: dict[str, Any]) -> None:
-    """Put what the checkpoint holds besides weights and place where it belongs."""
-    run.optimizer.load_state_dict(saved["optimizer_state_dict"][0])
-    run.scaler.load_state_dict(saved["grad_scaler_state_dict"][0])
-    ours = saved["backfill"]
-    if run.ema and ours["ema"]:
-        run.ema.load_state_dict(ours["ema"])
-    if run.history and ours["mining"]:
-        moved = None
-        if ours["data"]["shards"] != run.data["shards"]:
-            moved = moved_records(ours["data"]["shards"], run.data["shards"])
-            run.place.losses = [(moved[record], loss) for record, loss in run.place.losses if record in moved]
-        run.history.load_state_dict(ours["mining"] if moved is None else moved_history(ours["mining"], moved, run.plan))
-    if ours["data"]["eval_fingerprint"] != run.data["eval_fingerprint"]:
-        run.place.best = None  # numbers of other records cannot be compared
-
-
-def moved_history(mining: dict[str, Any], moved: dict[int, int], plan: Plan) -> dict[str, Any]:
-    """The losses of the records that are still there, under their new numbers."""
-    kept = [i for i, record in enumerate(mining["seen"].tolist()) if record in moved]
-    seen = torch.tensor([moved[int(mining["seen"][i])] for i in kept], dtype=torch.int64)
-    return {
-        "records": plan.count,
-        "seen": seen,
-        "losses": mining["losses"][:, kept],
-        "counts": mining["counts"][kept],
-    }
-
-
 def announce(run: Run, saved: dict[str, Any] | None) -> None:
-    """Open the curves, write the configuration down and say what starts."""
-    config, place, group = run.config, run.place, run.group
-    bad = run.folder / "quarantine.jsonl"
-    with group.first_only() as first:
-        if first:
-            run.folder.mkdir(parents=True, exist_ok=True)
-    if group.leads:
-        pending = place.slots_done == run.plan.slots
-        run.curves = Curves(run.folder / "logs" / place.run_id, place.step, pending)
-        if not goes_on(config, saved):
-            text = json.dumps(asdict(config) | {"seed": place.seed}, indent=2)
-            run.curves.epochs.add_text("configuration", f"```\n{text}\n```", 0)
-        parameters = sum(p.numel() for p in run.network.parameters())
-        rates = "no schedule" if is_schedule_free(run.optimizer) else config.scheduler
-        print(
-            f"{run.name}: {parameters} parameters on {group.world} x {group.device.type}, "
-            f"{config.optimizer} with {rates}, loss {config.loss}, seed {place.seed}\n"
-            f"{run.plan.count} records, {len(run.eval_samples.records) if run.eval_samples else 0} for evaluation; "
-            f"{config.epochs} epochs of {run.plan.slots} sequences, {config.backward_step} a step",
-            flush=True,
-        )
-        if goes_on(config, saved):
-            print(f"resumed in epoch {place.epoch} after {place.slots_done} sequences", flush=True)
-            for line in changed(saved, config):
-                print(f"changed since the checkpoint: {line}", flush=True)
-        if bad.exists():
-            run.bad |= {json.loads(line)["key"] for line in bad.read_text().splitlines() if line.endswith("}")}
-    run.bad = group.broadcast(run.bad)
+    """Say what starts, or goes on, and with which changes."""
+    config, place = run.config, run.place
+    parameters = sum(p.numel() for p in run.network.parameters())
+    rates = "no schedule" if is_schedule_free(run.optimizer) else config.scheduler
+    lines = [
+        f"{run.name}: {parameters} parameters on {run.group.world} x {run.group.device.type}, "
+        f"{config.optimizer} with {rates}, loss {config.loss}, seed {place.seed}",
+        f"{run.plan.count} records, {len(run.eval_samples.records) if run.eval_samples else 0} for evaluation; "
+        f"{config.epochs} epochs of {run.plan.slots} sequences, {config.backward_step} a step",
+    ]
+    if goes_on(config, saved):
+        lines += [f"changed since the checkpoint: {line}" for line in changed(saved, config)]
+        if saved["backfill"]["data"]["eval_fingerprint"] != run.data["eval_fingerprint"]:
+            lines.append("the records for evaluation have changed: the next evaluation is the best so far")
+        if place.epoch > config.epochs:
+            lines.append(f"all {config.epochs} epochs are done: nothing is left to do")
+        else:
+            lines.append(f"resumed in epoch {place.epoch} after {place.slots_done} sequences")
+    if run.group.leads:
+        print("\n".join(lines), flush=True)
+
+
+def open_curves(run: Run) -> None:
+    """Points behind the checkpoint are dropped; those of an epoch's end, too, when it is still to be evaluated."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    run.curves = Curves(run.folder / "logs" / run.place.run_id, run.place.step, run.place.slots_done == run.plan.slots)
+
+
+def begin(run: Run) -> None:
+    """Write the configuration down, and a first checkpoint: a run killed in its first epoch goes on as the same run.
+
+    So a folder that cannot be written, or a disk that is too small, is found out before any work is done.
+    """
+    text = json.dumps(asdict(run.config) | {"seed": run.place.seed}, indent=2)
+    if run.group.leads:
+        run.curves.epochs.add_text("configuration", f"```\n{text}\n```", 0)
+    for path in run.group.first(set_aside, run.folder, run.name, run.place.run_id):
+        if run.group.leads:
+            print(f"a checkpoint of an earlier run is kept as {path}", flush=True)
+    save(run)

@@ -5,14 +5,21 @@ that adds what iw3 forgets. Earlier ones are kept as `NAME.checkpoint.1.pth`, `.
 be read.
 """
 
+import json
 import os
+import re
+import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from model.checkpoint import read_file
+from pack.shard import write_file as publish
 from train.config import Config
-from train.stream import Records
+from train.stream import Fault, Records
 
 VERSION = 1
 # settings that decide what a step computes: with another value the run would not be the one that was begun
@@ -52,41 +59,77 @@ def checkpoint_path(folder: Path, name: str, age: int = 0) -> Path:
 
 def rotate(folder: Path, name: str, keep: int) -> None:
     """Make room for a new checkpoint without the newest ever missing: it gets a second name, to be written over."""
-    for age in range(keep - 1, 1, -1):
-        if checkpoint_path(folder, name, age - 1).exists():
-            os.replace(checkpoint_path(folder, name, age - 1), checkpoint_path(folder, name, age))
+    ages = older(folder, name)
+    for age in sorted(ages, reverse=True):
+        if age + 1 < keep:
+            os.replace(ages[age], checkpoint_path(folder, name, age + 1))
+        elif age >= keep:
+            ages[age].unlink()
     newest, second = checkpoint_path(folder, name), checkpoint_path(folder, name, 1)
     if keep > 1 and newest.exists():
         link = second.with_name(second.name + ".tmp")
         link.unlink(missing_ok=True)
-        os.link(newest, link)
+        try:
+            os.link(newest, link)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(newest, link)
         os.replace(link, second)
 
 
-def newest_readable(folder: Path, name: str) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest checkpoint that can be read, or None when there is none, and a warning for each that cannot.
+def older(folder: Path, name: str) -> dict[int, Path]:
+    """The checkpoints besides the newest, by age."""
+    pattern = re.compile(re.escape(name) + r"\.checkpoint\.(\d+)\.pth")
+    return {int(match[1]): path for path in folder.glob("*.pth") if (match := pattern.fullmatch(path.name))}
 
+
+def checkpoints(folder: Path, name: str) -> list[Path]:
+    """All checkpoints, the newest first."""
+    ages = older(folder, name)
+    return [path for path in (checkpoint_path(folder, name), *(ages[age] for age in sorted(ages))) if path.exists()]
+
+
+def read_newest(folder: Path, name: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest checkpoint that can be read, None when there is none, and a warning for each that cannot.
+
+    Those that cannot be read are renamed to `*.unreadable`: the next save would keep them in place of older, good ones.
     Raises ValueError when there are checkpoints and none of them can be read.
     """
-    warnings = []
-    ages = [p for p in folder.glob(f"{name}.checkpoint.*.pth") if p.suffixes[-2][1:].isdigit()]
-    for path in [checkpoint_path(folder, name), *sorted(ages, key=lambda p: int(p.suffixes[-2][1:]))]:
-        if not path.exists():
-            continue
+    bad = {}
+    for path in checkpoints(folder, name):
         try:
-            return read_file(path), warnings
+            saved = read_file(path)
         except ValueError as error:
-            warnings.append(f"{error}; trying the one before")
-    if warnings:
-        raise ValueError(
-            f"{warnings[0].partition(';')[0]}; no earlier one can be read either: remove them to start anew"
-        )
+            bad[path] = str(error)
+            continue
+        for unreadable in bad:
+            unreadable.rename(f"{unreadable}.unreadable")
+        return saved, [f"{reason}; going on from {path.name}, which is older" for reason in bad.values()]
+    if bad:
+        first = next(iter(bad.values()))
+        raise ValueError(f"{first}; no older one in {folder} can be read either: start anew without --resume")
     return None, []
+
+
+def other_networks(folder: Path, name: str) -> list[str]:
+    """The networks whose checkpoints are in the folder, other than this one."""
+    return sorted(
+        p.name.removesuffix(".checkpoint.pth")
+        for p in folder.glob("*.checkpoint.pth")
+        if p.name != f"{name}.checkpoint.pth"
+    )
+
+
+def set_aside(folder: Path, name: str, run_id: str) -> list[Path]:
+    """Rename the checkpoints of an earlier run, which a new one would write over; what they are called now."""
+    kept = [path.with_name(f"{path.name}.{run_id}.bk") for path in checkpoints(folder, name)]
+    for path, new in zip(checkpoints(folder, name), kept, strict=True):
+        path.rename(new)
+    return kept
 
 
 def describe_data(train: Records, evaluation: Records | None) -> dict[str, Any]:
     """What a checkpoint says of the dataset."""
-    shards = [[shard.name, shard.sha256, len(shard.records)] for shard in train.shards]
+    shards = [[shard.name, shard.sha256, size] for shard, size in zip(train.shards, train.sizes, strict=True)]
     return {
         "fingerprint": train.fingerprint(),
         "shards": shards,
@@ -125,18 +168,35 @@ def changed(saved: dict[str, Any], config: Config) -> list[str]:
     return [f"{name}: {old[name]} -> {new[name]}" for name in new if name not in ignored and old.get(name) != new[name]]
 
 
-def moved_records(before: list[list], now: list[list]) -> dict[int, int]:
-    """Old record numbers to new ones, for the shards that are in both datasets."""
+def moved_records(before: list[list], now: list[list]) -> np.ndarray:  # -> int64 (old N)
+    """The new number of every old record, -1 for those of shards that are gone."""
     starts, start = {}, 0
     for name, sha256, count in now:
         starts[name, sha256] = start
         start += count
-    moved, start = {}, 0
-    for name, sha256, count in before:
-        if (name, sha256) in starts:
-            moved |= {start + i: starts[name, sha256] + i for i in range(count)}
-        start += count
-    return moved
+    ranges = [
+        starts[name, sha256] + np.arange(count) if (name, sha256) in starts else np.full(count, -1)
+        for name, sha256, count in before
+    ]
+    return np.concatenate(ranges)
+
+
+def write_quarantine(folder: Path, faults: Iterable[Fault]) -> None:
+    """Name bad records in quarantine.jsonl, a line each."""
+    lines = "".join(json.dumps(asdict(fault)) + "\n" for fault in faults)
+    publish(folder / "quarantine.jsonl", lines.encode())
+
+
+def read_quarantine(folder: Path) -> dict[str, Fault]:
+    """The bad records of quarantine.jsonl by key. Raises ValueError when it is not ours."""
+    path = folder / "quarantine.jsonl"
+    try:
+        faults = [Fault(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        return {}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a list of bad records ({error}): remove it") from error
+    return {fault.key: fault for fault in faults}
 
 
 def as_payload(place: Place, data: dict[str, Any], **states: dict | None) -> dict[str, Any]:

@@ -4,11 +4,12 @@ A record is checked against its index before anything of it is decoded. One that
 still is, the slot takes the record that a pure function of (seed, epoch, slot, attempt) names.
 """
 
+import contextlib
 import hashlib
 import json
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pack.record import decode, frame_count
 from pack.shard import Entry, Index, read_record
-from train.crop import cut, draw, frame_indexes
+from train.crop import DoesNotFit, Draws, cut, draw, frame_indexes
 from train.plan import replacement
 from train.seeds import generator
 
 ATTEMPTS = 10  # bad records in a row before a slot gives up
+UNUSABLE = (ValueError, OSError, SyntaxError)  # what a bad record raises; Pillow calls a broken PNG a SyntaxError
 
 Slot = tuple[int, int, int]  # epoch, position in the epoch, record
 
@@ -46,23 +48,31 @@ class Sample:
     digest: int  # 48 bits that stand for record, frames, tile and augmentation
     faults: tuple[Fault, ...] = ()
 
+    def pin_memory(self) -> "Sample":  # called by DataLoader
+        return replace(self, frames=self.frames.pin_memory(), holes=self.holes.pin_memory())
 
-@dataclass(frozen=True)
+
 class Records:
-    """All records of a split, by number."""
+    """All records of a split, by number.
 
-    shards: tuple[Index, ...]
+    They are kept in arrays: of millions of objects each worker process would come to hold a copy, page by page, as it
+    looks at them and so counts references.
+    """
 
-    def __post_init__(self):
-        object.__setattr__(self, "ends", np.cumsum([len(shard.records) for shard in self.shards]))
+    def __init__(self, shards: Sequence[Index]):
+        entries = [entry for shard in shards for entry in shard.records]
+        self.sizes = [len(shard.records) for shard in shards]
+        self.ends = np.cumsum(self.sizes)
+        self.shards = [replace(shard, records=()) for shard in shards]
+        self.keys = np.array([entry.key.encode() for entry in entries])
+        self.ranges = np.array([(entry.offset, entry.length, entry.crc32) for entry in entries], np.int64)
 
     def __len__(self) -> int:
-        return int(self.ends[-1])
+        return len(self.keys)
 
     def __getitem__(self, number: int) -> tuple[Index, Entry]:
-        shard = int(np.searchsorted(self.ends, number, side="right"))
-        index = self.shards[shard]
-        return index, index.records[number - (int(self.ends[shard]) - len(index.records))]
+        shard = self.shards[int(np.searchsorted(self.ends, number, side="right"))]
+        return shard, Entry(self.keys[number].decode(), *self.ranges[number].tolist())
 
     def fingerprint(self) -> str:
         """What names this dataset: the same records in the same order, wherever they lie."""
@@ -77,23 +87,37 @@ class Samples(Dataset):
         self.records, self.frames, self.tile, self.seed = records, frames, tile, seed
 
     def __getitem__(self, slot: Slot) -> Sample | Fault:
+        """The slot's sample, or why there is none: the last of ATTEMPTS faults, the only one in evaluation."""
         epoch, position, number = slot
-        draws = None if self.seed is None else draw(generator(self.seed, epoch, position, "crop"))
+        if self.seed is None:
+            return self.sample(number, position, None)
+        draws = draw(generator(self.seed, epoch, position, "crop"))
         faults = []
         for attempt in range(ATTEMPTS):
-            chosen = number
-            if attempt:  # evaluation has no seed and takes the next record
-                chosen = replacement(self.seed or 0, epoch, position, attempt, len(self.records))
-            try:
-                sample = self._sample(chosen, position, draws)
-                sample.faults = tuple(faults)
-                return sample
-            except (ValueError, OSError) as error:
-                index, entry = self.records[chosen]
-                faults.append(Fault(entry.key, str(index.tar), " ".join(str(error).split())))
+            chosen = replacement(self.seed, epoch, position, attempt, len(self.records)) if attempt else number
+            found = self.sample(chosen, position, draws)
+            if isinstance(found, Sample):
+                return replace(found, faults=tuple(faults))
+            faults.append(found)
         return faults[-1]
 
-    def _sample(self, number: int, position: int, draws) -> Sample:
+    def check_fit(self) -> None:
+        """Raise ValueError when the first record is too small or too short for what is asked, as all others may be."""
+        try:
+            self._cut(0, 0, None)
+        except DoesNotFit as error:
+            raise ValueError(f"{self.records[0][0].tar}: {error}") from None
+        except UNUSABLE:
+            pass  # told when its turn comes
+
+    def sample(self, number: int, position: int, draws: Draws | None) -> Sample | Fault:
+        try:
+            return self._cut(number, position, draws)
+        except UNUSABLE as error:
+            index, entry = self.records[number]
+            return Fault(entry.key, str(index.tar), " ".join(str(error).split()))
+
+    def _cut(self, number: int, position: int, draws: Draws | None) -> Sample:
         index, entry = self.records[number]
         try:
             members = read_record(index, entry)
@@ -134,24 +158,33 @@ class Stream:
             multiprocessing_context="fork" if workers else None,
         )
 
-    def samples(self, slots: Sequence[Slot]) -> Iterator[Sample]:
-        """Raises ValueError when a slot found no usable record, OSError when a worker died."""
+    def __call__(self, slots: Sequence[Slot]) -> Iterator[Sample | Fault]:
         self.positions.slots = slots
-        try:
-            for sample in self.loader:
-                if isinstance(sample, Fault):
-                    raise ValueError(
-                        f"{ATTEMPTS} bad records in a row, the last in {sample.shard}: {sample.reason}: "
-                        f"see `python tools/verify.py -i {Path(sample.shard).parent}`"
-                    )
-                yield sample
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise OSError(
-                f"a data worker died, often for lack of memory ({str(error).splitlines()[0]}): "
-                f"go on with --resume, perhaps with fewer --num-workers"
-            ) from error
+        return iter(self.loader)
+
+    def samples(self, slots: Sequence[Slot]) -> Iterator[Sample]:
+        """Samples alone. Raises ValueError when a slot found no usable record."""
+        for sample in self(slots):
+            if isinstance(sample, Fault):
+                raise ValueError(
+                    f"{ATTEMPTS} bad records in a row, the last in {sample.shard}: {sample.reason}: "
+                    f"see `python tools/verify.py -i {Path(sample.shard).parent}`"
+                )
+            yield sample
+
+
+@contextlib.contextmanager
+def deaths_told() -> Iterator[None]:
+    """Inside the block the death of a worker is an OSError; torch raises it in whatever the main process is doing."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise OSError(
+            f"a data worker died, often for lack of memory ({str(error).splitlines()[0].rstrip('. ')}): "
+            f"go on with --resume, perhaps with fewer --num-workers"
+        ) from error
 
 
 def eval_slots(count: int, rank: int, world: int) -> list[Slot]:
@@ -159,7 +192,7 @@ def eval_slots(count: int, rank: int, world: int) -> list[Slot]:
     return [(0, number, number) for number in range(rank, count, world)]
 
 
-def _digest(entry: Entry, indexes: list[int], corner: tuple[int, int], draws) -> int:
+def _digest(entry: Entry, indexes: list[int], corner: tuple[int, int], draws: Draws | None) -> int:
     text = json.dumps([entry.key, entry.crc32, indexes, corner, draws and [draws.jitter, draws.outer, draws.inner]])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "big")
 
