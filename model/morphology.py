@@ -77,6 +77,9 @@ def _grow(mask, n, base_width, to_left):
         return mask
     if base_width is not None:
         n = max(round(mask.shape[-1] / base_width * n), 1)
-    # n shifts by one pixel are one maximum over a row of n+1; zeros come in from outside
-    holes = F.pad(_planes(mask > 0), (0, n) if to_left else (n, 0))
-    return F.max_pool2d(holes, (1, n + 1), stride=1).view(mask.shape).to(mask.dtype)
+    # n shifts by one pixel reach over n+1 pixels, with zeros from outside; each pass here doubles the reach
+    holes, reach = F.pad(mask > 0, (0, n) if to_left else (n, 0)), 1
+    while reach <= n:
+        step = min(reach, n + 1 - reach)
+        holes, reach = holes[..., step:] | holes[..., :-step], reach + step
+    return holes.to(mask.dtype)
