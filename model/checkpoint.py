@@ -42,7 +42,7 @@ def load_network(path: str | Path, device: torch.device | str = "cpu") -> LightV
     kwargs = payload.get("kwargs")
     if not isinstance(kwargs, dict) or kwargs.keys() != NAMES[name].keys():
         raise ValueError(f"{path} has kwargs {kwargs}, expected {', '.join(NAMES[name])}: pass an unaltered file")
-    net = LightVideoInpaint(**kwargs)
+    net = LightVideoInpaint(**kwargs, generator=torch.Generator())  # overwritten: leaves the global state alone
     _fill(net, payload, path)
     return net.to(device).eval()
 
@@ -84,20 +84,21 @@ def read_file(path: str | Path) -> dict:
     Raises FileNotFoundError, or ValueError for a file that is truncated, altered or something else.
     """
     mend = "copy it again or use an earlier one"
-    if not os.path.getsize(path) or not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no checkpoint or cut short ({os.path.getsize(path)} bytes): {mend}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged:
-            raise ValueError(f"{path} is damaged, {damaged} does not match its checksum: {mend}")
-        payload = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} is no checkpoint of plain values and tensors ({str(error).splitlines()[0]})"
-        ) from None
+    with open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError(f"{path} is no checkpoint or cut short ({os.path.getsize(path)} bytes): {mend}")
+        try:
+            damaged = zipfile.ZipFile(file).testzip()
+            if damaged:
+                raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
+            file.seek(0)
+            payload = torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            raise ValueError(f"{path} holds more than tensors and plain values: pass a file of weights") from None
+        except (zipfile.BadZipFile, UnicodeDecodeError, RuntimeError) as error:
+            raise ValueError(f"{path} is damaged ({str(error).splitlines()[0]}): {mend}") from None
     if not isinstance(payload, dict):
-        raise ValueError(f"{path} holds a {type(payload).__name__}, expected a dict")
+        raise ValueError(f"{path} holds a {type(payload).__name__}, expected a dict: pass a file of weights")
     return payload
 
 
@@ -129,7 +130,7 @@ def _fill(net, payload, path):
     weights = payload.get("state_dict")
     if not isinstance(weights, dict):
         raise ValueError(f"{path} holds {', '.join(map(str, payload))} but no state_dict: pass a file of weights")
-    found, expected = ({k: tuple(v.shape) for k, v in w.items()} for w in (weights, net.state_dict()))
+    found, expected = ({k: tuple(getattr(v, "shape", ())) for k, v in w.items()} for w in (weights, net.state_dict()))
     if found != expected:
         key = next(k for k in [*expected, *found] if found.get(k) != expected.get(k))
         raise ValueError(

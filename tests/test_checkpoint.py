@@ -1,11 +1,13 @@
 """The weight format: what iw3 needs to find in a file, what is refused and why, and that files appear whole."""
 
+import io
 import os
 import pickle
 import resource
 from collections import OrderedDict
 from datetime import datetime
 
+import numpy as np
 import pytest
 import torch
 
@@ -64,8 +66,10 @@ def test_a_network_of_another_size_goes_by_the_base_name_and_its_kwargs(tmp_path
 def test_a_loaded_network_has_the_saved_weights_and_is_in_eval_mode(tmp_path):
     net = tiny()
     save_network(tmp_path / "x.pth", net)
+    before = torch.get_rng_state()
     loaded = load_network(tmp_path / "x.pth")
     assert same_weights(net, loaded) and not loaded.training
+    assert torch.equal(torch.get_rng_state(), before)
     frames = torch.rand(3, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     mask = torch.zeros(3, 1, 40, 40, dtype=torch.bool)
     mask[..., 10:20, 15:25] = True
@@ -141,10 +145,16 @@ def damage(path, how):
         data[len(data) // 2] ^= 1
     elif how == "no zip":
         data[:] = pickle.dumps({"state_dict": {}})
+    elif how == "another zip":
+        archive = io.BytesIO()
+        np.savez(archive, state_dict=np.zeros(3))
+        data[:] = archive.getvalue()
+    elif how == "a name":  # of the last member, of which one byte is no longer UTF-8
+        data[data.rindex(b"PK\x01\x02") + 50] |= 0x80
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("how", ["empty", "text", "truncated", "one bit", "no zip"])
+@pytest.mark.parametrize("how", ["empty", "text", "truncated", "one bit", "no zip", "another zip", "a name"])
 def test_a_damaged_file_is_refused_in_one_line(tmp_path, how):
     save_network(tmp_path / "x.pth", tiny())
     damage(tmp_path / "x.pth", how)
@@ -161,7 +171,7 @@ class Exploit:
 def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Exploit()}, "x.pth")
-    with pytest.raises(ValueError, match=r"x\.pth is no checkpoint of plain values and tensors") as error:
+    with pytest.raises(ValueError, match=r"x\.pth holds more than tensors and plain values") as error:
         load_network("x.pth")
     assert one_line(error) and not os.path.exists("exploited")
 

@@ -1,83 +1,22 @@
 """The network against numbers from the original code on formula weights and inputs, and what it promises besides."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from model.blocks import ChannelNorm, GatedConv, SpatialMLP, edge_pad, spatial_block, temporal_block
 from model.light_video_inpaint import NAMES, LightVideoInpaint, plan_passes
-
-GOLDEN = Path(__file__).parent / "golden"
-
-
-def golden(name):
-    return {k: torch.from_numpy(v) for k, v in np.load(GOLDEN / f"{name}.npz").items() if v.dtype.kind != "U"}
-
-
-def formula(name, shape, k, kind):
-    """Weights that any implementation can restate: sines of the flat index i and the position k of the sorted key."""
-    i = np.arange(np.prod(shape), dtype=np.int64)
-    if kind == "A":
-        v = 0.05 * np.sin(0.37 * i + k)
-    else:
-        vector = len(shape) < 2 or name == "mask_bias"
-        amp = 0.1 if vector else 0.5 / np.sqrt(len(i) / shape[0])
-        amp *= 0.2 if name == "to_image.weight" else 1
-        v = amp * np.sin(0.37 * i + 0.63 * ((i * i) % 9973) + k)
-    if len(shape) == 1 and name.endswith(".weight"):
-        v = 1 + v
-    return torch.from_numpy(v.reshape(shape)).float()
-
-
-@torch.no_grad()
-def fill(module, kind="B"):
-    """The module with formula weights."""
-    params = dict(module.named_parameters())
-    for k, name in enumerate(sorted(params)):
-        params[name].copy_(formula(name, tuple(params[name].shape), k, kind))
-    return module
-
-
-def network(kind="B", **kwargs):
-    return fill(LightVideoInpaint(**kwargs), kind).eval()
-
-
-def video(frames, height, width):  # (T 3 H W)
-    t, c, i, j = np.ogrid[:frames, :3, :height, :width]
-    return torch.from_numpy(0.5 + 0.45 * np.sin(0.11 * i + 0.07 * (c + 1) * j + 0.5 * t + c)).float()
-
-
-def video_mask(frames, height, width):  # bool (T 1 H W)
-    t, _, i, j = np.ogrid[:frames, :1, :height, :width]
-    left = width // 3
-    box = (height // 4 <= i) & (i < height * 3 // 4) & (left + t <= j) & (j < left + 10 + 2 * t)
-    strip = (i >= 10) & (i < height - 8) & (j == width - 30 + t)
-    return torch.from_numpy(box | strip)
-
-
-def feature(*shape, a=0.31):
-    n = np.arange(np.prod(shape), dtype=np.int64)
-    return torch.from_numpy(np.sin(a * n + 0.01 * (n % 97)).reshape(shape)).float()
-
-
-def stats(x):
-    x = x.detach().double()
-    return torch.stack([x.mean(), x.std(), x.min(), x.max(), x.abs().sum()])
-
-
-def near_stats(found, expected):
-    torch.testing.assert_close(stats(found), expected.double(), rtol=1e-4, atol=1e-4)
-
-
-def near(found, expected, atol=2e-5):
-    torch.testing.assert_close(found.detach(), expected.to(found.dtype), atol=atol, rtol=1e-5)
-
-
-def inputs(net, frames, height, width):
-    return net.preprocess(video(frames, height, width), video_mask(frames, height, width))
+from tests.formulas import feature, video
+from tests.originals import (
+    filled,
+    golden,
+    inputs,
+    keys_of_the_original,
+    near,
+    near_stats,
+    network,
+    video_mask,
+    weakly_filled,
+)
 
 
 @pytest.fixture(scope="module")
@@ -91,44 +30,37 @@ def traced():
     return out, seen
 
 
-@pytest.mark.parametrize(("file", "size"), [("model_B_128", 128), ("model_B_medium", 96)])
-def test_preprocess_equals_the_original(file, size):
-    expected = golden(file)
-    x, mask = inputs(LightVideoInpaint(base_dim=8), 12, size, size)
-    for key, found in (("pre_x", x), ("pre_mask", mask)):
-        near(found[..., ::4, ::4], expected[f"{key}_s"])
-        near_stats(found, expected[f"stats_{key}"])
-    near(mask[5], expected["pre_mask_f5"])
-
-
-def test_forward_equals_the_original(traced):
-    out, seen = traced
-    expected = golden("model_B_128")
-    raw = F.pixel_shuffle(seen["to_image"][1], 4)
-    near(out[..., ::4, ::4], expected["eval_s"])
-    near(out[0, :, :48], expected["eval_f0_top48"])
-    near(raw[..., ::8, ::8], expected["raw_s"])
-    near_stats(out, expected["stats_eval"])
-    near_stats(raw, expected["stats_raw"])
-
-
 @pytest.mark.parametrize(
-    ("file", "kind", "name", "size", "mode", "skip_offset"),
+    ("file", "weights", "name", "size"),
     [
-        ("model_A_128", "A", "inpaint.light_video_inpaint_v1", 128, "train", False),
-        ("model_B_128", "B", "inpaint.light_video_inpaint_v1", 128, "train", False),
-        ("model_B_128", "B", "inpaint.light_video_inpaint_v1", 128, "eval_full", True),
-        ("model_B_medium", "B", "inpaint.light_video_inpaint_v1_medium", 96, "eval", False),
-        ("model_B_medium", "B", "inpaint.light_video_inpaint_v1_medium", 96, "eval_full", True),
+        ("model_A_128", weakly_filled, "inpaint.light_video_inpaint_v1", 128),
+        ("model_B_128", filled, "inpaint.light_video_inpaint_v1", 128),
+        ("model_B_medium", filled, "inpaint.light_video_inpaint_v1_medium", 96),
     ],
 )
-def test_variants_and_modes_equal_the_original(file, kind, name, size, mode, skip_offset):
-    net = network(kind, **NAMES[name]).train(mode == "train")
+def test_preprocess_and_forward_equal_the_original(file, weights, name, size):
+    expected, raw = golden(file), []
+    net = weights(LightVideoInpaint(**NAMES[name])).train()
+    net.to_image.register_forward_hook(lambda *args: raw.append(F.pixel_shuffle(args[-1], 4)))
+    x, mask = inputs(net, 12, size, size)
     with torch.no_grad():
-        out = net(*inputs(net, 12, size, size), skip_offset=skip_offset)
-    expected = golden(file)
-    near(out[..., ::4, ::4], expected[f"{mode}_s"])
-    near_stats(out, expected[f"stats_{mode}"])
+        full = net(x, mask, skip_offset=True)
+    train = full[..., 16:-16, 16:-16]
+    found = {"pre_x": x, "pre_mask": mask, "raw": raw[0], "train": train}
+    found |= {"eval_full": full.clamp(0, 1), "eval": train.clamp(0, 1)}
+    for key, out in found.items():
+        step = 8 if key == "raw" else 4
+        near(out[..., ::step, ::step], expected[f"{key}_s"])
+        near_stats(out, expected[f"stats_{key}"])
+    near(mask[5], expected["pre_mask_f5"])
+    assert raw[0].shape == tuple(expected["shape_raw"])
+
+
+def test_eval_mode_crops_and_clamps_as_the_original(traced):
+    out, _ = traced
+    expected = golden("model_B_128")
+    near(out[..., ::4, ::4], expected["eval_s"])
+    near(out[0, :, :48], expected["eval_f0_top48"])
 
 
 def test_every_intermediate_equals_the_original(traced):
@@ -145,8 +77,7 @@ def test_every_intermediate_equals_the_original(traced):
 
 def test_exactly_the_tokens_that_touch_a_hole_become_the_mask_bias(traced):
     _, seen = traced
-    bias = formula("mask_bias", (1, 96, 1, 1), sorted(dict(network().named_parameters())).index("mask_bias"), "B")
-    hidden = (seen["enc1"][0] == bias).all(dim=1)
+    hidden = (seen["enc1"][0] == network().mask_bias).all(dim=1)
     assert torch.equal(hidden, golden("model_B_inter")["token_mask"].bool())
 
 
@@ -220,16 +151,19 @@ def test_another_number_of_frames_is_refused_by_forward():
         LightVideoInpaint(base_dim=8)(torch.zeros(11, 3, 64, 64), torch.zeros(11, 1, 64, 64))
 
 
-def test_the_outer_frame_of_pixels_is_cropped_unless_asked_for():
-    net = LightVideoInpaint(base_dim=8).eval()
+@pytest.mark.parametrize("training", [False, True])
+def test_only_eval_mode_clamps_and_the_outer_pixels_are_cropped_unless_asked_for(training):
+    net = LightVideoInpaint(base_dim=8, init="iw3").train(training)
     x, mask = inputs(net, 12, 70, 90)
     with torch.no_grad():
-        assert torch.equal(net(x, mask), net(x, mask, skip_offset=True)[..., 16:-16, 16:-16])
+        out, full = net(x, mask), net(x, mask, skip_offset=True)
+    assert torch.equal(out, full[..., 16:-16, 16:-16]) and full.shape == x.shape
+    assert (out.max() > 1) == training
 
 
 @pytest.mark.parametrize("option", ["frames_at_once", "checkpoint_blocks"])
 def test_ways_to_save_memory_change_neither_outputs_nor_gradients(option):
-    net = fill(LightVideoInpaint(base_dim=8))
+    net = filled(LightVideoInpaint(base_dim=8))
     x, mask = inputs(net, 12, 40, 72)
 
     def run(**options):
@@ -260,7 +194,7 @@ def test_checkpointed_blocks_keep_fewer_activations():
 
 def test_gradients_equal_the_original():
     expected = golden("model_B_grads")
-    keys = np.load(GOLDEN / "model_B_grads.npz")["keys"].tolist()
+    keys = keys_of_the_original()
     net = network().train()
     loss = (net(*inputs(net, 12, 128, 128)) * feature(12, 3, 96, 96, a=0.17)).mean()
     loss.backward()
@@ -270,43 +204,10 @@ def test_gradients_equal_the_original():
     norms = torch.stack([grads[k].double().norm() for k in keys])
     torch.testing.assert_close(norms, expected["grad_norm"], rtol=1e-4, atol=0)
     sums = torch.stack([grads[k].double().sum() for k in keys])
-    assert ((sums - expected["grad_sum"]).abs() <= 1e-4 * norms * 10).all()
+    assert ((sums - expected["grad_sum"]).abs() <= 1e-4 * norms).all()
     for key in (k for k in expected if k.startswith("g:")):
         grad = grads[key[2:]]
         near(grad, expected[key], atol=1e-4 * expected[key].abs().max())
-
-
-def test_edge_pad_repeats_the_border_and_passes_gradient_to_the_original_pixels_alone():
-    x = torch.arange(12.0).view(1, 1, 3, 4).requires_grad_()
-    out = edge_pad(x, 2, 1, 0, 3)
-    assert torch.equal(out, F.pad(x, (2, 1, 0, 3), mode="replicate"))
-    out.sum().backward()
-    assert torch.equal(x.grad, torch.ones_like(x))
-
-
-@pytest.mark.parametrize("shift", [0, 1])
-@pytest.mark.parametrize("norm", ["norm", "nonorm"])
-def test_window_mlps_equal_the_original(shift, norm):
-    unit = fill(SpatialMLP(8, (4, 8), 2, shift=bool(shift)))
-    norms = [torch.nn.Identity()] * 2
-    if norm == "norm":
-        norms = [ChannelNorm(8), ChannelNorm(16)]
-        for k, (module, n) in enumerate(zip(norms, (8, 16), strict=True)):
-            module.weight.data = 1 + 0.1 * torch.sin(torch.arange(n) + k + 1.0)
-    near(unit(feature(2, 8, 16, 24), *norms), golden("gmlp_units")[f"win2d_shift{shift}_{norm}"])
-
-
-@pytest.mark.parametrize(
-    ("block", "shape", "key"),
-    [
-        (spatial_block(8, 8, 2), (2, 8, 16, 16), "block2d_shift0"),
-        (spatial_block(8, 8, 2, shift=True), (2, 8, 16, 16), "block2d_shift1"),
-        (temporal_block(8, 12, 2), (12, 8, 4, 6), "block3d"),
-        (GatedConv(8), (2, 8, 16, 24), "gluconv"),
-    ],
-)
-def test_blocks_equal_the_original(block, shape, key):
-    near(fill(block)(feature(*shape)), golden("gmlp_units")[key])
 
 
 def decay_groups(net):
@@ -355,7 +256,7 @@ def test_variants_have_the_weights_of_the_original(name, count):
     c, ratio = net.kwargs["base_dim"], net.kwargs["lv2_mlp_ratio"]
     shapes = {key: tuple(v.shape) for key, v in net.state_dict().items()}
     assert sum(p.numel() for p in net.parameters()) == count
-    assert sorted(shapes) == np.load(GOLDEN / "model_B_grads.npz")["keys"].tolist()
+    assert sorted(shapes) == keys_of_the_original()
     assert {key: v for key, v in shapes.items() if key.startswith("enc2.0.")} == {
         "enc2.0.gmlp.gmlp.proj_in.weight": (4 * c * ratio, 2 * c),
         "enc2.0.gmlp.gmlp.proj_in.bias": (4 * c * ratio,),
@@ -370,3 +271,13 @@ def test_variants_have_the_weights_of_the_original(name, count):
         "enc2.0.glu_conv.w2.weight": (2 * c, c, 3, 3),
         "enc2.0.glu_conv.w2.bias": (2 * c,),
     }
+
+
+def test_a_pass_in_bfloat16_gives_float32_frames_close_to_the_full_precision_ones():
+    net = filled(LightVideoInpaint(base_dim=16)).eval()
+    x, mask = inputs(net, 12, 48, 48)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        half = net(x, mask)
+    with torch.no_grad():
+        full = net(x, mask)
+    assert half.dtype == torch.float32 and (half - full).abs().max() < 0.05
