@@ -16,13 +16,13 @@ def video(frames, height, width):  # -> (T 3 H W) in [0.05, 0.95]
 def feature(*shape, a=0.31, amp=1.0):  # -> shape, in [-amp, amp]
     """A pattern over the flat index n: amp sin(a n + .01 (n mod 97))."""
     n = torch.arange(math.prod(shape))
-    return (amp * torch.sin(a * n.double() + 0.01 * (n % 97))).float().view(shape)
+    return (amp * torch.sin(a * n.double() + 0.01 * (n % 97).double())).float().view(shape)
 
 
 def wave(numel, k):  # -> (numel) in [-1, 1]
     """The irregular sine that fills tensor number k: sin(.37 i + .63 (i^2 mod 9973) + k)."""
     i = torch.arange(numel)
-    return torch.sin(0.37 * i.double() + 0.63 * ((i * i) % 9973) + k)
+    return torch.sin(0.37 * i.double() + 0.63 * ((i * i) % 9973).double() + k)
 
 
 @torch.no_grad()
