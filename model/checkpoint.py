@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from model.light_video_inpaint import NAMES, LightVideoInpaint
+from model.light_video_inpaint import NAMES, Init, LightVideoInpaint
 
 BASE_NAME = "inpaint.light_video_inpaint_v1"
 ALIASES = {f"{BASE_NAME}_small": BASE_NAME}  # never appears in a file
 
 
-def create_network(name: str, init: str = "centred", generator: torch.Generator | None = None) -> LightVideoInpaint:
+def create_network(name: str, init: Init = "centred", generator: torch.Generator | None = None) -> LightVideoInpaint:
     """A new network of the registered name, in train mode, with weights drawn from the generator."""
     name = ALIASES.get(name, name)
     if name not in NAMES:

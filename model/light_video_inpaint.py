@@ -3,13 +3,17 @@
 T frames, C channels, H height, W width in pixels; a token is a 4x4 cell of pixels.
 """
 
+from typing import Literal, get_args
+
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from model.blocks import SpatialMLP, draw_he, edge_pad, spatial_block, temporal_block
 from model.morphology import dilate_inner, dilate_outer, mask_blur, mask_closing
+
+Init = Literal["centred", "iw3"]
 
 FRAMES = 12  # of every forward pass
 CONTEXT = 3  # frames at each end of a pass that only give context, in clips longer than one pass
@@ -31,7 +35,13 @@ class LightVideoInpaint(nn.Module):
     Set `checkpoint_blocks` to recompute each block in the backward pass instead of keeping its activations.
     """
 
-    def __init__(self, base_dim=96, lv2_mlp_ratio=1, init="centred", generator=None):
+    def __init__(
+        self,
+        base_dim: int = 96,
+        lv2_mlp_ratio: int = 1,
+        init: Init = "centred",
+        generator: torch.Generator | None = None,
+    ):
         super().__init__()
         self.kwargs = {"base_dim": base_dim, "lv2_mlp_ratio": lv2_mlp_ratio}
         self.checkpoint_blocks = False
@@ -59,7 +69,15 @@ class LightVideoInpaint(nn.Module):
         self.dec1 = spatial_block(c, 16, 2)
         self.to_image = nn.Conv2d(c, 3 * PATCH**2, 1)
 
-    def preprocess(self, x, mask, closing=False, inner_dilation=0, outer_dilation=0, base_width=None):
+    def preprocess(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        closing: bool = False,
+        inner_dilation: int = 0,
+        outer_dilation: int = 0,
+        base_width: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Frames (T 3 H W) with the holes zeroed, and the holes (T 1 H W) as float in [0, 1] with soft borders.
 
         `mask` is bool or float; the dilations are in pixels, or per `base_width` pixels of width where that is given.
@@ -69,7 +87,7 @@ class LightVideoInpaint(nn.Module):
         mask = dilate_outer(mask, outer_dilation, base_width)
         return x * (1 - mask), (mask_blur(mask) + mask).clamp(0, 1)
 
-    def forward(self, x, mask, skip_offset=False, frames_at_once=FRAMES):
+    def forward(self, x: Tensor, mask: Tensor, skip_offset: bool = False, frames_at_once: int = FRAMES) -> Tensor:
         """Frames with their holes filled, from what `preprocess` returned: (12 3 H W), (12 1 H W) -> (12 3 H-32 W-32).
 
         `skip_offset` keeps the outer 16 pixels, (12 3 H W). In eval mode the result is clamped to [0, 1]. Fewer
@@ -84,7 +102,15 @@ class LightVideoInpaint(nn.Module):
         return out if self.training else out.clamp(0, 1)
 
     @torch.no_grad()
-    def infer(self, x, mask, closing=False, inner_dilation=0, outer_dilation=0, base_width=None):
+    def infer(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        closing: bool = False,
+        inner_dilation: int = 0,
+        outer_dilation: int = 0,
+        base_width: int | None = None,
+    ) -> Tensor:
         """Frames of any number with their holes filled: (T 3 H W), (T 1 H W) -> (T 3 H W); options as in preprocess."""
         x, mask = self.preprocess(x, mask, closing, inner_dilation, outer_dilation, base_width)
         passes = plan_passes(len(x))
@@ -114,7 +140,7 @@ class LightVideoInpaint(nn.Module):
         return block(h)
 
 
-def plan_passes(frames):
+def plan_passes(frames: int) -> list[tuple[list[int], slice]]:
     """The passes that cover a clip as in iw3: per pass the 12 frame numbers that go in and the slice that is kept.
 
     Up to 12 frames are centred in one pass. More go through a queue that keeps the middle 6 of every 12, and at the
@@ -134,9 +160,9 @@ def _clamped(start, frames):  # the 12 frame numbers from start, the first and l
     return [min(max(t, 0), frames - 1) for t in range(start, start + FRAMES)]
 
 
-def initialise(net, init, gen=None):
+def initialise(net: LightVideoInpaint, init: Init, gen: torch.Generator | None = None) -> None:
     """Draw every weight: "iw3" as iw3 does, "centred" with a first output about mid-grey."""
-    if init not in ("iw3", "centred"):
+    if init not in get_args(Init):
         raise ValueError(f'init is {init!r}: pass "iw3" or "centred"')
     nn.init.trunc_normal_(net.mask_bias, std=0.01, generator=gen)
     draw_he(net.patch, gen)
@@ -150,6 +176,6 @@ def initialise(net, init, gen=None):
     colours = torch.randn(3, *weight.shape[1:], generator=gen) * (2 / weight.shape[1]) ** 0.5
     weight.copy_(colours.repeat_interleave(PATCH**2, dim=0))  # the sub-pixels of a token start alike (ICNR)
     bias.zero_()
-    if init == "centred":  # measured: 100 steps take it to 15.6 dB in the holes where "iw3" has 5.4 dB
+    if init == "centred":  # at base_dim 32 and a rate of 1e-4, 100 steps give 15.6 dB in the holes, "iw3" 5.4 dB
         weight /= 2**7  # seven blocks, each of which doubles its input
         bias.fill_(0.5)
