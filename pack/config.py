@@ -1,12 +1,11 @@
-"""The command line of packing. Only the standard library and `tools.cli` are imported: `--help` answers at once."""
+"""The command line of packing. Only the standard library is imported, so that `--help` answers at once."""
 
+import hashlib
 import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-from tools import cli
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 LONGEST_NAME = 74  # bytes: tar's 100 less "_" number of 8 digits, "_" crop of 3 digits, ".999_C.webp" and a spare
@@ -108,8 +107,13 @@ class Config:
             "model_type": self.model_name,  # a model's folder may lie elsewhere on another machine
             "max_shard_bytes": self.shard_bytes,
             "short_sides": list(self.short_sides),
-            "mask_model": Path(self.mask_model).name,
+            "mask_model": file_sha256(self.mask_model) if self.mask_model else "",
         }
+
+
+def file_sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def parse_bytes(flag: str, text: str) -> int:
@@ -118,7 +122,3 @@ def parse_bytes(flag: str, text: str) -> int:
     if not match or match[2] not in UNITS:
         raise ValueError(f"{flag} {text} is not a size: pass a number of bytes, or one with KB, MB, GB or GiB")
     return int(float(match[1]) * UNITS[match[2]])
-
-
-def parse(argv: list[str] | None = None) -> Config:
-    return cli.parse(Config, argv)

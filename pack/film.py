@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pack.config import Config
-from pack.parts import PartWriter, State, read_state, remove_parts
+from pack.parts import PartWriter, State, read_state, remove_leftovers, remove_parts
 from pack.pipeline import Models, make_records, shape_clips
 from pack.record import Record, encode, video_key
 from pack.sources import fingerprint
@@ -64,20 +64,19 @@ def pack_film(
     first = film.state.next_clip
     if config.overwrite:
         remove_parts(folder, film.name)
-    count, thin = first, 0
+    remove_leftovers(folder, film.name)
+    thin = 0
     with (
         PartWriter(folder, film.name, film.source, settings, film.state) as writer,
         closing(encoded_clips(video, first, models, config, report)) as clips,
     ):
         for clip, samples in clips:
             writer.add(clip, samples)
-            count, thin = clip + 1, thin + 2 * config.num_samples - len(samples)
+            thin += 2 * config.num_samples - len(samples)
             tell(film.path.name)
-        if not count:
-            raise ValueError(too_short(film.path, config, report))
-        writer.finish(count)
+        writer.finish(report.clips)
     return Outcome(
-        film.path.name, count, film.state.records + writer.records, report.cuts, thin, time.monotonic() - started
+        film.path.name, report.clips, film.state.records + writer.records, report.cuts, thin, time.monotonic() - started
     )
 
 
@@ -118,10 +117,3 @@ def to_members(record: Record, image_format: str) -> tuple[str, dict[str, bytes]
 
 def collect(clip: int, futures: list) -> tuple[int, Members]:
     return clip, [future.result() for future in futures]
-
-
-def too_short(path: Path, config: Config, report: Report) -> str:
-    return (
-        f"{path} has no clip: found {report.frames} frames and {report.cuts} cuts, expected a shot of "
-        f"--seq {config.seq} frames after --skip-first {config.skip_first}"
-    )

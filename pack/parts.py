@@ -87,7 +87,7 @@ class PartWriter:
     def __init__(self, folder: Path, name: str, source: dict, settings: dict, state: State):
         self.folder, self.name, self.source, self.settings = folder, name, source, settings
         self.part, self.first_clip = len(state.parts), state.next_clip
-        self.records = self.published = 0
+        self.records = 0
         self._open()
 
     def __enter__(self) -> "PartWriter":
@@ -125,6 +125,12 @@ class PartWriter:
     def _publish(self, next_clip: int, last: bool) -> None:
         part = {"part": self.part, "last": last, "first_clip": self.first_clip, "next_clip": next_clip}
         self.writer.publish(self.source | part, self.settings)
+
+
+def remove_leftovers(folder: Path, name: str) -> None:
+    """Take away what a packing of this name was writing when it was killed."""
+    for path in folder.glob(f"{name}-*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def unwritable(folder: Path, error: OSError) -> Unwritable:

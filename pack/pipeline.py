@@ -64,6 +64,7 @@ def shape_clips(clips: Iterator[Clip], video: VideoInfo, metric: bool, config: C
         yield Shaped(clip.number, clip.start, clip.seconds, draw, reshape(clip.frames, draw))
 
 
+@torch.inference_mode()
 def make_records(shaped: Shaped, video: VideoInfo, models: Models, config: Config) -> list[Record]:
     """The records of a clip, upright ones first; fewer than asked for where there are too few holes."""
     depth = clip_depth(shaped, models, config)
@@ -91,8 +92,7 @@ def clip_holes(depth, shaped, models, config):  # (T 1 h w) -> uint8 (2 T H W): 
     holes = np.empty((2, len(depth), *size), np.uint8)
     for start in range(0, len(depth), config.batch_size):
         part = depth[start : start + config.batch_size]
-        # resized once for both; in iw3 too the curve comes first
-        wide = F.interpolate(curve(part), size, mode="bilinear", align_corners=True, antialias=True)
+        wide = fit(curve(part), size)
         if models.mask is None:
             upright = warped_holes(wide, draw, models)
         else:
@@ -100,6 +100,16 @@ def clip_holes(depth, shaped, models, config):  # (T 1 h w) -> uint8 (2 T H W): 
         for variant, masks in enumerate((upright, warped_holes(wide.flip(-1), draw, models))):
             holes[variant, start : start + config.batch_size] = masks[:, 0].cpu().numpy()
     return holes
+
+
+def fit(depth, size):  # (B 1 h w) -> (B 1 H W)
+    """The depth on the pixels of the frames that it was estimated from.
+
+    iw3 resizes with both align_corners and antialiasing, which moves the depth by up to one of its own pixels, to the
+    right and down, and in the mirrored clip to the other side.
+    """
+    shrinks = depth.shape[-1] > size[1]  # antialiasing would change nothing else, but take ten times as long
+    return F.interpolate(depth, size, mode="bilinear", antialias=shrinks)
 
 
 def warped_holes(disparity, draw, models):  # (B 1 H W) -> uint8 (B 1 H W) in half holes

@@ -76,7 +76,7 @@ def load_models(config: Config, number: int, processes: int) -> Models:
     torch.backends.cudnn.deterministic = True
     device = choose_device(config.device, number)
     depth = load_depth(config.model_type, config.resolution, device, config.batch_size)
-    mask = load_mask_network(config.mask_model).to(device) if config.mask_model else None
+    mask = load_mask_network(config.mask_model, device) if config.mask_model else None
     return Models(depth, mask, device, threads)
 
 
