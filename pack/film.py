@@ -105,6 +105,7 @@ def ahead(items: Iterator) -> Iterator:
     """The same items, of which the next is computed by a thread while the caller uses the last."""
     end = object()
     with ThreadPoolExecutor(1) as thread:
+        thread.submit(bool).result()  # a signal while the thread starts would leave it running: it has no work yet
         following = thread.submit(next, items, end)
         while (item := following.result()) is not end:
             following = thread.submit(next, items, end)

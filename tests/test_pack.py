@@ -18,8 +18,8 @@ from pack.config import parse_bytes
 from pack.record import MASK_LEVELS, decode
 from pack.shard import list_shards, read_record
 from pack.sources import find_videos, share
+from tests.films import make_video
 from tests.programs import refused, run_program, succeeds
-from tests.videos import make_video
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = "--resolution 64 --short-sides 192 --size 160 --divergence-level 3 --skip-interval 4".split()
@@ -277,6 +277,7 @@ def test_a_killed_packing_goes_on_with_the_open_part_and_ends_with_the_same_byte
 def test_a_signal_ends_a_packing_cleanly(videos, tmp_path, number, status, count):
     process = start("--video", videos, "-o", tmp_path, "--max-workers", count)
     wait_for(lambda: len(list(tmp_path.glob("*.tmp"))) == count, process)
+    time.sleep(0.2)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == status
