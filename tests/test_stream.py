@@ -1,0 +1,223 @@
+import hashlib
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pack.shard import list_shards
+from tests import runs
+from tests.shards import make_data, make_split
+from tests.test_faults import flip
+from train.plan import Plan, replacement, slots_of
+from train.stream import Fault, Records, Samples, Stream, deaths_told, eval_slots
+
+SEED, TILE = 11, 64
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As workers have it; on a busy machine small tensors wait long for several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    """Seven small records in three shards, of which record 2 is damaged."""
+    folder = make_split(tmp_path_factory.mktemp("stream") / "train", records=7, shards=3, size=72)
+    flip(folder, record=2, at=0.7)
+    return folder
+
+
+def samples(split, seed=SEED):
+    return Samples(Records(list_shards(split)), 12, TILE, seed)
+
+
+def slots(count, start=0):
+    records = Plan([3, 2, 2], count, SEED).records(4)
+    return [(4, position, int(records[position])) for position in range(start, count)]
+
+
+def content(sample):
+    """All that the network sees of a sample, and what the run writes down of it."""
+    pixels = hashlib.sha256(sample.frames.numpy().tobytes() + sample.holes.numpy().tobytes()).hexdigest()
+    return sample.position, sample.record, sample.digest, sample.faults, pixels
+
+
+@pytest.fixture(scope="module")
+def expected(split):
+    return [content(sample) for sample in Stream(samples(split), 0).samples(slots(16))]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_any_number_of_workers_gives_the_same_samples_in_the_same_order(workers, split, expected):
+    stream = Stream(samples(split), workers)
+    assert [content(sample) for sample in stream.samples(slots(16))] == expected
+    assert [content(sample) for sample in stream.samples(slots(16, start=11))] == expected[11:]
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_any_number_of_ranks_shows_the_same_samples(world, split, expected):
+    parts = [
+        Stream(samples(split), 0).samples([slots(16)[p] for p in slots_of(rank, world, 0, 16)]) for rank in range(world)
+    ]
+    assert sorted(content(sample) for part in parts for sample in part) == expected
+
+
+def test_another_seed_epoch_or_slot_augments_otherwise(split):
+    def digest(seed, epoch, position):
+        return samples(split, seed)[epoch, position, 0].digest
+
+    digests = [digest(*key) for key in [(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2)]]
+    assert len(set(digests)) == 4 and digest(1, 1, 1) == digests[0]
+
+
+def test_the_digest_covers_record_frames_place_and_augmentation(split, monkeypatch):
+    from train import stream
+
+    plain = samples(split)[1, 1, 0]
+    assert samples(split)[1, 1, 1].digest != plain.digest
+    drawn = stream.draw(stream.generator(SEED, 1, 1, "crop"))
+    for change in [
+        {"reverse": not drawn.reverse},
+        {"start": (drawn.start + 0.5) % 1},
+        {"jitter": "gray"},
+        {"outer": drawn.outer + 1},
+        {"inner": drawn.inner + 1},
+        {"tiles": tuple((1 - y, 1 - x) for y, x in drawn.tiles)},
+    ]:
+        changed = type(drawn)(**(vars(drawn) | change))
+        monkeypatch.setattr(stream, "draw", lambda _, changed=changed: changed)
+        assert samples(split)[1, 1, 0].digest != plain.digest, change
+
+
+def test_a_bad_record_is_named_and_replaced_by_what_the_slot_alone_decides(split):
+    fault = samples(split)[4, 9, 2].faults[0]
+    assert fault.key == "test_6_0" and fault.shard.endswith("s0-00.tar") and "crc32" in fault.reason
+    for position in range(15):
+        attempt, chosen = 1, replacement(SEED, 4, position, 1, 7)
+        while chosen == 2:
+            attempt += 1
+            chosen = replacement(SEED, 4, position, attempt, 7)
+        found = samples(split)[4, position, 2]
+        assert (found.record, len(found.faults)) == (chosen, attempt)
+        assert torch.equal(found.frames, samples(split)[4, position, chosen].frames)
+
+
+def test_a_slot_gives_up_after_ten_bad_records(tmp_path):
+    split = make_split(tmp_path / "train", records=1, shards=1, size=72)
+    flip(split, record=0, at=0.5)
+    with pytest.raises(ValueError, match=r"10 bad records in a row.*crc32.*tools/verify.py"):
+        next(Stream(samples(split), 0).samples([(1, 0, 0)]))
+
+
+def test_a_passing_fault_of_the_disk_is_read_again(split, monkeypatch):
+    from train import stream
+
+    real, calls = stream.read_record, []
+
+    def flaky(index, entry):
+        calls.append(entry.key)
+        if len(calls) == 1:
+            raise OSError("Input/output error")
+        return real(index, entry)
+
+    expected = content(samples(split)[1, 0, 0])
+    monkeypatch.setattr(stream, "read_record", flaky)
+    assert content(samples(split)[1, 0, 0]) == expected and len(calls) == 2
+
+
+def test_evaluation_leaves_a_bad_record_out_instead_of_counting_another_twice(split):
+    found = list(Stream(samples(split, seed=None), 0)(eval_slots(7, 0, 1)))
+    assert [type(item) for item in found].count(Fault) == 1
+    assert [item.record for item in found if not isinstance(item, Fault)] == [0, 1, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("world", [1, 2, 4, 9])
+def test_ranks_share_the_evaluation_records(world):
+    every = [number for rank in range(world) for _, _, number in eval_slots(7, rank, world)]
+    assert sorted(every) == list(range(7))
+
+
+def test_records_are_the_entries_of_all_shards_in_order(split):
+    shards, records = list_shards(split), Records(list_shards(split))
+    listed = [(shard, entry) for shard in shards for entry in shard.records]
+    assert len(records) == 7
+    assert [records[number][1] for number in range(7)] == [entry for _, entry in listed]
+    assert [records[number][0].tar for number in range(7)] == [shard.tar for shard, _ in listed]
+
+
+def test_the_fingerprint_is_that_of_the_content_wherever_it_lies(split, tmp_path):
+    shutil.copytree(split, tmp_path / "copy")
+    assert Records(list_shards(tmp_path / "copy")).fingerprint() == Records(list_shards(split)).fingerprint()
+    make_split(tmp_path / "copy", records=1, shards=1, first=50, size=72)
+    assert Records(list_shards(tmp_path / "copy")).fingerprint() != Records(list_shards(split)).fingerprint()
+
+
+def test_records_that_are_too_small_are_told_before_training(split):
+    Samples(Records(list_shards(split)), 12, 72).check_fit()
+    with pytest.raises(ValueError, match=r"s0-00.tar: tile 80 does not fit 72x72 records: pass --tile 72 or less"):
+        Samples(Records(list_shards(split)), 12, 80).check_fit()
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_workers_ignore_the_signals_that_stop_a_run(split, expected):
+    before = children(os.getpid())
+    stream = Stream(samples(split), 2).samples(slots(16))
+    found = [content(next(stream)) for _ in range(4)]
+    workers = set(children(os.getpid())) - set(before)
+    assert len(workers) >= 2
+    for worker in workers:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            os.kill(worker, number)
+    assert found + [content(sample) for sample in stream] == expected
+
+
+def test_a_worker_that_dies_is_one_line(split):
+    before = children(os.getpid())
+    with pytest.raises(OSError, match=r"^a data worker died.*--resume.*--num-workers$"), deaths_told():
+        for _ in Stream(samples(split), 1).samples(slots(10) * 100):
+            for worker in set(children(os.getpid())) - set(before):
+                os.kill(worker, signal.SIGKILL)
+
+
+def test_a_run_whose_worker_dies_ends_with_one_line_and_status_2(tmp_path):
+    data = make_data(tmp_path / "data", records=2, evaluation=1, size=72)
+    job = runs.start(tmp_path, *runs.command(data, tmp_path, "--num-workers", "1", "--max-epoch", "60"))
+    job.says("epoch 1/")
+    for worker in children(job.pids[0]):
+        os.kill(worker, signal.SIGKILL)
+    assert job.wait() == [2]
+    last = job.log().splitlines()[-1]
+    assert last.startswith("error: a data worker died") and "Traceback" not in job.log()
+
+
+def resident(pid):
+    """Bytes of memory that the process holds for itself."""
+    fields = Path(f"/proc/{pid}/statm").read_text().split()
+    return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")
+
+
+def growth(split, count, warm):
+    """Bytes by which a worker grows from its `warm`-th sample to the last of `count`, and what it holds then."""
+    before, seen = children(os.getpid()), {}
+    row = np.random.default_rng(0).integers(0, 7, count).tolist()
+    stream = Stream(samples(split), 1).samples([(1, position, number) for position, number in enumerate(row)])
+    for position, _ in enumerate(stream):
+        if position in (warm, count - 1):
+            (worker,) = set(children(os.getpid())) - set(before)
+            seen[position] = resident(worker)
+    return seen[count - 1] - seen[warm], seen[count - 1]
+
+
+def test_the_memory_of_a_worker_does_not_grow(split):
+    assert growth(split, count=400, warm=150)[0] < 4e6
