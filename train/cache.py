@@ -112,7 +112,7 @@ class Cache:
                     file.flush()
                 except OSError as error:  # no fault of the record, which another one must not replace
                     raise StoreError(
-                        f"{self.folder}: cannot be written ({error.strerror}): make room, or pass a smaller --cache-size"
+                        f"{self.folder}: cannot be written ({error.strerror}): make room or lower --cache-size"
                     ) from error
             sync(file)
         found = file_sha256(temporary)

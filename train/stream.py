@@ -8,16 +8,18 @@ import contextlib
 import hashlib
 import json
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from multiprocessing import forkserver, get_context, resource_tracker
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pack.record import decode, frame_count
-from pack.shard import Entry, Index, read_record
+from pack.shard import Entry, Index
+from pack.store import RemotePath, StoreError, parse_place, read_record
 from train.crop import DoesNotFit, Draws, cut, draw, frame_indexes
 from train.plan import replacement
 from train.seeds import generator
@@ -26,6 +28,7 @@ ATTEMPTS = 10  # bad records in a row before a slot gives up
 UNUSABLE = (ValueError, OSError, SyntaxError)  # what a bad record raises; Pillow calls a broken PNG a SyntaxError
 
 Slot = tuple[int, int, int]  # epoch, position in the epoch, record
+Reader = Callable[[Index, Entry], dict[str, bytes]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,10 @@ class Fault:
     key: str
     shard: str
     reason: str
+
+
+class Outage(Fault):
+    """A record of which nothing is known, for its store refuses or stays away: it must not be replaced by another."""
 
 
 @dataclass
@@ -59,7 +66,8 @@ class Records:
     looks at them and so counts references.
     """
 
-    def __init__(self, shards: Sequence[Index]):
+    def __init__(self, shards: Sequence[Index], shares: Sequence[tuple[int, float]] = ()):
+        self.shares = tuple(shares)  # (number of shards, weight) of each source, when there are several
         entries = [entry for shard in shards for entry in shard.records]
         self.sizes = [len(shard.records) for shard in shards]
         self.ends = np.cumsum(self.sizes)
@@ -74,17 +82,26 @@ class Records:
         shard = self.shards[int(np.searchsorted(self.ends, number, side="right"))]
         return shard, Entry(self.keys[number].decode(), *self.ranges[number].tolist())
 
+    @property
+    def remote(self) -> bool:
+        """Whether any of them lies in an object store."""
+        return any(isinstance(shard.tar, RemotePath) for shard in self.shards)
+
     def fingerprint(self) -> str:
-        """What names this dataset: the same records in the same order, wherever they lie."""
-        names = "\n".join(f"{shard.name} {shard.sha256}" for shard in self.shards)
+        """What names this dataset: the same records in the same order and mixture, wherever they lie."""
+        names = "\n".join([f"{shard.name} {shard.sha256}" for shard in self.shards] + [f"{s}" for s in self.shares])
         return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
 class Samples(Dataset):
-    """Samples by slot: augmented for training with a seed, the fixed ones of evaluation without."""
+    """Samples by slot: augmented for training with a seed, the fixed ones of evaluation without.
 
-    def __init__(self, records: Records, frames: int, tile: int, seed: int | None = None):
+    `read` fetches the members of a record: from where its shard lies, or through a cache.
+    """
+
+    def __init__(self, records: Records, frames: int, tile: int, seed: int | None = None, read: Reader | None = None):
         self.records, self.frames, self.tile, self.seed = records, frames, tile, seed
+        self.read = read or read_record
 
     def __getitem__(self, slot: Slot) -> Sample | Fault:
         """The slot's sample, or why there is none: the last of ATTEMPTS faults, the only one in evaluation."""
@@ -98,6 +115,8 @@ class Samples(Dataset):
             found = self.sample(chosen, position, draws)
             if isinstance(found, Sample):
                 return replace(found, faults=tuple(faults))
+            if isinstance(found, Outage):
+                return found
             faults.append(found)
         return faults[-1]
 
@@ -107,6 +126,8 @@ class Samples(Dataset):
             self._cut(0, 0, None)
         except DoesNotFit as error:
             raise ValueError(f"{self.records[0][0].tar}: {error}") from None
+        except StoreError:
+            raise
         except UNUSABLE:
             pass  # told when its turn comes
 
@@ -115,14 +136,17 @@ class Samples(Dataset):
             return self._cut(number, position, draws)
         except UNUSABLE as error:
             index, entry = self.records[number]
-            return Fault(entry.key, str(index.tar), " ".join(str(error).split()))
+            kind = Outage if isinstance(error, StoreError) else Fault
+            return kind(entry.key, str(index.tar), " ".join(str(error).split()))
 
     def _cut(self, number: int, position: int, draws: Draws | None) -> Sample:
         index, entry = self.records[number]
         try:
-            members = read_record(index, entry)
+            members = self.read(index, entry)
+        except StoreError:  # it has been asked many times
+            raise
         except (ValueError, OSError):  # a passing fault of the disk or the network: once more
-            members = read_record(index, entry)
+            members = self.read(index, entry)
         indexes = frame_indexes(frame_count(entry.key, members), self.frames, draws)
         record = decode(entry.key, members, indexes)
         frames, holes, corner = cut(record.frames, record.masks, self.tile, draws)
@@ -155,12 +179,13 @@ class Stream:
             persistent_workers=workers > 0,
             worker_init_fn=_ignore_signals,
             pin_memory=pin_memory,
-            multiprocessing_context="fork" if workers else None,
+            multiprocessing_context=worker_context(samples.records.remote) if workers else None,
         )
 
     def __call__(self, slots: Sequence[Slot]) -> Iterator[Sample | Fault]:
+        """The sample of each slot, or its fault. Raises StoreError when a store refuses or stays away."""
         self.positions.slots = slots
-        return iter(self.loader)
+        return map(_told, iter(self.loader))
 
     def samples(self, slots: Sequence[Slot]) -> Iterator[Sample]:
         """Samples alone. Raises ValueError when a slot found no usable record."""
@@ -168,7 +193,7 @@ class Stream:
             if isinstance(sample, Fault):
                 raise ValueError(
                     f"{ATTEMPTS} bad records in a row, the last in {sample.shard}: {sample.reason}: "
-                    f"see `python tools/verify.py -i {Path(sample.shard).parent}`"
+                    f"see `python tools/verify.py -i {parse_place(sample.shard).parent}`"
                 )
             yield sample
 
@@ -190,6 +215,27 @@ def deaths_told() -> Iterator[None]:
 def eval_slots(count: int, rank: int, world: int) -> list[Slot]:
     """Every record of the evaluation split once over all ranks."""
     return [(0, number, number) for number in range(rank, count, world)]
+
+
+def worker_context(remote: bool) -> Any:
+    """How workers start: by fork, or for a store from a process that has no client, as none survives a fork."""
+    if not remote:
+        return get_context("fork")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["train.stream"])
+    resource_tracker.ensure_running()  # it lets through the signals that are held back below
+    ours = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))
+    try:
+        forkserver.ensure_running()  # which, with all that it forks, keeps them held back: see _ignore_signals
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ours)
+    return context
+
+
+def _told(found: Sample | Fault) -> Sample | Fault:
+    if isinstance(found, Outage):
+        raise StoreError(f"{found.reason}; when that is mended, go on with --resume")
+    return found
 
 
 def _digest(entry: Entry, indexes: list[int], corner: tuple[int, int], draws: Draws | None) -> int:
