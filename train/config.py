@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from train.cache import parse_size
 from train.schedule import run_length
 
 FRAMES = 12  # that the network takes
@@ -15,7 +16,10 @@ class Config:
 
     ALIASES: ClassVar = {"data_dir": ("-i",)}
 
-    data_dir: str = "data"  # folder with the splits train/ and eval/
+    data_dir: str = "data"  # folder or URL with the splits train/ and eval/, or several: "s3://a/x*0.7,./local*0.3"
+    endpoint_url: str = ""  # S3 server other than Amazon's, as AWS_ENDPOINT_URL
+    cache_dir: str = ""  # folder that keeps whole shards of object stores
+    cache_size: str = "200GB"  # most that it may hold
     model_dir: str = "models/video_inpaint_v1"  # where networks, checkpoints and logs go
     arch: Literal[
         "inpaint.light_video_inpaint_v1",
@@ -92,6 +96,7 @@ class Config:
         self._check_ranges()
         if self.frames != FRAMES:
             raise ValueError(f"--frames {self.frames}: the networks take {FRAMES} frames, leave it at {FRAMES}")
+        parse_size(self.cache_size)
         if self.tile % 8 or not 64 <= self.tile <= 512:
             raise ValueError(f"--tile {self.tile}: expected a multiple of 8 from 64 to 512")
         if self.num_samples < self.frames:

@@ -4,6 +4,7 @@ N records, S slots an epoch. Who computes a slot (rank, worker, prefetch) has no
 another number of processes sees the same batches.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,22 +19,64 @@ class Plan:
 
     Without weights every record is shown once before any is shown twice, carried over the ends of epochs. With
     weights records are drawn with replacement in proportion to them, as iw3 does.
+
+    Of several sources each gets its share of the slots. With weights that is its chance at every draw, and the weights
+    decide within the source. Without, it is its number of slots in every epoch, to the nearest whole one; each source
+    goes through its own permutations, and the sources are shuffled into one another.
     """
 
     shard_sizes: Sequence[int]  # records of each shard, in the order of the dataset
     slots: int  # slots of an epoch
     seed: int
     window: int = 0  # shards that are open to draws at one time; 0 is all of them
+    sources: Sequence[tuple[int, float]] = ()  # (number of shards, weight) of each, when there are several
 
     def records(self, epoch: int, weights: np.ndarray | None = None) -> np.ndarray:  # (N) -> int64 (S)
         """The record of every slot of the epoch, counted from 1."""
-        if weights is None:
-            return self._permuted((epoch - 1) * self.slots)
-        return self._drawn(epoch, weights)
+        if weights is not None:
+            return self._drawn(epoch, self._shared(weights) if self.sources else weights)
+        if self.sources:
+            return self._mixed(epoch)
+        return self._permuted((epoch - 1) * self.slots)
 
     @property
     def count(self) -> int:
         return int(sum(self.shard_sizes))
+
+    def _parts(self) -> list["Plan"]:
+        """The plan of each source, with its own slots and seed."""
+        total = sum(weight for _, weight in self.sources)
+        exact = [self.slots * weight / total for _, weight in self.sources]
+        quotas = [math.floor(quota) for quota in exact]
+        for s in sorted(range(len(exact)), key=lambda s: quotas[s] - exact[s])[: self.slots - sum(quotas)]:
+            quotas[s] += 1  # the largest remainders
+        ends = np.cumsum([shards for shards, _ in self.sources]).tolist()
+        sizes = [self.shard_sizes[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        return [
+            Plan(size, quota, mix(self.seed, "source", s), self.window)
+            for s, (size, quota) in enumerate(zip(sizes, quotas, strict=True))
+        ]
+
+    def _shared(self, weights: np.ndarray) -> np.ndarray:  # (N) -> float64 (N)
+        """The weights, scaled so that those of a source sum up to the source's."""
+        ends = np.cumsum([part.count for part in self._parts()])
+        scaled = [
+            weight * part / part.sum(dtype=np.float64)
+            for (_, weight), part in zip(self.sources, np.split(weights, ends[:-1]), strict=True)
+        ]
+        return np.concatenate(scaled)
+
+    def _mixed(self, epoch: int) -> np.ndarray:  # -> int64 (S)
+        """The next slots of every source, in the source's order, at places that are drawn."""
+        parts = self._parts()
+        starts = np.concatenate([[0], np.cumsum([part.count for part in parts])])
+        labels = np.repeat(np.arange(len(parts)), [part.slots for part in parts])
+        labels = numpy_generator(self.seed, "sources", epoch).permutation(labels)
+        row = np.empty(self.slots, np.int64)
+        for s, part in enumerate(parts):
+            if part.slots:
+                row[labels == s] = starts[s] + part.records(epoch)
+        return row
 
     def _permuted(self, start: int) -> np.ndarray:
         """Slots start, start + 1, ... of the endless row of permutations."""

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from model.checkpoint import create_network, load_weights, network_name
-from pack.shard import list_shards
+from pack.store import use_endpoint
+from train.cache import Cache, parse_size
 from train.config import Config
 from train.dist import Group
 from train.ema import EMA
@@ -22,6 +23,7 @@ from train.optim import create_optimizer, is_schedule_free
 from train.plan import Plan, epoch_slots
 from train.resume import find_checkpoint, goes_on, restore
 from train.seeds import generator
+from train.sources import load_split
 from train.state import Place, changed, describe_data, read_quarantine, set_aside
 from train.stop import Stop
 from train.stream import Records, Samples, Stream
@@ -38,7 +40,10 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
             f"expected a multiple of {group.world}"
         )
     folder = Path(config.model_dir)
-    records, eval_records = load_split(config, "train"), None if config.skip_eval else load_split(config, "eval")
+    records, eval_records = group.first(load_splits, config)
+    use_endpoint(config.endpoint_url)
+    cache = group.first(open_cache, config, records, eval_records)
+    read = cache.read_record if cache else None
     data = describe_data(records, eval_records)
     network = create_network(config.arch, config.init)
     saved = find_checkpoint(config, group, folder, network_name(network), data)
@@ -64,9 +69,11 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
         ),
         ema=EMA(network, config.ema_decay, config.ema_step) if config.ema_model else None,
         history=History(len(records)) if config.hard_example == "linear" else None,
-        plan=Plan(records.sizes, slots, place.seed, config.shuffle_shards),
-        stream=Stream(Samples(records, config.frames, config.tile, place.seed), workers, group.device.type == "cuda"),
-        eval_samples=Samples(eval_records, config.frames, config.tile) if eval_records else None,
+        plan=Plan(records.sizes, slots, place.seed, config.shuffle_shards, records.shares),
+        stream=Stream(
+            Samples(records, config.frames, config.tile, place.seed, read), workers, group.device.type == "cuda"
+        ),
+        eval_samples=Samples(eval_records, config.frames, config.tile, read=read) if eval_records else None,
         eval_workers=workers,
         data=data,
         place=place,
@@ -82,18 +89,19 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
     return run
 
 
-def load_split(config: Config, split: str) -> Records:
-    folder = Path(config.data_dir) / split
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder}: no such folder, expected {config.data_dir}/train and {config.data_dir}/eval with shards: "
-            f"make them with `make shards VIDEO=clip.mp4 OUT={folder}`"
-        )
-    records = Records(list_shards(folder))
-    if not len(records):
-        raise ValueError(f"{folder}: its shards hold no records: pack videos with more depth or motion into it")
-    Samples(records, config.frames, config.tile).check_fit()
-    return records
+def load_splits(config: Config) -> tuple[Records, Records | None]:
+    """The records for training and for evaluation."""
+    use_endpoint(config.endpoint_url)
+    return load_split(config, "train"), None if config.skip_eval else load_split(config, "eval")
+
+
+def open_cache(config: Config, *splits: Records | None) -> Cache | None:
+    """The cache that is asked for, which these splits fit into. Raises ValueError when it is too small."""
+    if not config.cache_dir:
+        return None
+    cache = Cache(Path(config.cache_dir), parse_size(config.cache_size))
+    cache.check([shard for records in splits if records for shard in records.shards])
+    return cache
 
 
 def new_place(config: Config, group: Group) -> Place:
