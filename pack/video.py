@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 # Without the last two, swscale's shortcut for 4:2:0 repeats chroma samples and is up to 3 levels off.
 SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED, AVCOL_TRC_UNSPECIFIED
+TAIL = 15  # frames, about a group of pictures of MPEG-2
+UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,10 @@ def probe(path: str | Path) -> VideoInfo:
     Raises a FileNotFoundError, or a ValueError for what is not a video that can be decoded.
     """
     with open_video(path) as (container, stream):
-        height, width, _ = to_rgb(next(decode(path, container, stream)), stream, VideoReformatter()).shape
+        height, width, _ = to_rgb(path, next(decode(path, container, stream)), stream, VideoReformatter()).shape
         fps = float(stream.average_rate or stream.guessed_rate or 0)
-        duration = (
-            float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / av.time_base
-        )
+        whole = Fraction(container.duration or 0, av.time_base)  # sound included
+        duration = float(stream.duration * stream.time_base if stream.duration else whole)
         return VideoInfo(Path(path), width, height, fps, duration, stream.frames or round(duration * fps))
 
 
@@ -127,7 +127,7 @@ def read_timed(path: str | Path, max_fps: float) -> Iterator[tuple[Fraction, np.
         shape = None
         timed = clock(decode(path, container, stream), 1 / (stream.guessed_rate or Fraction(25)))
         for seconds, frame in thin(timed, max_fps):
-            picture = to_rgb(frame, stream, reformatter)
+            picture = to_rgb(path, frame, stream, reformatter)
             if shape is None:
                 shape = picture.shape
                 warn_of_faults(path, frame)
@@ -167,29 +167,32 @@ def video_stream(path, container):
     if stream is None or stream.disposition & Disposition.attached_pic:  # the cover of a song
         kinds = ", ".join(sorted({other.type for other in container.streams})) or "no"
         raise ValueError(f"{path} has no video stream, but {kinds} streams: expected a video")
-    # PyAV's threads may hang for ever when decoding ends early in a process that has torchvision (PyAV issue 1861).
+    # PyAV's threads were seen to hang where decoding ends early in a process with torchvision (PyAV issue 1861, open);
+    # videos are packed side by side instead.
     stream.codec_context.thread_count = 1
     return stream
 
 
 def decode(path, container, stream) -> Iterator[av.VideoFrame]:
-    """Undamaged frames of the stream; a ValueError where there is damage before the end of the file.
+    """Frames of the stream up to any damage; a ValueError where more than TAIL frames would be lost by that.
 
-    A damaged frame is not told from its copies in the frames that were predicted from it, so nothing of such a video
-    is used. Only the last frame may be damaged, as in every recording that was cut by the byte, and is left out.
+    Damage spreads to the frames that are predicted from a damaged one and cannot be told there, so all that follows
+    is lost. The end of a recording that was cut by the byte is simply left out.
     """
-    count, damaged = 0, False
+    count, lost, damaged = 0, 0, False
     try:
         for packet in container.demux(stream):
-            if damaged and packet.size and not packet.is_corrupt:
-                raise ValueError(f"{path} is damaged at frame {count}: expected a whole video, mend it or leave it out")
             damaged = damaged or packet.is_corrupt
             for frame in packet.decode():
-                if frame.is_corrupt:
-                    damaged = True
-                    continue
-                count += 1
-                yield frame
+                damaged = damaged or frame.is_corrupt
+                lost += damaged
+                if lost > TAIL:
+                    raise ValueError(
+                        f"{path} is damaged at frame {count}: expected a whole video, mend it or leave it out"
+                    )
+                if not damaged:
+                    count += 1
+                    yield frame
     except av.FFmpegError as error:
         raise ValueError(
             f"{path} cannot be decoded after frame {count} ({error.strerror}): expected a whole video, "
@@ -213,35 +216,38 @@ def clock(frames, step: Fraction) -> Iterator[tuple[Fraction, av.VideoFrame]]:
 def thin(timed, max_fps: float) -> Iterator[tuple[Fraction, av.VideoFrame]]:
     """What is left when frames that come too early for `max_fps` are dropped; never is one repeated.
 
-    60 and 50 frames a second become 30 and 25 at max_fps 30: the steps between frames stay even. A quarter of a period
+    60 and 50 frames a second become 30 and 25 at max_fps 30: the steps between frames stay even. A fifth of a period
     is forgiven, for jitter; being late by more than a tenth is not made up for, which keeps the steps even.
     """
     period = 1 / Fraction(max_fps)
     due = Fraction(0)
     for seconds, frame in timed:
-        if seconds >= due - period / 4:
+        if seconds >= due - period / 5:
             yield seconds, frame
             due = max(due + period, seconds + period * 9 / 10)
 
 
-def to_rgb(frame: av.VideoFrame, stream, reformatter: VideoReformatter) -> np.ndarray:  # (H W 3) uint8
+def to_rgb(path, frame: av.VideoFrame, stream, reformatter: VideoReformatter) -> np.ndarray:  # (H W 3) uint8
     """The frame as a player shows it: RGB, square pixels, upright."""
     matrix = None
     if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb:
         # swscale would take BT.601 for all; players take BT.709 for what is larger than any standard definition.
         matrix = Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
-    aspect = (
-        stream.sample_aspect_ratio or 1
-    )  # of one pixel; the side that is too short grows, so that no detail is lost
-    scaled = reformatter.reformat(
-        frame,
-        width=round(frame.width * max(aspect, 1)),
-        height=round(frame.height / min(aspect, 1)),
-        format="rgb24",
-        src_colorspace=matrix,
-        interpolation=SCALING,
-        threads=1,
-    )
+    aspect = stream.sample_aspect_ratio or 1  # of a pixel; its shorter side grows, so that no detail is lost
+    try:
+        scaled = reformatter.reformat(
+            frame,
+            width=round(frame.width * max(aspect, 1)),
+            height=round(frame.height / min(aspect, 1)),
+            format="rgb24",
+            src_colorspace=matrix,
+            interpolation=SCALING,
+            threads=1,
+        )
+    except OSError as error:
+        raise ValueError(
+            f"{path} has colours of matrix {frame.colorspace}, which swscale does not know: encode it in BT.709"
+        ) from error
     return upright(scaled.to_ndarray(), frame.side_data.get(SideData.DISPLAYMATRIX))
 
 

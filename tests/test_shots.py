@@ -52,9 +52,9 @@ def test_a_cut_between_calm_and_action_is_found(street, backwards):
     assert cuts_of(frames[::-1] if backwards else frames) == [10]
 
 
-def test_a_shot_of_one_frame_between_two_others_ends_and_begins(street, clips):
-    city = next(read_frames(clips / "cityCC0.mpg", 30))[:272, :640]
-    assert cuts_of([*street[20:30], city, *street[30:40]]) == [10, 11]
+def test_a_shot_of_one_frame_ends_and_begins(street, clips):
+    city = next(read_frames(clips / "cityCC0.mpg", 30))[:272, :280]
+    assert cuts_of([*pan(street[0], 9, 280, 8), city, *pan(street[45], 9, 280, 20)]) == [9, 10]
 
 
 def test_a_cut_beside_the_first_or_the_last_frame_is_found(street):

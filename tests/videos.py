@@ -1,25 +1,76 @@
-"""Small videos with something in front of something else."""
+"""Small videos with known content, encoded by PyAV itself."""
 
-from pathlib import Path
+from fractions import Fraction
 
 import av
 import numpy as np
 
+LIMITED, FULL = 1, 2  # AVColorRange
+MATRICES = {"bt601": (6, 0.299, 0.114), "bt709": (1, 0.2126, 0.0722), "bt2020": (9, 0.2627, 0.0593)}
+COLORS = np.array([[[200, 40, 90], [30, 180, 60]], [[50, 70, 220], [240, 235, 20]]], np.uint8)  # of the quarters
 
-def make_video(path: Path, frames: int = 60, width: int = 192, height: int = 144, seed: int = 0, fps: int = 25) -> Path:
-    """Bright boxes that move over a dim, slowly panning background."""
-    rng = np.random.default_rng(seed)
-    texture = rng.integers(0, 90, (height // 8 + 1, (width + frames) // 8 + 2, 3)).repeat(8, 0).repeat(8, 1)
-    lefts = rng.integers(0, width // 2, 6)
+
+def write(path, frames, codec="libx264", rate=25, options=None, times=None, color=(), aspect=None, rotation=None):
+    """Encode av.VideoFrames; `times` are their seconds, `color` are attributes of the encoder."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "12", "threads": "1"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for t in range(frames):
-            picture = texture[:height, t : t + width].copy()
-            for k, left in enumerate(lefts):
-                top, x = 4 + k * height // 6, (left + (k % 3 - 1) * t) % (width - 40)
-                picture[top : top + height // 7, x : x + 36] = 160 + 15 * k
-            frame = av.VideoFrame.from_ndarray(picture.astype(np.uint8), format="rgb24")
+        stream = container.add_stream(codec, rate=rate, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, frames[0].format.name
+        for name, value in dict(color).items():
+            setattr(stream.codec_context, name, value)
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
+        if rotation is not None:
+            stream.set_display_rotation(rotation)
+        if times:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for number, frame in enumerate(frames):
+            if times:
+                frame.pts, frame.time_base = round(times[number] * 1000), Fraction(1, 1000)
             container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        container.mux(stream.encode())
     return path
+
+
+def quarters(height=64, width=96):  # -> (H W 3): one of COLORS in each quarter
+    return COLORS.repeat(-(-height // 2), 0).repeat(-(-width // 2), 1)[:height, :width]
+
+
+def planes(picture, matrix, full, pix_fmt):  # (H W 3) uint8 -> av.VideoFrame
+    """The picture in YUV by the equations of BT.601, BT.709 and BT.2020."""
+    _, kr, kb = MATRICES[matrix]
+    bits = 10 if "10" in pix_fmt else 8
+    red, green, blue = np.moveaxis(picture / 255, -1, 0)
+    luma = kr * red + (1 - kr - kb) * green + kb * blue
+    chroma = np.stack([(blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr)])
+    if full:
+        values = [luma * (2**bits - 1), *(chroma * (2**bits - 1) + 2 ** (bits - 1))]
+    else:
+        values = [(16 + 219 * luma) * 2 ** (bits - 8), *((128 + 224 * chroma) * 2 ** (bits - 8))]
+    frame = av.VideoFrame(picture.shape[1], picture.shape[0], pix_fmt)
+    step = 2 if "420" in pix_fmt else 1
+    for plane, value, every in zip(frame.planes, values, (1, step, step), strict=True):
+        samples = np.round(value[::every, ::every]).astype(np.uint16 if bits == 10 else np.uint8)
+        rows = np.zeros((plane.height, plane.line_size // samples.itemsize), samples.dtype)
+        rows[:, : samples.shape[1]] = samples
+        plane.update(rows)
+    return frame
+
+
+def corners(picture):  # (H W 3) -> (2 2 3): the colours amid the quarters
+    height, width, _ = picture.shape
+    return picture[[height // 4, -height // 4]][:, [width // 4, -width // 4]].astype(int)
+
+
+def grey(level, size=(96, 64)):
+    return av.VideoFrame.from_ndarray(np.full((size[1], size[0], 3), level, np.uint8), "rgb24").reformat(
+        format="yuv420p"
+    )
+
+
+def moving(count, size=(96, 64)):
+    """Frames of noise that drifts, which costs an encoder some bytes."""
+    noise = np.random.default_rng(0).integers(0, 255, (size[1] + count, size[0], 3), np.uint8)
+    return [
+        av.VideoFrame.from_ndarray(noise[n : n + size[1]].copy(), "rgb24").reformat(format="yuv420p")
+        for n in range(count)
+    ]
