@@ -69,7 +69,9 @@ def choose_tile(masks: torch.Tensor, side: int, draws: Draws | None) -> tuple[in
     """The candidate window with the most hole, the first one on ties."""
     height, width = masks.shape[1:]
     if side > min(height, width):
-        raise DoesNotFit(f"tile {side} does not fit {width}x{height} records: pass --tile {min(height, width) // 8 * 8} or less")
+        raise DoesNotFit(
+            f"tile {side} does not fit {width}x{height} records: pass --tile {min(height, width) // 8 * 8} or less"
+        )
     rows, columns = height - side + 1, width - side + 1
     if draws is None:
         windows = [(y, x) for y in range(0, rows, EVAL_STRIDE) for x in range(0, columns, EVAL_STRIDE)]

@@ -5,6 +5,7 @@ still is, the slot takes the record that a pure function of (seed, epoch, slot, 
 """
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import signal
@@ -23,8 +24,10 @@ from pack.store import RemotePath, StoreError, parse_place, read_record
 from train.crop import DoesNotFit, Draws, cut, draw, frame_indexes
 from train.plan import replacement
 from train.seeds import generator
+from train.stop import SIGNALS
 
 ATTEMPTS = 10  # bad records in a row before a slot gives up
+M_MMAP_THRESHOLD = -3  # of malloc.h
 UNUSABLE = (ValueError, OSError, SyntaxError)  # what a bad record raises; Pillow calls a broken PNG a SyntaxError
 
 Slot = tuple[int, int, int]  # epoch, position in the epoch, record
@@ -177,7 +180,7 @@ class Stream:
             sampler=self.positions,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=_ignore_signals,
+            worker_init_fn=_settle,
             pin_memory=pin_memory,
             multiprocessing_context=worker_context(samples.records.remote) if workers else None,
         )
@@ -224,9 +227,9 @@ def worker_context(remote: bool) -> Any:
     context = get_context("forkserver")
     context.set_forkserver_preload(["train.stream"])
     resource_tracker.ensure_running()  # it lets through the signals that are held back below
-    ours = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))
+    ours = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        forkserver.ensure_running()  # which, with all that it forks, keeps them held back: see _ignore_signals
+        forkserver.ensure_running()  # which, with all that it forks, keeps them held back: see _settle
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, ours)
     return context
@@ -243,8 +246,12 @@ def _digest(entry: Entry, indexes: list[int], corner: tuple[int, int], draws: Dr
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "big")
 
 
-def _ignore_signals(_: int) -> None:
-    """The main process decides when to stop; workers that died first would look like a crash."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+def _settle(_: int) -> None:
+    """Make a worker of the process: one that ignores the signals of stopping and gives memory back."""
+    for number in SIGNALS:  # the main process decides; workers that died first would look like a crash
+        signal.signal(number, signal.SIG_IGN)
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # glibc
+        # torch keeps small notes of the last 128 tensors that it sent. Put where a large block was, they would make the
+        # next one need new memory, 600 MB in all; so large blocks come from the system and go back to it.
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 20)
