@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -255,21 +256,63 @@ def _profiled(hook, function):
 
 def signal_at(path, call, number) -> None:
     """Send this process and its workers a signal when the function is called for the `call`-th time."""
+    at(path, call, lambda: os.killpg(os.getpgrp(), number))
+
+
+def rename_at(path, call, file) -> None:
+    """Rename a file to `gone` then, if no other process has done so."""
+    at(path, call, lambda: os.path.exists(file) and os.rename(file, os.path.join(os.path.dirname(file), "gone")))
+
+
+def limit_at(path, call, size) -> None:
+    """Let no file grow beyond `size` from then on, as if the disk were full."""
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    at(path, call, limit)
+
+
+def nan_at(path, calls) -> None:
+    """Make what the function returns, tensors by name, NaN at these calls."""
+    count = 0
 
     def make(function):
-        def signalled(*arguments, **options):
-            nonlocal call
-            call -= 1
-            if not call:
-                os.killpg(os.getpgrp(), number)
-            return function(*arguments, **options)
+        def changed(*arguments, **options):
+            nonlocal count
+            count += 1
+            result = function(*arguments, **options)
+            return {name: value * float("nan") for name, value in result.items()} if count in calls else result
 
-        return signalled
+        return changed
 
     wrap(path, make)
 
 
-HOOKS = {"kill inside": kill_inside, "signal at": signal_at}
+def at(path, call, act) -> None:
+    """Act before the function is called for the `call`-th time."""
+
+    def make(function):
+        def counted(*arguments, **options):
+            nonlocal call
+            call -= 1
+            if not call:
+                act()
+            return function(*arguments, **options)
+
+        return counted
+
+    wrap(path, make)
+
+
+HOOKS = {
+    "kill inside": kill_inside,
+    "signal at": signal_at,
+    "rename at": rename_at,
+    "limit at": limit_at,
+    "nan at": nan_at,
+}
 
 if __name__ == "__main__":
     serve()

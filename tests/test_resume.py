@@ -1,0 +1,92 @@
+import random
+import signal
+
+import pytest
+
+from tests import runs
+from tests.shards import make_data
+from tests.test_faults import flip
+
+CASES = {"adamw": ("--optimizer", "adamw", "--ema-model"), "schedulefree": ("--optimizer", "adamw_schedulefree")}
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A small dataset in which one record is damaged."""
+    folder = make_data(tmp_path_factory.mktemp("resume") / "data", records=6, evaluation=3, size=80)
+    flip(folder / "train", record=1, at=0.5)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def untouched(tmp_path_factory, data):
+    """What one process leaves that was never stopped, by case."""
+
+    def run(case):
+        folder = tmp_path_factory.mktemp(case)
+        runs.train(folder, *runs.command(data, folder, *CASES[case]))
+        return runs.results(folder)
+
+    return {case: run(case) for case in CASES}
+
+
+def random_moments(seed):
+    """Where a run is killed, without end: before some call of what changes files, or anywhere in a function."""
+    rng = random.Random(seed)
+    while True:
+        yield [
+            "signal at",
+            f"os.{rng.choice(['replace', 'link', 'fsync', 'open'])}",
+            rng.randint(1, 12),
+            signal.SIGKILL,
+        ]
+        yield ["kill inside", "train.loop.train", rng.randint(1, 300_000)]
+        yield ["signal at", "train.evaluation.measure", rng.randint(1, 3), signal.SIGKILL]
+        yield ["kill inside", "train.loop.save", rng.randint(1, 150_000)]
+        yield ["kill inside", "train.loop.evaluate_epoch", rng.randint(1, 120_000)]
+
+
+def live(folder, flags, world, moments):
+    """Start a run and resume it each time it is killed, until it ends or there are no more moments: kills."""
+    kills = 0
+    for moment in moments:
+        rank = kills % world
+        job = runs.start(folder, *flags, "--resume", world=world, hooks=[moment], hooked=[rank])
+        status = job.wait()[rank]
+        if status == 0:
+            return kills
+        assert status == -signal.SIGKILL, (moment, status, job.log(rank))
+        kills += 1
+    runs.train(folder, *flags, "--resume", world=world)
+    return kills
+
+
+@pytest.mark.parametrize(
+    ("case", "world", "moments"),
+    [
+        (
+            "adamw",
+            1,
+            [
+                ["signal at", "os.replace", 5, signal.SIGKILL],
+                ["kill inside", "train.loop.evaluate_epoch", 50_000],
+                ["kill inside", "train.loop.step", 40_000],
+            ],
+        ),
+        (
+            "schedulefree",
+            2,
+            [
+                ["signal at", "os.link", 2, signal.SIGKILL],
+                ["signal at", "train.evaluation.measure", 2, signal.SIGKILL],
+                ["kill inside", "train.loop.save", 100_000],
+            ],
+        ),
+    ],
+)
+def test_a_run_that_is_killed_and_resumed_ends_to_the_last_bit_as_one_that_never_was(
+    case, world, moments, data, untouched, tmp_path
+):
+    kills = live(tmp_path, runs.command(data, tmp_path, *CASES[case]), world, moments)
+    assert kills == len(moments)
+    assert runs.results(tmp_path) == untouched[case]
