@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 from pathlib import Path
 
 import torch
@@ -9,6 +10,8 @@ from PIL import Image
 
 from pack.shard import write_file
 from train.metrics import as_uint8
+
+CLOCKS = 10.0  # seconds that the clock of the machine before may have been ahead
 
 
 class Curves:
@@ -21,6 +24,7 @@ class Curves:
     def __init__(self, folder: Path, step: int, epoch_pending: bool):
         from torch.utils.tensorboard import SummaryWriter  # 1 s that --help need not wait
 
+        wait_for_order(folder)
         self.steps = SummaryWriter(folder / "steps", purge_step=step + 1)
         self.epochs = SummaryWriter(folder / "epochs", purge_step=step if epoch_pending else step + 1)
 
@@ -31,6 +35,14 @@ class Curves:
     def close(self) -> None:
         self.steps.close()
         self.epochs.close()
+
+
+def wait_for_order(folder: Path) -> None:
+    """Wait until an event file made now is read after those that are there: readers sort them by the second they name."""
+    last = max((int(path.name.split(".")[3]) for path in folder.glob("*/events.out.tfevents.*")), default=0)
+    end = time.monotonic() + CLOCKS
+    while int(time.time()) <= last and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def add_scalars(writer, values: dict[str, float], step: int) -> None:
