@@ -90,3 +90,51 @@ def test_a_run_that_is_killed_and_resumed_ends_to_the_last_bit_as_one_that_never
     kills = live(tmp_path, runs.command(data, tmp_path, *CASES[case]), world, moments)
     assert kills == len(moments)
     assert runs.results(tmp_path) == untouched[case]
+
+
+STOPS = [  # processes, flags, and where which signal reaches the last process and its workers
+    (1, ("--num-workers", "1"), "train.loop.forward_backward", 4, signal.SIGTERM),
+    (2, (), "train.evaluation.measure", 2, signal.SIGUSR1),
+    (1, (), "train.loop.save", 1, signal.SIGINT),
+    (2, (), "train.setup.create_loss", 1, signal.SIGTERM),
+]
+
+
+def test_a_run_that_is_asked_to_stop_saves_where_it_is_ends_with_status_0_and_goes_on_from_there(
+    data, untouched, tmp_path
+):
+    flags = runs.command(data, tmp_path, *CASES["adamw"], "--resume", "--save-every-steps", "0")
+    logs = [""]
+    for world, more, path, call, number in STOPS:
+        hook = ["signal at", path, call, number]
+        job = runs.start(tmp_path, *flags, *more, world=world, hooks=[hook], hooked=[world - 1])
+        assert job.wait() == [0] * world, job.log()
+        logs.append(job.log().removeprefix("".join(logs)))
+        who = signal.Signals(number).name if world == 1 else "another process"
+        assert f"stopped by {who} in epoch" in logs[-1].splitlines()[-1]
+        assert "the same command with --resume goes on from there" in logs[-1].splitlines()[-1]
+    runs.train(tmp_path, *flags)
+    assert ["nothing to resume in" in log for log in logs[1:]] == [True, False, False, False]
+    assert ["resumed in epoch" in log for log in logs[1:]] == [False, True, True, True]
+    assert runs.results(tmp_path) == untouched["adamw"]
+
+
+def test_a_run_that_is_finished_stays_as_it_is(data, tmp_path):
+    flags = runs.command(data, tmp_path, "--max-epoch", "2", "--resume")
+    runs.train(tmp_path, *flags)
+    before = runs.results(tmp_path), runs.checkpoint(tmp_path)["updated_at"]
+    log = runs.train(tmp_path, *flags).log()
+    assert "all 1 epochs are done: nothing is left to do" in log
+    assert (runs.results(tmp_path), runs.checkpoint(tmp_path)["updated_at"]) == before
+
+
+def test_a_finished_run_goes_on_when_it_is_given_more_epochs(data, tmp_path):
+    flags = runs.command(data, tmp_path, "--scheduler", "step", "--save-every-steps", "0")
+    runs.train(tmp_path / "once", *runs.command(data, tmp_path / "once", *flags[4:], "--max-epoch", "2"))
+    for epochs in ("1", "2"):
+        job = runs.train(
+            tmp_path / "twice", *runs.command(data, tmp_path / "twice", *flags[4:], "--max-epoch", epochs, "--resume")
+        )
+    assert "changed since the checkpoint: max_epoch: 1 -> 2" in job.log()
+    once, twice = runs.results(tmp_path / "once"), runs.results(tmp_path / "twice")
+    assert once["weights and optimizer"] == twice["weights and optimizer"]
