@@ -349,12 +349,19 @@ def save(run: Run) -> None:
         ),
     }
 
-    def write() -> None:
+    run.group.first(write_checkpoint, run, payload)
+
+
+def write_checkpoint(run: Run, payload: dict) -> None:
+    try:
         run.curves.flush()
         rotate(run.folder, run.name, run.config.keep_checkpoints)
         write_file(checkpoint_path(run.folder, run.name), payload)
-
-    run.group.first(write)
+    except OSError as error:
+        raise OSError(
+            f"no checkpoint could be written in {run.folder} ({error.strerror or error}), the one before is as it was: "
+            f"make room and go on with --resume"
+        ) from error
 
 
 def averages(run: Run) -> dict[str, torch.Tensor] | None:
