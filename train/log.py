@@ -38,7 +38,7 @@ class Curves:
 
 
 def wait_for_order(folder: Path) -> None:
-    """Wait until an event file made now is read after those that are there: readers sort them by the second they name."""
+    """Wait until an event file made now is read after those that are there: readers sort them by the second named."""
     last = max((int(path.name.split(".")[3]) for path in folder.glob("*/events.out.tfevents.*")), default=0)
     end = time.monotonic() + CLOCKS
     while int(time.time()) <= last and time.monotonic() < end:
