@@ -32,6 +32,14 @@ def warp(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:  # (N C H W),
     return F.grid_sample(image, where.permute(0, 2, 3, 1), padding_mode="border", align_corners=True)
 
 
+def in_frame(flow: torch.Tensor) -> torch.Tensor:  # (N 2 H W) -> bool (N 1 H W)
+    """Where the flow does not lead out of the picture."""
+    height, width = flow.shape[-2:]
+    x = torch.arange(width, device=flow.device) + flow[:, :1]
+    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1:]
+    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+
+
 def resize_flow(flow: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:  # (N 2 h w) -> (N 2 H W)
     """The same motion in pixels of another size."""
     height, width = flow.shape[-2:]
@@ -41,21 +49,22 @@ def resize_flow(flow: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:  # (
 
 def local_contrast(grey: torch.Tensor) -> torch.Tensor:  # (T 1 H W) -> same
     """Brightness less its surroundings' mean, over their deviation: the same under a change of light."""
+    grey = box(grey, 1)  # what is finer has gradients that differences get wrong
     detail = grey - box(grey, 6)
     return detail / (box(detail.square(), 6).sqrt() + 0.03)
 
 
-def track(first: torch.Tensor, second: torch.Tensor, far: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Flow and camera flow of pairs of local_contrast planes (N 1 H W), found from coarse to fine.
+def track(grey: torch.Tensor, far: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Flow and camera flow (T-1 2 H W) from each of the frames (T 1 H W) to the next, found from coarse to fine.
 
     far (H W) says how much each place counts for the camera's motion.
     """
-    levels = list(zip(_pyramid(first), _pyramid(second), strict=True))[::-1]
-    camera = flow = first.new_zeros(len(first), 2, *levels[0][0].shape[-2:])
-    for a, b in levels:
-        size = a.shape[-2:]
+    levels = [local_contrast(level) for level in _pyramid(grey)[::-1]]
+    camera = flow = grey.new_zeros(len(grey) - 1, 2, *levels[0].shape[-2:])
+    for level in levels:
+        size = level.shape[-2:]
         flow, camera = resize_flow(flow, size), resize_flow(camera, size)
-        flow, texture = refine(a, b, flow, camera, rounds=3)
+        flow, texture = refine(level[:-1], level[1:], flow, camera, rounds=3)
         weight = F.interpolate(far[None, None], size, mode="bilinear")
         camera = camera_flow(flow, texture * weight)
     return flow, camera

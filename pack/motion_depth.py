@@ -11,7 +11,7 @@ T frames, H height, W width of the frames; h, w of the depth.
 import torch
 import torch.nn.functional as F
 
-from pack.flow import box, camera_flow, local_contrast, refine, resize_flow, track, warp
+from pack.flow import box, camera_flow, in_frame, local_contrast, refine, resize_flow, track, warp
 from pack.sweep import Edges, diffuse, edges, shortest_way
 
 SHORT_SIDE = 256
@@ -63,13 +63,14 @@ def motion_cue(frames: torch.Tensor, edge: Edges):  # (T 3 h w)
     A turning camera over a still scene leaves nothing but the flow's errors, and the worth goes to 0.
     """
     size = frames.shape[-2:]
-    planes = local_contrast(_shrink(frames.mean(1, keepdim=True), SHORT_SIDE // 2))
-    far = torch.linspace(1, 0.3, planes.shape[-2], device=frames.device)[:, None].expand(planes.shape[-2:])
-    onward, camera = track(planes[:-1], planes[1:], far)
+    grey = _shrink(frames.mean(1, keepdim=True), SHORT_SIDE // 2)
+    far = torch.linspace(1, 0.3, grey.shape[-2], device=frames.device)[:, None].expand(grey.shape[-2:])
+    onward, camera = track(grey, far)
+    planes = local_contrast(grey)
     back, _ = refine(planes[1:], planes[:-1], warp(-onward, -onward), -camera, rounds=2)
     speed = F.interpolate(_own_speed(planes, onward, back, far), size, mode="bilinear")
     speed, certainty = diffuse(speed, edge, reach=40, contrast=0.08).split(1, 1)
-    speed = speed / (certainty + 1e-3)
+    speed = speed / (certainty + 0.03)  # next to 0 where nothing is certain
     fast = _level(speed, 0.95).clamp(min=1e-3)
     worth = 0.6 * fast / (fast + 0.5)  # 0.5 pixels is about what the errors of the flow come to
     return (speed / fast / 1.5).clamp(max=1) ** 0.7, worth, resize_flow(onward, size), resize_flow(back, size)
@@ -87,9 +88,10 @@ def _own_speed(planes, onward, back, far):  # (T 1 h w), (T-1 2 h w) x 2, (h w) 
         (now, later, onward[: len(now)], speed[:-gap]),
         (later, now, back[gap - 1 :], speed[gap:]),
     ):
-        flow, texture = refine(a, b, flow * gap, camera_flow(flow * gap, far.expand_as(a)), rounds=2)
+        camera = camera_flow(flow * gap, far.expand_as(a))
+        flow, texture = refine(a, b, flow * gap, camera, rounds=2)
         miss = box((a - warp(b, flow)).abs(), 1)
-        certainty = texture * torch.exp(-(miss / 0.5).square())
+        certainty = texture * torch.exp(-(miss / 0.5).square()) * in_frame(camera)
         own = torch.hypot(*(flow - camera_flow(flow, certainty * far)).split(1, 1))
         sums += torch.cat((own * certainty, certainty), 1)
     return speed
