@@ -1,0 +1,170 @@
+"""How near filled frames are to the truth, over the frame and inside the holes, in space and in time.
+
+T frames, H height, W width. Output and truth are float (T 3 H W) in [0, 1], holes bool (T 1 H W). Measures of holes
+are nan where there is none. Averages are taken over pixels and colours before a logarithm.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from pack.flow import warp
+from tools.motion import optical_flow, trusted
+from train.metrics import psnr
+
+RADIUS, SIGMA = 5, 1.5  # of SSIM's window
+C1, C2 = 0.01**2, 0.03**2
+IW3_EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A clip as it was, with its holes and its motion."""
+
+    frames: torch.Tensor  # (T 3 H W)
+    holes: torch.Tensor  # bool (T 1 H W)
+    flow: torch.Tensor  # (T-1 2 H W) to the next frame
+    seen: torch.Tensor  # bool (T-1 1 H W), where the flow is trusted both ways
+
+    @classmethod
+    def of(cls, frames: torch.Tensor, holes: torch.Tensor) -> "Truth":
+        forward = optical_flow(frames[:-1], frames[1:])
+        return cls(frames, holes, forward, trusted(forward, optical_flow(frames[1:], frames[:-1])))
+
+    @property
+    def speed(self) -> float:
+        """Mean length of the motion, in pixels a frame."""
+        return float(self.flow.square().sum(1).sqrt().mean())
+
+
+def measure(output: torch.Tensor, truth: Truth, lpips=None) -> dict[str, float]:
+    """All measures of a clip; names that begin with "hole_" count pixels inside holes alone.
+
+    lpips is what `load_lpips` returns; without it there is no LPIPS.
+    """
+    output = output.clamp(0, 1)
+    holes = truth.holes
+    found = in_space(*maps(output, truth.frames), holes)
+    found |= {
+        "hole_tde": temporal_difference(output, truth.frames, holes),
+        "hole_ewarp": warping_error(output, truth),
+        "hole_tof": flow_difference(output, truth),
+    }
+    if lpips is not None:
+        found |= lpips(output, truth.frames, holes)
+    return {name: float(value) for name, value in found.items()}
+
+
+def maps(output, truth):  # (T 3 H W) x 2 -> squared error, absolute error, SSIM: each float64 (T 1 H W)
+    """What differs at each pixel, averaged over its colours."""
+    error = (output - truth).double()
+    return tuple(m.mean(1, keepdim=True) for m in (error.square(), error.abs(), ssim_map(output, truth)))
+
+
+def in_space(squared, absolute, ssim, where) -> dict[str, float]:  # (T 1 H W) each, bool (T 1 H W)
+    """PSNR, SSIM and mean absolute error over the frame and where asked.
+
+    SSIM of the frame leaves out the 5 pixels at its border, as is usual; that of holes does not.
+    """
+    inner = ssim[..., RADIUS:-RADIUS, RADIUS:-RADIUS]
+    return {
+        "psnr": float(psnr(squared.mean())),
+        "ssim": float(inner.mean()),
+        "mae": float(absolute.mean()),
+        **in_holes(squared, absolute, ssim, where),
+    }
+
+
+def in_holes(squared, absolute, ssim, where) -> dict[str, float]:
+    """The same three inside a part of the frame."""
+    return {
+        "hole_psnr": float(psnr(mean_where(squared, where))),
+        "hole_ssim": mean_where(ssim, where).item(),
+        "hole_mae": mean_where(absolute, where).item(),
+    }
+
+
+def mean_where(values, where):  # (... 1 H W), bool (... 1 H W) -> (), nan where there is none
+    return values[where.expand_as(values)].double().mean()
+
+
+def ssim_map(output, truth):  # (T 3 H W) x 2 -> (T 3 H W)
+    """Structural similarity (Wang et al., "Image Quality Assessment", IEEE TIP 2004, equation 13).
+
+    Gaussian window of 11 pixels and deviation 1.5, moments of the population, borders mirrored.
+    """
+    x, y = output - 0.5, truth - 0.5  # about 0 the squares below cancel with less rounding
+    mean_x, mean_y, xx, yy, xy = _blur(torch.stack((x, y, x * x, y * y, x * y)))
+    var_x, var_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
+    mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
+    return ((2 * mean_x * mean_y + C1) * (2 * covariance + C2)) / ((mean_x**2 + mean_y**2 + C1) * (var_x + var_y + C2))
+
+
+def _blur(x):  # (... H W) -> same
+    down, across = (_window(size).to(x) for size in x.shape[-2:])
+    return down @ x @ across.T  # a product of matrices is several times as fast as a convolution of 11 taps
+
+
+def _window(size):  # -> (size size): row i weighs the pixels around i; the border pixel is repeated, then the next
+    i, tap = torch.arange(size)[:, None], torch.arange(-RADIUS, RADIUS + 1)
+    weights = torch.exp(-0.5 * (tap.double() / SIGMA) ** 2)
+    source = i + tap
+    source = torch.where(source < 0, -1 - source, torch.where(source >= size, 2 * size - 1 - source, source))
+    return torch.zeros(size, size).double().scatter_add_(1, source, (weights / weights.sum()).expand(size, -1))
+
+
+def temporal_difference(output, truth, holes):  # -> ()
+    """Mean |(o[t+1] - o[t]) - (y[t+1] - y[t])| over pixels that are hidden in either frame.
+
+    dtSSD of Erofeev et al. ("Perceptually Motivated Benchmark for Video Matting", BMVC 2015), with absolute values.
+    """
+    change = (output - truth).diff(dim=0).abs()
+    return mean_where(change, holes[1:] | holes[:-1])
+
+
+def warping_error(output, truth: Truth):  # -> ()
+    """Mean |o[t] - o[t+1] moved back along the truth's flow|^2 over hidden pixels whose flow is trusted.
+
+    E_warp of Lai et al. ("Learning Blind Video Temporal Consistency", ECCV 2018, equation 8). The truth's own is not 0.
+    """
+    back = warp(output[1:], truth.flow)
+    return mean_where((output[:-1] - back).square(), truth.holes[:-1] & truth.seen)
+
+
+def flow_difference(output, truth: Truth):  # -> ()
+    """Mean |flow of the output - flow of the truth|, summed over x and y, over hidden pixels whose flow is trusted.
+
+    tOF of Chu et al. ("Learning Temporal Coherence via Self-Supervision", ACM TOG 2020, section 5), in pixels.
+    """
+    gap = optical_flow(output[:-1], output[1:]) - truth.flow
+    return mean_where(gap.abs().sum(1, keepdim=True), truth.holes[:-1] & truth.seen)
+
+
+def iw3_psnr(output, truth, holes) -> dict[str, float]:
+    """PSNR sums over frames with a hole, and their number, as iw3's benchmark prints their quotient.
+
+    10 log10(1 / (MSE + 1e-6)) by frame. In holes iw3 divides the squared error of three colours by the number of
+    pixels, so its numbers are 4.77 dB lower than `hole_psnr`.
+    """
+    kept = holes.flatten(1).any(1)
+    squared = (output.clamp(0, 1) - truth).square()[kept].double()
+    where = holes[kept]
+    whole = squared.flatten(1).mean(1)
+    inside = (squared * where).flatten(1).sum(1) / where.flatten(1).sum(1)
+    sums = [float((-10 * torch.log10(mse + IW3_EPSILON)).sum()) for mse in (whole, inside)]
+    return {"frames": int(kept.sum()), "psnr": sums[0], "hole_psnr": sums[1]}
+
+
+def hole_ends(holes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # bool (T 1 H W) -> long (T 1 H W) x 2
+    """For each pixel the x of the next seen one on the right, W where there is none, and on the left, or -1."""
+    width = holes.shape[-1]
+    x = torch.arange(width, device=holes.device).expand(holes.shape)
+    left = x.masked_fill(holes, -1).cummax(-1).values
+    right = width - 1 - x.masked_fill(holes.flip(-1), -1).cummax(-1).values.flip(-1)
+    return right, left
+
+
+def hole_widths(holes: torch.Tensor) -> torch.Tensor:  # bool (T 1 H W) -> long (T 1 H W)
+    """For each hidden pixel the length of the hidden run of its row, elsewhere 0."""
+    right, left = hole_ends(holes)
+    return (right - left - 1).masked_fill(~holes, 0)
