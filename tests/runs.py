@@ -25,6 +25,7 @@ from PIL import Image
 
 from model.checkpoint import read_file
 from model.light_video_inpaint import LightVideoInpaint
+from tests.judges import make_small
 
 NAME = "inpaint.light_video_inpaint_v1"
 FLAGS = (
@@ -312,6 +313,7 @@ HOOKS = {
     "rename at": rename_at,
     "limit at": limit_at,
     "nan at": nan_at,
+    "small judges": make_small,
 }
 
 if __name__ == "__main__":

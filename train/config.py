@@ -75,6 +75,19 @@ class Config:
     ema_decay: float = 0.999  # share of the old average
     ema_step: int = 1  # optimizer steps between averages
 
+    discriminator: Literal[
+        "none",
+        "l3c",
+        "ffc",
+        "l3ce",
+        "ffce",
+        "l3cffce",
+        "t_patchgan",
+    ] = "none"  # judge that the network learns to deceive, for fine-tuning
+    discriminator_weight: float = 0.2  # of the adversarial gradient, after it is made as long as the other
+    discriminator_learning_rate: float = 0.0  # of the discriminator; 0: as --learning-rate
+    generator_warmup_iteration: int = 500  # optimizer steps until it has its full weight
+
     eval_step: int = 4  # epochs between evaluations
     save_eval_step: int = 10  # every how manieth evaluation record is written as a picture
     skip_eval: bool = False  # never evaluate; every epoch counts as the best
@@ -101,6 +114,8 @@ class Config:
             raise ValueError(f"--tile {self.tile}: expected a multiple of 8 from 64 to 512")
         if self.num_samples < self.frames:
             raise ValueError(f"--num-samples {self.num_samples}: expected at least the {self.frames} of one sequence")
+        if self.discriminator != "none" and self.tile < 80:
+            raise ValueError(f"--tile {self.tile}: --discriminator {self.discriminator} needs 80 or more")
         if self.reset_state and not self.resume:
             raise ValueError("--reset-state says how to --resume: give both")
         if not re.fullmatch(r"auto|cpu|cuda", self.device):
@@ -117,8 +132,9 @@ class Config:
         positive += ("save_eval_step", "keep_checkpoints", "log_every_steps", "lpips_frames", "ema_step")
         for name in positive:
             _expect(self, name, getattr(self, name) > 0, "more than 0")
+        adversarial = ("discriminator_weight", "discriminator_learning_rate", "generator_warmup_iteration")
         natural = ("weight_decay", "weight_decay_end", "warmup_epoch", "clip_grad_norm", "save_every_steps")
-        for name in (*natural, "warmup_learning_rate", "shuffle_shards", "momentum"):
+        for name in (*natural, "warmup_learning_rate", "shuffle_shards", "momentum", *adversarial):
             _expect(self, name, getattr(self, name) >= 0, "0 or more")
         for name in ("adam_beta1", "adam_beta2", "ema_decay", "momentum"):
             _expect(self, name, 0 <= getattr(self, name) < 1, "0 or more and less than 1")

@@ -16,16 +16,18 @@ import torch
 from model.checkpoint import describe, network_name, save_network, write_file
 from model.light_video_inpaint import LightVideoInpaint
 from tools.cli import Progress, duration
-from train import schedule
+from train.adversarial import shared_noise
 from train.config import Config
 from train.diff_aug import diff_aug
 from train.dist import Group
 from train.ema import EMA
 from train.evaluation import Result, evaluate, trim
+from train.gan import Gan
 from train.log import Curves, add_scalars, write_loss_csv
 from train.mining import History
 from train.optim import averaged, clip_gradients, is_schedule_free
 from train.plan import Plan, slots_of
+from train.recipe import autocast, set_rates
 from train.seeds import generator
 from train.state import Place, as_payload, checkpoint_path, rotate, write_quarantine
 from train.stop import Stop
@@ -49,6 +51,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     ema: EMA | None
+    gan: Gan | None
     history: History | None
     plan: Plan
     stream: Stream
@@ -80,7 +83,9 @@ def train(run: Run) -> bool:
 def train_epoch(run: Run) -> bool:
     """The slots of the epoch that are still to do. False when a signal came; what no step has used is done again."""
     place, group, config = run.place, run.group, run.config
-    set_rates(run)
+    set_rates(run.optimizer, config, place.epoch)
+    if run.gan:
+        set_rates(run.gan.optimizer, run.gan.config, place.epoch)
     records = group.broadcast(run.plan.records(place.epoch, run.history.weights() if run.history else None))
     slots = [
         (place.epoch, p, int(records[p])) for p in slots_of(group.rank, group.world, place.slots_done, run.plan.slots)
@@ -102,32 +107,12 @@ def train_epoch(run: Run) -> bool:
     return True
 
 
-def set_rates(run: Run) -> None:
-    """Give the optimizer the learning rate and weight decay of the epoch."""
-    if not is_schedule_free(run.optimizer):
-        schedule.apply(run.optimizer, rates(run.config, run.place.epoch))
-
-
-def rates(config: Config, epoch: int) -> schedule.Rates:
-    return schedule.schedule(
-        config.scheduler,
-        epoch,
-        max_epoch=config.max_epoch,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        cycles=config.learning_rate_cycles,
-        weight_decay_end=config.weight_decay_end,
-        decay_steps=config.learning_rate_decay_step,
-        decay=config.learning_rate_decay,
-        warmup_epochs=config.warmup_epoch,
-        warmup_learning_rate=config.warmup_learning_rate,
-    )
-
-
 def step(run: Run, samples: Iterator[Sample]) -> float | None:
     """One optimizer step of the whole job; its mean loss, or None when a signal came before it was complete."""
     started, waited = time.monotonic(), 0.0
     run.optimizer.zero_grad()
+    if run.gan:
+        run.gan.optimizer.zero_grad()
     shown, faults = [], []
     for _ in range(run.config.backward_step // run.group.world):
         if run.group.any(bool(run.stop.name)):
@@ -135,15 +120,18 @@ def step(run: Run, samples: Iterator[Sample]) -> float | None:
         asked = time.monotonic()
         sample = next(samples)
         waited += time.monotonic() - asked
-        terms = forward_backward(run, sample)
-        shown.append([sample.position, sample.record, sample.digest, *terms.values()])
+        terms, judged = forward_backward(run, sample)
+        shown.append([sample.position, sample.record, sample.digest, *terms.values(), *judged])
         faults += sample.faults
     run.group.sum_gradients(run.network.parameters())
-    rows = run.group.gather(torch.tensor(shown, dtype=torch.float64)).flatten(0, 1)  # (backward_step 3+terms)
+    rows = run.group.gather(torch.tensor(shown, dtype=torch.float64)).flatten(0, 1)  # (backward_step 3+terms+judged)
     rows = rows[rows[:, 0].argsort()]
+    rows, judged = rows.tensor_split([3 + len(terms)], dim=1)
     quarantine(run, [fault for part in run.group.gather_objects(faults) for fault in part])
     norm, finite = update(run, rows[:, 3:])
     account(run, rows, finite, list(terms))
+    if run.gan:
+        judge(run, judged)
     run.waited += waited
     losses = rows[:, 3:].sum(1)
     log_step(
@@ -156,22 +144,28 @@ def step(run: Run, samples: Iterator[Sample]) -> float | None:
     return float(losses.mean())
 
 
-def forward_backward(run: Run, sample: Sample) -> dict[str, float]:
-    """The loss terms of one sequence, whose gradient is added to the step's mean."""
+def forward_backward(run: Run, sample: Sample) -> tuple[dict[str, float], list[float]]:
+    """The loss terms of one sequence, whose gradient is added to the step's mean, and what train.gan says of it."""
     config, device = run.config, run.group.device
     frames = sample.frames.to(device, non_blocking=True)  # (12 3 S S)
     holes = sample.holes.to(device, non_blocking=True)  # (12 1 S S)
     gen = generator(run.place.seed, run.place.epoch, sample.position, "loss")
-    half = {"fp16": torch.float16, "bf16": torch.bfloat16}[config.amp_float]
-    with torch.autocast(device.type, half, enabled=device.type == "cuda" and not config.disable_amp):
-        output = run.network(*run.network.preprocess(frames, holes))  # (12 3 S-32 S-32)
-        output, target, where = output.float(), trim(frames), trim(holes)
+    with autocast(config, device):
+        masked, mask = run.network.preprocess(frames, holes)
+        output, target = run.network(masked, mask).float(), trim(frames)  # (12 3 S-32 S-32)
+        if run.gan:
+            output, target = shared_noise(output, target, gen)
+        pair = output, target, trim(holes)
         if config.diff_aug and config.loss != "dct":
-            output, target, where = diff_aug(output, target, where, gen)
-        terms = run.criterion(output, target, where, gen)
-        loss = sum(terms.values())
-    run.scaler.scale(loss / config.backward_step).backward()
-    return {name: float(value.detach()) for name, value in terms.items()}
+            pair = diff_aug(*pair, gen)
+        terms = run.criterion(*pair, gen)
+    loss = run.scaler.scale(sum(terms.values()) / config.backward_step)
+    judged = []
+    if run.gan:
+        judged = run.gan.backward(run.place.step, loss, output, target, trim(mask), run.network, run.scaler)
+    else:
+        loss.backward()
+    return {name: float(value.detach()) for name, value in terms.items()}, judged
 
 
 def update(run: Run, terms: torch.Tensor) -> tuple[torch.Tensor, bool]:
@@ -200,13 +194,27 @@ def account(run: Run, rows: torch.Tensor, finite: bool, names: list[str]) -> Non
     place.slots_done += len(rows)
     place.step += 1
     if not finite:
-        place.skipped += 1
-        say(run, f"step {place.step}: loss or gradient is not finite, skipped ({place.skipped} in this epoch)")
-        if not run.config.ignore_nan or place.skipped > SKIPS:
-            raise ValueError(
-                f"{place.skipped} steps of epoch {place.epoch} were not finite: go on from the last checkpoint "
-                f"with --resume and a lower --learning-rate, --clip-grad-norm 1 or --amp-float bf16"
-            )
+        skip(run, "loss or gradient")
+
+
+def skip(run: Run, what: str) -> None:
+    """Count a step that was left out, and end the run when there are too many."""
+    place = run.place
+    place.skipped += 1
+    say(run, f"step {place.step}: {what} is not finite, skipped ({place.skipped} in this epoch)")
+    if not run.config.ignore_nan or place.skipped > SKIPS:
+        raise ValueError(
+            f"{place.skipped} steps of epoch {place.epoch} were not finite: go on from the last checkpoint "
+            f"with --resume and a lower --learning-rate, --clip-grad-norm 1 or --amp-float bf16"
+        )
+
+
+def judge(run: Run, judged: torch.Tensor) -> None:
+    """Step the discriminator; judged is (backward_step 4)."""
+    if not run.gan.update(run.group, judged):
+        skip(run, "loss or gradient of the discriminator")
+    if run.curves and run.place.step % run.config.log_every_steps == 0:
+        add_scalars(run.curves.steps, run.gan.curves(judged, run.place.step), run.place.step)
 
 
 def quarantine(run: Run, faults: list[Fault]) -> None:
@@ -335,9 +343,9 @@ def save(run: Run) -> None:
     """Write the checkpoint, whole, after everything that it vouches for is on the disk."""
     config = asdict(run.config) | {"seed": run.place.seed}
     payload = describe(run.network, config) | {
-        "optimizer_state_dict": [run.optimizer.state_dict()],
+        "optimizer_state_dict": [part.optimizer.state_dict() for part in (run, run.gan) if part],
         "scheduler_state_dict": [],  # rates are a function of the epoch
-        "grad_scaler_state_dict": [run.scaler.state_dict()],
+        "grad_scaler_state_dict": [part.scaler.state_dict() for part in (run, run.gan) if part],
         "best_loss": 1e9 if run.place.best is None else run.place.best,
         "last_epoch": run.place.epoch - 1,
         "backfill": as_payload(
@@ -345,6 +353,7 @@ def save(run: Run) -> None:
             run.data,
             mining=run.history.state_dict() if run.history else None,
             ema=run.ema.state_dict() if run.ema else None,
+            gan=run.gan.state_dict() if run.gan else None,
             averages=averages(run),
         ),
     }

@@ -67,8 +67,11 @@ def restore(run: Run, saved: dict[str, Any]) -> None:
     """
     ours = saved["backfill"]
     restore_optimizer(run.optimizer, saved["optimizer_state_dict"][0])
-    if saved["grad_scaler_state_dict"][0]:  # empty when it was trained without one
-        run.scaler.load_state_dict(saved["grad_scaler_state_dict"][0])
+    restore_scaler(run.scaler, saved["grad_scaler_state_dict"][0])
+    if run.gan:
+        run.gan.load_state_dict(ours["gan"])
+        restore_optimizer(run.gan.optimizer, saved["optimizer_state_dict"][1])
+        restore_scaler(run.gan.scaler, saved["grad_scaler_state_dict"][1])
     if run.ema:
         run.ema.load_state_dict(ours["ema"])
     if run.history:
@@ -88,6 +91,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
     optimizer.load_state_dict(state)
     for group, values in zip(optimizer.param_groups, ours, strict=True):
         group.update(values)
+
+
+def restore_scaler(scaler: torch.amp.GradScaler, state: dict[str, Any]) -> None:
+    if state:  # empty when it was trained without one
+        scaler.load_state_dict(state)
 
 
 def moved_history(mining: dict[str, Any], moved: np.ndarray, count: int) -> dict[str, Any]:

@@ -15,12 +15,14 @@ from train.cache import Cache, parse_size
 from train.config import Config
 from train.dist import Group
 from train.ema import EMA
+from train.gan import create_gan
 from train.log import Curves
 from train.loop import Run, save
 from train.loss import create_loss
 from train.mining import History
-from train.optim import create_optimizer, is_schedule_free
+from train.optim import is_schedule_free
 from train.plan import Plan, epoch_slots
+from train.recipe import create_optimizer_of, create_scaler
 from train.resume import find_checkpoint, goes_on, restore
 from train.seeds import generator
 from train.sources import load_split
@@ -63,11 +65,9 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
         network=network,
         criterion=create_loss(config.loss, config.lpips_frames, group.device),
         optimizer=optimizer,
-        scaler=torch.amp.GradScaler(
-            group.device.type,
-            enabled=group.device.type == "cuda" and not config.disable_amp and config.amp_float == "fp16",
-        ),
+        scaler=create_scaler(config, group.device),
         ema=EMA(network, config.ema_decay, config.ema_step) if config.ema_model else None,
+        gan=create_gan(config, place.seed, group.device, saved),
         history=History(len(records)) if config.hard_example == "linear" else None,
         plan=Plan(records.sizes, slots, place.seed, config.shuffle_shards, records.shares),
         stream=Stream(
@@ -127,19 +127,6 @@ def load_first_weights(network, config: Config, group: Group, saved: dict[str, A
         ours = saved.get("backfill", {}) if config.reset_state else {}
         averages = ours.get("averages") or (ours.get("ema") or {}).get("weights")
         network.load_state_dict(averages or saved["state_dict"])
-
-
-def create_optimizer_of(config: Config, network) -> torch.optim.Optimizer:
-    steps = epoch_slots(config.num_samples, config.frames, config.backward_step) // config.backward_step
-    return create_optimizer(
-        config.optimizer,
-        network,
-        config.learning_rate,
-        config.weight_decay,
-        betas=(config.adam_beta1, config.adam_beta2),
-        momentum=config.momentum,
-        warmup_steps=config.warmup_epoch * steps,
-    )
 
 
 def announce(run: Run, saved: dict[str, Any] | None) -> None:

@@ -1,0 +1,54 @@
+"""What a configuration means for an optimizer step: the optimizer, the rates of an epoch, the precision."""
+
+import torch
+
+from train.config import Config
+from train.optim import create_optimizer, is_schedule_free
+from train.plan import epoch_slots
+from train.schedule import apply, schedule
+
+
+def create_optimizer_of(config: Config, network: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimizer that the configuration asks for."""
+    steps = epoch_slots(config.num_samples, config.frames, config.backward_step) // config.backward_step
+    return create_optimizer(
+        config.optimizer,
+        network,
+        config.learning_rate,
+        config.weight_decay,
+        betas=(config.adam_beta1, config.adam_beta2),
+        momentum=config.momentum,
+        warmup_steps=config.warmup_epoch * steps,
+    )
+
+
+def create_scaler(config: Config, device: torch.device) -> torch.amp.GradScaler:
+    """What keeps gradients from vanishing in fp16; in any other precision it changes nothing."""
+    enabled = device.type == "cuda" and not config.disable_amp and config.amp_float == "fp16"
+    return torch.amp.GradScaler(device.type, enabled=enabled)
+
+
+def autocast(config: Config, device: torch.device) -> torch.autocast:
+    """The precision of forward passes."""
+    half = {"fp16": torch.float16, "bf16": torch.bfloat16}[config.amp_float]
+    return torch.autocast(device.type, half, enabled=device.type == "cuda" and not config.disable_amp)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, config: Config, epoch: int) -> None:
+    """Give the optimizer the learning rate and weight decay of the epoch; a schedule-free one keeps its own."""
+    if is_schedule_free(optimizer):
+        return
+    rates = schedule(
+        config.scheduler,
+        epoch,
+        max_epoch=config.max_epoch,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        cycles=config.learning_rate_cycles,
+        weight_decay_end=config.weight_decay_end,
+        decay_steps=config.learning_rate_decay_step,
+        decay=config.learning_rate_decay,
+        warmup_epochs=config.warmup_epoch,
+        warmup_learning_rate=config.warmup_learning_rate,
+    )
+    apply(optimizer, rates)
