@@ -2,6 +2,7 @@
 
 import csv
 import io
+import threading
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class Curves:
     def __init__(self, folder: Path, step: int, epoch_pending: bool):
         from torch.utils.tensorboard import SummaryWriter  # 1 s that --help need not wait
 
+        threading.excepthook = leave_to_main
         wait_for_order(folder)
         self.steps = SummaryWriter(folder / "steps", purge_step=step + 1)
         self.epochs = SummaryWriter(folder / "epochs", purge_step=step if epoch_pending else step + 1)
@@ -35,6 +37,12 @@ class Curves:
     def close(self) -> None:
         self.steps.close()
         self.epochs.close()
+
+
+def leave_to_main(thrown: threading.ExceptHookArgs) -> None:
+    """Say nothing of an OSError, as of a full disk, in TensorBoard's thread: the next flush raises it again."""
+    if not isinstance(thrown.exc_value, OSError):
+        threading.__excepthook__(thrown)
 
 
 def wait_for_order(folder: Path) -> None:

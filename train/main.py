@@ -1,6 +1,9 @@
 """Shards to a checkpoint: `torchrun train/main.py`, or `python train/main.py` for one process."""
 
+import contextlib
+import errno
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 if not __package__:  # run as a file: import from the repository root, not from this folder
@@ -18,7 +21,7 @@ def main() -> int:
     from train.loop import train
     from train.setup import build
 
-    with join(config.device) as group:
+    with join(config.device) as group, full_disk_told(config.model_dir):
         run = build(config, group, stop)
         finished = train(run)
         if run.curves:
@@ -33,6 +36,19 @@ def main() -> int:
                 flush=True,
             )
     return 0
+
+
+@contextlib.contextmanager
+def full_disk_told(folder: str) -> Iterator[None]:
+    """Inside the block a full disk, which says no more than that, says where and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            f"no space is left for {folder}, its last checkpoint is as it was: make room and go on with --resume"
+        ) from error
 
 
 if __name__ == "__main__":
