@@ -102,6 +102,8 @@ class Config:
     num_workers: int = -1  # processes that prepare samples, for each training process; -1: cores - 2, at most 8
     disable_amp: bool = False  # train in fp32 on GPUs too
     amp_float: Literal["fp16", "bf16"] = "fp16"  # precision on GPUs
+    dry_run: bool = False  # one step: say what memory, workers and time the run would need, and write nothing
+    profile: int = 0  # write a torch.profiler trace of so many optimizer steps below logs/
     checkpoint_blocks: bool = False  # recompute activations, which saves memory and costs a third more time
     seed: int = -1  # of data order, augmentation and first weights; -1 draws one
 
@@ -134,7 +136,7 @@ class Config:
             _expect(self, name, getattr(self, name) > 0, "more than 0")
         adversarial = ("discriminator_weight", "discriminator_learning_rate", "generator_warmup_iteration")
         natural = ("weight_decay", "weight_decay_end", "warmup_epoch", "clip_grad_norm", "save_every_steps")
-        for name in (*natural, "warmup_learning_rate", "shuffle_shards", "momentum", *adversarial):
+        for name in (*natural, "warmup_learning_rate", "shuffle_shards", "momentum", "profile", *adversarial):
             _expect(self, name, getattr(self, name) >= 0, "0 or more")
         for name in ("adam_beta1", "adam_beta2", "ema_decay", "momentum"):
             _expect(self, name, 0 <= getattr(self, name) < 1, "0 or more and less than 1")

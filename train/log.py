@@ -12,6 +12,7 @@ from PIL import Image
 from pack.shard import write_file
 from train.metrics import as_uint8
 
+RESULTS = ("eval/loss", "eval/masked_psnr", "epoch/train_loss")  # of a run, in the HParams tab
 CLOCKS = 10.0  # seconds that the clock of the machine before may have been ahead
 
 
@@ -56,6 +57,16 @@ def wait_for_order(folder: Path) -> None:
 def add_scalars(writer, values: dict[str, float], step: int) -> None:
     for tag, value in values.items():
         writer.add_scalar(tag, value, step)
+
+
+def add_hyperparameters(writer, values: dict) -> None:
+    """Fill in the HParams tab: these values beside the last points of the curves that RESULTS names."""
+    from torch.utils.tensorboard.summary import hparams
+
+    plain = {name: " ".join(map(str, v)) if isinstance(v, tuple) else v for name, v in values.items()}
+    experiment, session, _ = hparams(plain, dict.fromkeys(RESULTS, 0.0))
+    writer.file_writer.add_summary(experiment)
+    writer.file_writer.add_summary(session)
 
 
 def write_loss_csv(path: Path, rows: list[list[float | None]]) -> None:

@@ -7,7 +7,7 @@ decisions from gathered numbers; so a run that is stopped anywhere goes on as if
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -62,6 +62,7 @@ class Run:
     curves: Curves | None
     bad: dict[str, Fault]  # what is in quarantine, by key
     waited: float = 0.0  # seconds without a sample in this epoch
+    after_step: Callable[[], object] = lambda: None  # a profiler's
 
     @property
     def name(self) -> str:
@@ -98,6 +99,7 @@ def train_epoch(run: Run) -> bool:
         loss = step(run, samples)
         if loss is None:
             return False
+        run.after_step()
         if progress:
             progress.update(place.slots_done, f"loss {loss:.4f}")
         if config.save_every_steps and place.step % config.save_every_steps == 0 and place.slots_done < run.plan.slots:
@@ -223,7 +225,8 @@ def quarantine(run: Run, faults: list[Fault]) -> None:
     if not new:
         return
     run.bad |= new
-    run.group.first(write_quarantine, run.folder, run.bad.values())
+    if not run.config.dry_run:
+        run.group.first(write_quarantine, run.folder, run.bad.values())
     for fault in new.values():
         say(run, f"bad record {fault.key} in {fault.shard} is not used: {fault.reason}")
     if len(run.bad) > max(BAD_FEW, BAD_SHARE * run.plan.count):

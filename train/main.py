@@ -20,10 +20,15 @@ def main() -> int:
     from train.dist import join
     from train.loop import train
     from train.setup import build
+    from train.trial import dry_run, profiled
 
     with join(config.device) as group, full_disk_told(config.model_dir):
         run = build(config, group, stop)
-        finished = train(run)
+        if config.dry_run:
+            dry_run(run)
+            return 0
+        with profiled(run):
+            finished = train(run)
         if run.curves:
             run.curves.close()
         if group.leads:

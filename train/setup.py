@@ -16,7 +16,7 @@ from train.config import Config
 from train.dist import Group
 from train.ema import EMA
 from train.gan import create_gan
-from train.log import Curves
+from train.log import Curves, add_hyperparameters
 from train.loop import Run, save
 from train.loss import create_loss
 from train.mining import History
@@ -83,6 +83,8 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
     if goes_on(config, saved):
         restore(run, saved)
     announce(run, saved)
+    if config.dry_run:
+        return run
     group.first(open_curves, run)
     if not goes_on(config, saved):
         begin(run)
@@ -97,7 +99,7 @@ def load_splits(config: Config) -> tuple[Records, Records | None]:
 
 def open_cache(config: Config, *splits: Records | None) -> Cache | None:
     """The cache that is asked for, which these splits fit into. Raises ValueError when it is too small."""
-    if not config.cache_dir:
+    if not config.cache_dir or config.dry_run:
         return None
     cache = Cache(Path(config.cache_dir), parse_size(config.cache_size))
     cache.check([shard for records in splits if records for shard in records.shards])
@@ -166,6 +168,7 @@ def begin(run: Run) -> None:
     text = json.dumps(asdict(run.config) | {"seed": run.place.seed}, indent=2)
     if run.group.leads:
         run.curves.epochs.add_text("configuration", f"```\n{text}\n```", 0)
+        add_hyperparameters(run.curves.epochs, asdict(run.config))
     for path in run.group.first(set_aside, run.folder, run.name, run.place.run_id):
         if run.group.leads:
             print(f"a checkpoint of an earlier run is kept as {path}", flush=True)
