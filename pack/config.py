@@ -20,7 +20,7 @@ class Config:
     prefix: str = ""  # first part of every record's key, to tell packings of one video apart
     model_type: str = "Motion"  # depth model: Motion (offline), one of iw3's names, or a folder that holds a model
     resolution: int | None = None  # short side that the depth model sees (default: its own)
-    max_fps: float = 30  # frames above this rate are dropped by their timestamps
+    max_fps: float = 30.0  # frames above this rate are dropped by their timestamps
     seq: int = 16  # frames of a clip
     skip_first: int = 0  # frames dropped at the start of each video
     skip_interval: int = 16  # frames dropped after each clip

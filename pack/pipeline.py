@@ -5,6 +5,7 @@ have the values 0, 0.5 and 1.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from pack.draw import Draw, draw_clip, uniform
 from pack.geometry import best_window, reshape
 from pack.holes import dilate_edge, nonwarp_mask
 from pack.mappers import mapper
+from pack.motion_depth import MotionDepth
 from pack.record import Record, record_key, video_key
 from pack.video import Clip, VideoInfo
 
@@ -81,8 +83,16 @@ def make_records(shaped: Shaped, video: VideoInfo, models: Models, config: Confi
 def clip_depth(shaped: Shaped, models: Models, config: Config) -> torch.Tensor:  # -> (T 1 h w) in [0, 1]
     """Nearness of the clip's frames, with one scale for all of them."""
     frames = torch.from_numpy(shaped.frames).to(models.device).permute(0, 3, 1, 2).float().div_(255)
-    depth = normalise(models.depth(frames))
+    depth = normalise(estimate(frames, models, config))
     return torch.cat([dilate_edge(part, shaped.draw.edge_dilation) for part in depth.split(config.batch_size)])
+
+
+def estimate(frames, models, config):  # (T 3 H W) -> (T 1 h w)
+    """Raw nearness; on the CPU, a network's batches are shared by threads, but motion needs the whole clip."""
+    if models.device.type == "cuda" or isinstance(models.depth, MotionDepth):
+        return models.depth(frames)
+    with ThreadPoolExecutor(models.threads) as pool:
+        return torch.cat(list(pool.map(models.depth, frames.split(config.batch_size))))
 
 
 def clip_holes(depth, shaped, models, config):  # (T 1 h w) -> uint8 (2 T H W): half holes upright and mirrored

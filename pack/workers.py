@@ -71,8 +71,9 @@ def pack_here(
 
 def load_models(config: Config, number: int, processes: int) -> Models:
     """The networks, on this process's GPU or with its share of the cores."""
+    # PyTorch's sums are rounded by how many threads share them, so it has one; we share whole frames and rows
+    torch.set_num_threads(1)
     threads = max(1, cores() // processes)
-    torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
     device = choose_device(config.device, number)
     depth = load_depth(config.model_type, config.resolution, device, config.batch_size)

@@ -84,6 +84,11 @@ def start(*words, **options):
     return subprocess.Popen(words, env=environment, **pipes | options)
 
 
+def lines(err):
+    """What a packing said on stderr, without its progress."""
+    return [line for line in err.splitlines() if not line.startswith("packing ")]
+
+
 def digests(folder):
     return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
@@ -227,12 +232,23 @@ def test_a_learned_mask_replaces_the_holes_of_upright_clips_alone(film, tmp_path
 def test_threads_and_processes_do_not_change_a_byte(clips, tmp_path, monkeypatch):
     monkeypatch.undo()  # with the real depth model
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    words = ("--video", clips / "bikes.mp4", "--max-fps", "6", "--seq", "12", "--skip-interval", "0")
-    for threads in (1, 2):
+    words = (
+        "--video",
+        clips / "bikes.mp4",
+        "--max-fps",
+        "6",
+        "--seq",
+        "12",
+        "--resolution",
+        "256",
+        "--batch-size",
+        "1",
+    )
+    for threads in (1, 3):
         monkeypatch.setattr(workers, "cores", lambda threads=threads: threads)
         pack(tmp_path / str(threads), *words)
-    assert digests(tmp_path / "1") == digests(tmp_path / "2")
-    assert len(records(tmp_path / "1")) > 2
+    assert digests(tmp_path / "1") == digests(tmp_path / "3")
+    assert len(records(tmp_path / "1")) >= 2
 
 
 def test_workers_and_ranks_do_not_change_a_byte(shorts, tmp_path, monkeypatch):
@@ -272,16 +288,15 @@ def test_a_killed_packing_goes_on_with_the_open_part_and_ends_with_the_same_byte
     assert all(path.stat().st_mtime_ns == when for path, when in found.items())
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("count", [1, 2])
-def test_a_signal_ends_a_packing_cleanly(videos, tmp_path, number, status, count):
-    process = start("--video", videos, "-o", tmp_path, "--max-workers", count)
+@pytest.mark.parametrize(("number", "status", "count"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)])
+def test_a_signal_ends_a_packing_cleanly(shorts, tmp_path, number, status, count):
+    process = start("--video", shorts, "-o", tmp_path, "--max-workers", count, start_new_session=True)
     wait_for(lambda: len(list(tmp_path.glob("*.tmp"))) == count, process)
     time.sleep(0.2)
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal's Ctrl-C and a scheduler do
     _, err = process.communicate(timeout=60)
     assert process.returncode == status
-    assert err.count("\n") == 1 and not list(tmp_path.glob("*.tmp"))
+    assert len(lines(err)) == 1 and not list(tmp_path.glob("*.tmp"))
 
 
 def test_workers_end_with_a_parent_that_is_killed(videos, tmp_path):
@@ -319,7 +334,7 @@ def test_other_settings_under_the_same_name_are_refused_by_name(film, tmp_path):
     pack(tmp_path, "--video", film)
     before = digests(tmp_path)
     line = refuse(tmp_path, "--video", film, "--max-fps", "24", "--seed", "3")
-    assert "max_fps is 24.0, was 30" in line and "seed is 3, was 71" in line and "--overwrite" in line
+    assert "max_fps is 24.0, was 30.0" in line and "seed is 3, was 71" in line and "--overwrite" in line
     assert "size is" not in line
     assert digests(tmp_path) == before
     pack(tmp_path, "--video", film, "--max-fps", "24", "--prefix", "slow")
@@ -328,7 +343,8 @@ def test_other_settings_under_the_same_name_are_refused_by_name(film, tmp_path):
 
 def test_settings_that_no_record_depends_on_may_change(film, tmp_path):
     pack(tmp_path, "--video", film)
-    assert "packed before" in pack(tmp_path, "--video", film, "--max-workers", "1", "--device", "cpu")
+    words = ("--max-workers", "1", "--device", "cpu", "--max-fps", "30", "--max-shard-bytes", "1000MB")
+    assert "packed before" in pack(tmp_path, "--video", film, *words)
 
 
 def test_another_video_of_the_same_name_is_refused(film, tmp_path):
@@ -493,7 +509,7 @@ def test_a_disk_that_fills_up_keeps_what_was_published_and_nothing_half_written(
     process = start(*words, preexec_fn=lambda: limit_files(300_000))
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert err.count("\n") == 1 and "cannot write to" in err and "File too large" in err
+    assert len(lines(err)) == 1 and "cannot write to" in err and "File too large" in err
     assert not list(tmp_path.glob("*.tmp"))
     for path in tmp_path.glob("*.tar"):
         assert path.with_suffix(".json").exists()
