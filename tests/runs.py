@@ -20,6 +20,7 @@ from pathlib import Path
 if not __package__:  # run as a file, which is the process that the others fork from
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import pytest
 import torch
 from PIL import Image
 
@@ -32,6 +33,15 @@ FLAGS = (
     "--loss temporal_l1 --tile 64 --num-samples 48 --backward-step 2 --max-epoch 4 --learning-rate-cycles 1 "
     "--eval-step 1 --save-every-steps 1 --num-workers 0 --seed 1"
 ).split()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """For modules that import it: on a busy machine small tensors wait long for several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @dataclass

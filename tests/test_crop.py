@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from model.morphology import dilate_inner, dilate_outer
+from tests.runs import one_thread  # noqa: F401
 from train.crop import Draws, augment_masks, choose_tile, cut, draw, frame_indexes, jitter
 from train.seeds import generator
 

@@ -10,6 +10,7 @@ import torch
 
 from pack.shard import index_path, list_shards, read_index
 from tests import runs
+from tests.runs import one_thread  # noqa: F401
 from tests.shards import make_data, make_split
 from tools.verify import verify_shard
 from train.plan import replacement
@@ -209,10 +210,7 @@ def test_damage_is_caught_and_never_becomes_a_sample(kind, injector):
 
 @pytest.fixture(scope="module")
 def injector(tmp_path_factory):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield Injector(tmp_path_factory.mktemp("faults"))
-    torch.set_num_threads(threads)
+    return Injector(tmp_path_factory.mktemp("faults"))
 
 
 def test_no_bit_of_an_index_can_turn_into_a_wrong_sample(injector):

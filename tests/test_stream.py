@@ -10,21 +10,13 @@ import torch
 
 from pack.shard import list_shards
 from tests import runs
+from tests.runs import one_thread  # noqa: F401
 from tests.shards import make_data, make_split
 from tests.test_faults import flip
 from train.plan import Plan, replacement, slots_of
 from train.stream import Fault, Records, Samples, Stream, deaths_told, eval_slots
 
 SEED, TILE = 11, 64
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """As workers have it; on a busy machine small tensors wait long for several."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
