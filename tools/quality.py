@@ -37,21 +37,24 @@ class Truth:
         return float(self.flow.square().sum(1).sqrt().mean())
 
 
-def measure(output: torch.Tensor, truth: Truth, lpips=None) -> dict[str, float]:
-    """All measures of a clip; names that begin with "hole_" count pixels inside holes alone.
+def measure(output: torch.Tensor, truth: Truth, lpips=None, parts: dict[str, torch.Tensor] | None = None):
+    """All measures of a clip by name; names that begin with "hole_" count pixels inside holes alone.
 
-    lpips is what `load_lpips` returns; without it there is no LPIPS.
+    lpips is what `load_lpips` returns; without it there is no LPIPS. `parts` are masks (T 1 H W) of parts of the holes
+    that are measured by themselves, as "hole_psnr of NAME".
     """
     output = output.clamp(0, 1)
-    holes = truth.holes
-    found = in_space(*maps(output, truth.frames), holes)
+    planes = maps(output, truth.frames)
+    found = in_space(*planes, truth.holes)
     found |= {
-        "hole_tde": temporal_difference(output, truth.frames, holes),
+        "hole_tde": temporal_difference(output, truth.frames, truth.holes),
         "hole_ewarp": warping_error(output, truth),
         "hole_tof": flow_difference(output, truth),
     }
+    for part, where in (parts or {}).items():
+        found |= {f"{name} of {part}": value for name, value in in_holes(*planes, where).items()}
     if lpips is not None:
-        found |= lpips(output, truth.frames, holes)
+        found |= lpips(output, truth.frames, truth.holes)
     return {name: float(value) for name, value in found.items()}
 
 
