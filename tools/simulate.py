@@ -95,13 +95,13 @@ def measured(config: Config) -> dict[str, str]:
     size, kept = sum(map(len, text)), len(pickle.dumps(records))  # what a worker is sent
     workers = config.gpus_per_node * config.workers
     return {
-        "indexes": f"{size / MIB:,.0f} MiB in {config.videos:,} requests of every training process, "
-        f"{config.gpus * config.videos:,} in all; parsed in {parsed:.1f} s",
+        "indexes": f"{size / MIB:,.0f} MiB in {config.videos:,} requests by the first process, "
+        f"which tells the others; parsed in {parsed:.1f} s",
         "records in memory": f"{len(records):,} in {kept / MIB:,.0f} MiB, {grouped:.1f} s; workers that read a store "
         f"hold a copy each, {workers * kept / GIB:,.1f} GiB on a node, forked ones share it",
         "plan of an epoch": f"{slots:,} slots in {planned:.2f} s",
-        "what breaks first": "the start, as every process reads every index; then the network into a node, "
-        "which a --cache-dir or fewer GPUs a node relieve",
+        "what breaks first": "the network into a node, which a --cache-dir on fast disks or fewer GPUs a node relieve; "
+        "at ten times the records the first process reads and parses indexes for minutes before the first step",
     }
 
 
