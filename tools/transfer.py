@@ -1,0 +1,185 @@
+"""Copies splits between folders and object stores: only what the other side lacks, tar before index, verified.
+
+The other side has a shard when its index there is the same to the last byte and its tar has the size of the index: an
+index is written only after its tar was verified. A tar without such an index is read back before it is believed.
+"""
+
+import sys
+import threading
+from collections.abc import Iterable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+if not __package__:  # run as a file: import from the repository root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from pack.shard import Index
+from pack.store import Place, list_files, list_shards, parse_place, read_bytes, use_endpoint
+from tools import cli
+from tools.upload import LEAST_PART, file_sha256, remove, write_small, write_tar
+
+
+@dataclass(frozen=True)
+class Config:
+    """Copy shards from one folder or object store to another; a killed copy goes on when it is started again."""
+
+    ALIASES: ClassVar = {"source": ("-i",), "destination": ("-o",)}
+
+    destination: str  # folder or URL that gets what it lacks
+    source: str = "data"  # folder or URL with splits, or a split
+    split: tuple[str, ...] = ()  # splits to copy, all that the source has when left out
+    jobs: int = 4  # tars that are copied at the same time
+    part_bytes: int = 16 << 20  # bytes of a request; no more than one of each tar is sent again after a kill
+    read_back: bool = False  # read every tar again at the destination and compare its sha256
+    delete: bool = False  # list shards of the destination that the source lacks; with --yes, remove them
+    yes: bool = False  # with --delete: do it
+    endpoint_url: str = ""  # S3 server other than Amazon's, as AWS_ENDPOINT_URL
+
+    def __post_init__(self):
+        if self.jobs < 1:
+            raise ValueError(f"--jobs {self.jobs}: expected 1 or more")
+        if self.part_bytes < LEAST_PART:
+            raise ValueError(f"--part-bytes {self.part_bytes}: expected {LEAST_PART} or more, which S3 asks for")
+        if self.yes and not self.delete:
+            raise ValueError("--yes says to --delete: give both")
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split on both sides."""
+
+    source: Place
+    destination: Place
+    lacking: tuple[Index, ...]  # shards that the destination lacks
+    present: tuple[Index, ...]  # and those that it has
+    sizes: dict[str, int]  # bytes of the destination's files by name
+    extra: tuple[str, ...]  # tars and indexes there that the source lacks, indexes first
+
+
+class Tally:
+    """Bytes that arrived, counted over several threads."""
+
+    def __init__(self, total: int):
+        self.progress = cli.Progress(round(total / 1e6), "MB", "copy")
+        self.bytes, self.lock, self.stopped = 0, threading.Lock(), threading.Event()
+
+    def add(self, count: int) -> None:
+        if self.stopped.is_set():
+            raise OSError("the copy was stopped")
+        with self.lock:
+            self.bytes += count
+            self.progress.update(round(self.bytes / 1e6))
+
+
+def main() -> int:
+    config = cli.parse(Config)
+    use_endpoint(config.endpoint_url)
+    source, destination = parse_place(config.source), parse_place(config.destination)
+    check_apart(source, destination)
+    splits = [compare(at(source, name), at(destination, name)) for name in config.split or find_splits(source)]
+    copy(splits, config)
+    lacking = [shard for split in splits for shard in split.lacking]
+    present = sum(len(split.present) for split in splits)
+    size = sum(shard.bytes for shard in lacking)
+    print(f"{destination}: got {len(lacking)} shards with {size / 1e6:.1f} MB, had {present} already")
+    if config.delete:
+        delete(splits, config.yes)
+    return 0
+
+
+def at(place: Place, name: str) -> Place:
+    return place / name if name else place
+
+
+def check_apart(source: Place, destination: Place) -> None:
+    """Raise ValueError when the destination is the source or inside it."""
+    ours, theirs = (
+        (place.resolve().as_posix() if isinstance(place, Path) else str(place)) + "/" for place in (source, destination)
+    )
+    if theirs.startswith(ours):
+        raise ValueError(f"{destination}: is inside the source {source}: expected a place of its own")
+
+
+def find_splits(source: Place) -> list[str]:
+    """The names of the splits in a dataset; the empty name when it is itself one. Raises FileNotFoundError."""
+    if isinstance(source, Path):
+        names = [path.relative_to(source).as_posix() for path in [*source.glob("*.json"), *source.glob("*/*.json")]]
+    else:
+        names = [name for name in list_files(source) if name.endswith(".json") and name.count("/") < 2]
+    splits = sorted({name.rpartition("/")[0] for name in names})
+    if not splits:
+        raise FileNotFoundError(f"{source}: holds no shard, expected NAME.tar with NAME.json, or splits of them")
+    return splits
+
+
+def compare(source: Place, destination: Place) -> Split:
+    """What the destination has and lacks of a split. Raises what `list_shards` of the source raises."""
+    shards = list_shards(source)
+    sizes = {name: size for name, size in list_files(destination).items() if "/" not in name}
+
+    def is_there(shard: Index) -> bool:
+        index = f"{shard.name}.json"
+        if sizes.get(shard.tar.name) != shard.bytes or index not in sizes:
+            return False
+        return read_bytes(source / index) == read_bytes(destination / index)
+
+    with ThreadPoolExecutor(16) as pool:
+        there = list(pool.map(is_there, shards))
+    ours = {shard.name for shard in shards}
+    extra = [name for name in sizes if Path(name).suffix in (".json", ".tar") and Path(name).stem not in ours]
+    return Split(
+        source,
+        destination,
+        tuple(replace(shard, records=()) for shard, done in zip(shards, there, strict=True) if not done),
+        tuple(replace(shard, records=()) for shard, done in zip(shards, there, strict=True) if done),
+        sizes,
+        tuple(sorted(extra, key=lambda name: (Path(name).suffix, name))),
+    )
+
+
+def copy(splits: Iterable[Split], config: Config) -> None:
+    """Copy what is lacking, several shards at once; the first failure stops all of them."""
+    work = [(split, shard) for split in splits for shard in split.lacking]
+    tally = Tally(sum(shard.bytes for _, shard in work))
+    with ThreadPoolExecutor(config.jobs) as pool:
+        running = [pool.submit(copy_shard, split, shard, config, tally) for split, shard in work]
+        try:
+            done, _ = wait(running, return_when=FIRST_EXCEPTION)
+        finally:
+            tally.stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+    tally.progress.close()
+    failures = [future.exception() for future in done if not future.cancelled() and future.exception()]
+    if failures:
+        raise failures[0]
+
+
+def copy_shard(split: Split, shard: Index, config: Config, tally: Tally) -> None:
+    """Copy a tar, and its index when the tar has arrived whole."""
+    tar, index = split.destination / shard.tar.name, split.destination / f"{shard.name}.json"
+    if index.name in split.sizes:
+        remove(index)  # an old index must never vouch for a new tar
+    if split.sizes.get(tar.name) == shard.bytes and file_sha256(tar, shard.bytes) == shard.sha256:
+        tally.add(shard.bytes)  # the copy was killed between tar and index
+    else:
+        write_tar(shard, tar, config.part_bytes, tally.add)
+    if config.read_back and file_sha256(tar, shard.bytes) != shard.sha256:
+        raise ValueError(f"{tar}: what was read back has another sha256 than its index says: copy it again")
+    write_small(index, read_bytes(split.source / index.name))
+
+
+def delete(splits: Iterable[Split], yes: bool) -> None:
+    """Remove what the source lacks, or only say so."""
+    for split in splits:
+        for name in split.extra:
+            print(f"{'deleted' if yes else 'would delete'} {split.destination / name}")
+            if yes:
+                remove(split.destination / name)
+    if not yes and any(split.extra for split in splits):
+        print("nothing was deleted: add --yes to do it")
+
+
+if __name__ == "__main__":
+    cli.run(main)
