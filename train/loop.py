@@ -47,6 +47,7 @@ class Run:
     stop: Stop
     folder: Path
     network: LightVideoInpaint
+    forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # the network, perhaps compiled
     criterion: torch.nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -154,7 +155,7 @@ def forward_backward(run: Run, sample: Sample) -> tuple[dict[str, float], list[f
     gen = generator(run.place.seed, run.place.epoch, sample.position, "loss")
     with autocast(config, device):
         masked, mask = run.network.preprocess(frames, holes)
-        output, target = run.network(masked, mask).float(), trim(frames)  # (12 3 S-32 S-32)
+        output, target = run.forward(masked, mask).float(), trim(frames)  # (12 3 S-32 S-32)
         if run.gan:
             output, target = shared_noise(output, target, gen)
         pair = output, target, trim(holes)

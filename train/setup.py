@@ -63,6 +63,7 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
         stop=stop,
         folder=folder,
         network=network,
+        forward=network,
         criterion=create_loss(config.loss, config.lpips_frames, group.device),
         optimizer=optimizer,
         scaler=create_scaler(config, group.device),
@@ -82,6 +83,10 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
     )
     if goes_on(config, saved):
         restore(run, saved)
+    if config.compile:
+        from train.compiling import compile_forward  # seconds that others need not wait
+
+        run.forward = compile_forward(network, run.criterion, config, group)
     announce(run, saved)
     if config.dry_run:
         return run

@@ -1,0 +1,44 @@
+"""torch.compile for the forward passes of training, or why it cannot be."""
+
+from collections.abc import Callable
+
+import torch
+from torch._dynamo.exc import TorchDynamoException
+
+from model.light_video_inpaint import FRAMES, LightVideoInpaint
+from train.config import Config
+from train.dist import Group
+from train.loss import Loss
+from train.recipe import autocast
+
+Forward = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+BACKEND = "inductor"
+
+
+def compile_forward(network: LightVideoInpaint, criterion: Loss, config: Config, group: Group) -> Forward:
+    """The network as a compiled function, and the features of LPIPS compiled; as they are where that is impossible.
+
+    Network and loss keep their own weights and state keys. Processes take the same way, and the first says why.
+    """
+    forward = torch.compile(network, backend=BACKEND)
+    reasons = group.gather_objects(failure(forward, network, config, group.device))
+    if any(reasons):
+        if group.leads:
+            print(f"--compile changes nothing: {next(filter(None, reasons))}", flush=True)
+        return network
+    if criterion.perceptual is not None:
+        criterion.perceptual.features = torch.compile(criterion.perceptual.features, backend=BACKEND)
+    return forward
+
+
+def failure(forward: Forward, network: LightVideoInpaint, config: Config, device: torch.device) -> str:
+    """Why a step cannot be compiled, in one line; empty when it can."""
+    frames, mask = (torch.zeros(FRAMES, channels, config.tile, config.tile, device=device) for channels in (3, 1))
+    try:
+        with autocast(config, device):
+            output = forward(frames, mask)
+        torch.autograd.grad(output.float().sum(), network.to_image.weight)  # compiles what goes back, too
+    except TorchDynamoException as error:
+        return " ".join(str(error).split("\n\n")[0].split())
+    return ""
