@@ -8,7 +8,7 @@ OUT ?= data/train
 NPROC ?= 1
 STAMPS := $(patsubst %,$(VENV)/%.installed,core $(subst $(comma), ,$(EXTRAS)))
 
-.PHONY: help setup demo test test-hard lint shards train verify peek clean-demo
+.PHONY: help setup demo test test-hard lint shards train push pull verify peek evaluate stereo clean-demo
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -55,11 +55,29 @@ shards: setup ## VIDEO=clip.mp4 [OUT=data/train] [PREFIX=name] [MODEL_TYPE=Any_V
 train: setup ## train on data/ (NPROC=2 processes, ARGS="--resume ...")
 	$(BIN)/torchrun --standalone --nproc-per-node $(NPROC) train/main.py $(ARGS)
 
+push: $(VENV)/s3.installed ## DEST=s3://bucket/prefix [SPLIT=train] [DATA=data] [ARGS="--delete"]: what is not there yet
+	@test -n "$(DEST)" || { echo 'error: say where: make push DEST=s3://bucket/prefix'; exit 2; }
+	$(BIN)/python tools/transfer.py -i $(or $(DATA),data) -o $(DEST) $(if $(SPLIT),--split $(SPLIT)) $(ARGS)
+
+pull: $(VENV)/s3.installed ## SRC=s3://bucket/prefix [SPLIT=train] [DATA=data]: what is not here yet
+	@test -n "$(SRC)" || { echo 'error: say from where: make pull SRC=s3://bucket/prefix'; exit 2; }
+	$(BIN)/python tools/transfer.py -i $(SRC) -o $(or $(DATA),data) $(if $(SPLIT),--split $(SPLIT)) $(ARGS)
+
 verify: setup ## every tar of DATA=data against its index
 	$(BIN)/python tools/verify.py -i $(or $(DATA),data/train) $(ARGS)
 
 peek: setup ## a contact sheet of DATA=data/train
 	$(BIN)/python tools/peek.py -i $(or $(DATA),data/train) $(ARGS)
+
+evaluate: setup $(VENV)/baselines.installed ## CHECKPOINT="a.pth b.pth" [DATA=data/eval] [OUT=evaluation] [BASELINES=all]: report.html, metrics.json
+	$(BIN)/python tools/evaluate.py -i $(or $(DATA),data/eval) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) \
+		-o $(if $(filter file,$(origin OUT)),evaluation,$(OUT)) $(if $(BASELINES),--baselines $(BASELINES)) $(ARGS)
+
+stereo: setup ## VIDEO=clip.mp4 [CHECKPOINT=a.pth] [OUT=x.mp4] [DIVERGENCE=2.5] [LAYOUT=sbs|half-sbs|anaglyph|right]
+	@test -n "$(VIDEO)" || { echo 'error: say which: make stereo VIDEO=clip.mp4'; exit 2; }
+	$(BIN)/python tools/stereo.py --video "$(VIDEO)" $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) \
+		$(if $(filter file,$(origin OUT)),,-o "$(OUT)") $(if $(DIVERGENCE),--divergence $(DIVERGENCE)) \
+		$(if $(LAYOUT),--layout $(LAYOUT)) $(if $(MODEL_TYPE),--model-type $(MODEL_TYPE)) $(ARGS)
 
 clean-demo: ## forget what make demo made
 	rm -rf demo

@@ -1,0 +1,121 @@
+"""Makes a stereo film of a flat one: depth, the right eye's view, its holes filled; sound and clock are kept."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+if not __package__:  # run as a file: import from the repository root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from tools import cli
+
+
+@dataclass(frozen=True)
+class Config:
+    """Convert a whole film to stereo."""
+
+    ALIASES: ClassVar = {"out": ("-o",), "video": ("-i",)}
+    video: str = ""  # the film
+    checkpoint: str = ""  # weight file or training checkpoint, ours or iw3's; without it a simple fill is used
+    out: str = ""  # film to write, .mp4, .mov or .mkv (default: NAME_LAYOUT.mp4 here)
+    divergence: float = 2.5  # strength: disparity between nearness 0 and 1 in percent of the longer side
+    convergence: float = 0.5  # nearness that lies on the screen
+    layout: Literal["sbs", "half-sbs", "anaglyph", "right"] = "sbs"  # both eyes beside each other, the same at half
+    # the width, red and cyan, or the right eye alone
+    compare: bool = False  # instead of stereo: empty holes, simple fill and network side by side
+    baseline: str = ""  # simple fill, as in evaluation (default: navier-stokes where OpenCV is, else replicate)
+    model_type: str = "Motion"  # depth model, as for packing
+    resolution: int | None = None  # short side that the depth model sees (default: its own)
+    mapper: str = "auto"  # curve from nearness to disparity: none, or div_6 for metric models
+    inner_dilation: int = 1  # pixels of the depth map by which holes grow to the left
+    outer_dilation: int = 2  # and to the right
+    seconds: float = 0  # stop after so much of the film (default: all of it)
+    crf: int = 18  # quality of libx264, smaller is better
+    device: str = "auto"  # auto, cpu or cuda
+
+    def __post_init__(self):
+        if not self.video:
+            raise ValueError("--video is missing: say which film to convert")
+        if not 0 < self.divergence <= 25 or self.seconds < 0 or not 0 <= self.crf <= 51:
+            raise ValueError("expected --divergence above 0 and up to 25, --seconds of 0 or more and --crf of 0 to 51")
+        if min(self.inner_dilation, self.outer_dilation) < 0:
+            raise ValueError("expected --inner-dilation and --outer-dilation of 0 or more")
+
+
+def main() -> None:
+    config = cli.parse(Config)
+    import torch
+
+    from pack.depth import load_depth
+    from pack.video import probe
+    from pack.workers import choose_device
+    from tools.film import FilmWriter
+
+    video = probe(Path(config.video))
+    device = choose_device(config.device, 0)
+    fills = choose_fills(config, device)
+    out = Path(config.out or f"{video.path.stem}_{'compare' if config.compare else config.layout}.mp4")
+    if out.exists() and out.samefile(video.path):
+        raise ValueError(f"{out} is the film itself: pass another -o")
+    model = load_depth(config.model_type, config.resolution, device)
+    total = min(video.frames, round(config.seconds * video.fps) or video.frames)
+    progress = cli.Progress(total, "frames", video.path.name, every=10)
+    frames = 0
+    with FilmWriter(out, video, config.crf) as film, torch.inference_mode():
+        for seconds, picture in convert(video.path, model, fills, config, device):
+            film.write(seconds, picture)
+            frames += 1
+            progress.update(frames)
+    progress.close()
+    print(f"{out}: {frames} frames, {cli.duration(seconds)}, filled by {' | '.join(fills)}")
+
+
+def choose_fills(config: Config, device) -> dict:
+    """The ways of filling by name: the one that is wanted, or all that are to be compared."""
+    from model.checkpoint import load_network
+    from tools.baselines import BASELINES, OPENCV
+    from tools.motion import HAS_CV2
+
+    simple = config.baseline or ("navier-stokes" if HAS_CV2 else "replicate")
+    if simple not in BASELINES:
+        raise ValueError(f"--baseline {simple}: expected one of {', '.join(BASELINES)}")
+    if simple in OPENCV and not HAS_CV2:
+        raise ValueError(f"--baseline {simple} needs OpenCV: make setup EXTRAS=baselines")
+    fills = {simple: BASELINES[simple]}
+    if config.checkpoint:
+        network = {Path(config.checkpoint).stem: load_network(config.checkpoint, device).infer}
+        fills = fills | network if config.compare else network
+    return {"empty holes": BASELINES["empty"]} | fills if config.compare else fills
+
+
+def convert(path: Path, model, fills: dict, config: Config, device):
+    """The film's (seconds, picture uint8 (H W 3)) to be written, shot by shot: no queue goes through a cut."""
+    import torch
+
+    from pack.mappers import mapper
+    from tools.film import read_shots
+    from tools.views import Geometry, compose, paint, see, with_depth
+    from train.metrics import as_uint8
+
+    curve = ("div_6" if model.metric else "none") if config.mapper == "auto" else config.mapper
+    how = Geometry(
+        config.divergence,
+        config.convergence,
+        mapper(curve),
+        inner=config.inner_dilation,
+        outer=config.outer_dilation,
+    )
+    first = None
+    for shot in read_shots(path):
+        views = (see(*one, how) for one in with_depth(shot, model, device))
+        for view, filled in paint(views, list(fills.values())):
+            first = view.seconds if first is None else first
+            if config.seconds and float(view.seconds - first) >= config.seconds:
+                return
+            stereo = torch.cat(filled, -1) if config.compare else compose(config.layout, view.frame, filled[0])
+            yield view.seconds, as_uint8(stereo).numpy()
+
+
+if __name__ == "__main__":
+    cli.run(main)
