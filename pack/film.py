@@ -26,7 +26,7 @@ class Film:
 
     path: Path
     name: str  # of its shards, without the part
-    source: dict[str, Any]
+    source: dict[str, Any]  # fingerprint
     state: State
 
 
@@ -47,7 +47,10 @@ class Outcome:
 def look_at(path: Path, config: Config, settings: dict[str, Any]) -> Film:
     """The video and its state in the split. Raises ValueError where its shards do not read."""
     name = video_key(config.prefix, config.model_name, path.name)
-    source = fingerprint(path)
+    try:
+        source = fingerprint(path)
+    except OSError:
+        return Film(path, name, {}, State((), ()))  # its reason is told when it is packed, and the others are packed
     state = State((), ()) if config.overwrite else read_state(Path(config.data_dir), name, source, settings)
     return Film(path, name, source, state)
 
@@ -61,13 +64,13 @@ def pack_film(
     """
     started = time.monotonic()
     video, folder, report = probe(film.path), Path(config.data_dir), Report()
-    first = film.state.next_clip
+    source, first = film.source or fingerprint(film.path), film.state.next_clip
     if config.overwrite:
         remove_parts(folder, film.name)
     remove_leftovers(folder, film.name)
     thin = 0
     with (
-        PartWriter(folder, film.name, film.source, settings, film.state) as writer,
+        PartWriter(folder, film.name, source, settings, film.state) as writer,
         closing(encoded_clips(video, first, models, config, report)) as clips,
     ):
         for clip, samples in clips:

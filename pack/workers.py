@@ -65,6 +65,10 @@ def pack_here(
             yield pack_film(film, config, settings, models, tell)
         except Unwritable:
             raise
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"{film.path.name} needs more memory than the GPU has: pass --batch-size 1, or fewer --max-workers"
+            ) from error
         except (ValueError, OSError) as error:
             yield Outcome(film.path.name, failure=" ".join(str(error).split()))
 
@@ -140,10 +144,10 @@ def listen(news, workers, films: int, tell: Callable[[str], None]) -> Iterator[O
         try:
             kind, what = news.get(timeout=1)
         except queue.Empty:
-            dead = [worker.exitcode for worker in workers if worker.exitcode]
-            if dead:
+            if not any(worker.is_alive() for worker in workers):  # the others packed what they could
+                status = next(worker.exitcode for worker in workers if worker.exitcode)
                 raise OSError(
-                    f"a packing process ended with status {dead[0]} (-9: out of memory?): "
+                    f"a packing process ended with status {status} (-9: out of memory?): "
                     f"run the same command again, with fewer --max-workers"
                 ) from None
             continue

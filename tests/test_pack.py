@@ -302,7 +302,7 @@ def test_a_signal_ends_a_packing_cleanly(shorts, tmp_path, number, status, count
 def test_workers_end_with_a_parent_that_is_killed(videos, tmp_path):
     process = start("--video", videos, "-o", tmp_path, "--max-workers", "2", stdout=None, stderr=None)
     wait_for(lambda: len(list(tmp_path.glob("*.tmp"))) == 2, process)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    children = children_of(process)
     process.kill()
     process.wait()
     assert len(children) >= 2
@@ -310,6 +310,21 @@ def test_workers_end_with_a_parent_that_is_killed(videos, tmp_path):
     while any(is_running(child) for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_worker_that_is_killed_is_one_line(videos, tmp_path):
+    process = start("--video", videos, "-o", tmp_path, "--max-workers", "2")
+    wait_for(lambda: len(list(tmp_path.glob("*.tmp"))) == 2, process)
+    workers = [pid for pid in children_of(process) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert len(lines(err)) == 1 and "ended with status -9" in err
+    assert len(list_shards(tmp_path)) == 2  # the other one packed what it could
+
+
+def children_of(process):
+    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
 
 
 def is_running(pid):
@@ -418,6 +433,29 @@ def test_one_bad_video_among_several_is_named_at_the_end(shorts, tmp_path):
     assert "3 videos packed" in out and "1 failed" in out
     assert err.count("\n") == 1 and err.startswith("failed: ") and "bad.mp4" in err
     assert len(list_shards(tmp_path / "out")) == 3
+
+
+def test_a_video_that_may_not_be_read_does_not_stop_the_others(shorts, tmp_path, monkeypatch):
+    from pack import film
+    from pack.sources import fingerprint
+
+    def may_not(path):
+        if path.name == "short1.mp4":
+            raise PermissionError(13, "Permission denied", str(path))
+        return fingerprint(path)
+
+    monkeypatch.setattr(film, "fingerprint", may_not)
+    status, out, err = run_program(program.main, "--video", shorts, "-o", tmp_path, *SMALL)
+    assert status == 1 and "2 videos packed" in out
+    assert err.startswith("failed: ") and "Permission denied" in err and "short1.mp4" in err
+
+
+def test_a_gpu_that_is_too_small_is_one_line(film, tmp_path, monkeypatch):
+    def fill_up(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("pack.film.make_records", fill_up)
+    assert "--batch-size 1" in refuse(tmp_path, "--video", film)
 
 
 def bad_videos(folder, film):
