@@ -50,7 +50,9 @@ class Config:
     max_epoch: int = 200  # epochs; cosine schedules end one early, at their minimum, as in iw3
     num_samples: int = 20000  # frames of an epoch; 1/12 of it are sequences
     backward_step: int = 4  # sequences of an optimizer step, over all processes
-    tile: int = 256  # side of the square that the network sees, in pixels; 248 costs 0.64 of 256
+    tile: int = 256  # side of the square that the network sees, in pixels; padded to the next larger multiple of 64:
+    # 248 costs 0.64 of 256
+    tiles_per_record: int = 1  # sequences cut from each visited record, which is read and decoded once
     frames: int = FRAMES  # frames of a sequence; the networks take 12
     hard_example: Literal["linear", "none"] = "linear"  # draw records by their last losses, or each equally often
     shuffle_shards: int = 0  # shards that draws mix at a time (0: all), fewer suit a cache
@@ -132,7 +134,14 @@ class Config:
 
     def _check_ranges(self):
         positive = ("max_epoch", "num_samples", "backward_step", "learning_rate", "learning_rate_cycles", "eval_step")
-        positive += ("save_eval_step", "keep_checkpoints", "log_every_steps", "lpips_frames", "ema_step")
+        positive += (
+            "tiles_per_record",
+            "save_eval_step",
+            "keep_checkpoints",
+            "log_every_steps",
+            "lpips_frames",
+            "ema_step",
+        )
         for name in positive:
             _expect(self, name, getattr(self, name) > 0, "more than 0")
         adversarial = ("discriminator_weight", "discriminator_learning_rate", "generator_warmup_iteration")

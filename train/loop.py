@@ -31,7 +31,7 @@ from train.recipe import autocast, set_rates
 from train.seeds import generator
 from train.state import Place, as_payload, checkpoint_path, rotate, write_quarantine
 from train.stop import Stop
-from train.stream import Fault, Sample, Samples, Stream, deaths_told
+from train.stream import Fault, Sample, Samples, Slot, Stream, deaths_told
 
 SKIPS = 100  # steps that are not finite, after which an epoch ends the run
 BAD_SHARE, BAD_FEW = 0.001, 3  # of the records may be bad, or a few in a small dataset
@@ -88,11 +88,7 @@ def train_epoch(run: Run) -> bool:
     set_rates(run.optimizer, config, place.epoch)
     if run.gan:
         set_rates(run.gan.optimizer, run.gan.config, place.epoch)
-    records = group.broadcast(run.plan.records(place.epoch, run.history.weights() if run.history else None))
-    slots = [
-        (place.epoch, p, int(records[p])) for p in slots_of(group.rank, group.world, place.slots_done, run.plan.slots)
-    ]
-    samples = run.stream.samples(slots)
+    samples = run.stream.samples(slots_to_do(run, run.plan.slots))
     label = f"epoch {place.epoch}/{config.epochs}"
     progress = Progress(run.plan.slots, "sequences", label, done=place.slots_done) if group.leads else None
     run.waited = 0.0
@@ -108,6 +104,14 @@ def train_epoch(run: Run) -> bool:
     if progress:
         progress.close()
     return True
+
+
+def slots_to_do(run: Run, stop: int) -> list[Slot]:
+    """What this process computes of the epoch's slots, from those done to `stop`."""
+    place, group = run.place, run.group
+    records = group.broadcast(run.plan.records(place.epoch, run.history.weights() if run.history else None))
+    mine = slots_of(group.rank, group.world, place.slots_done, stop, run.plan.tiles)
+    return [(place.epoch, slot, int(records[slot])) for slot in mine]
 
 
 def step(run: Run, samples: Iterator[Sample]) -> float | None:

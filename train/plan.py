@@ -6,7 +6,7 @@ another number of processes sees the same batches.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,9 +30,13 @@ class Plan:
     seed: int
     window: int = 0  # shards that are open to draws at one time; 0 is all of them
     sources: Sequence[tuple[int, float]] = ()  # (number of shards, weight) of each, when there are several
+    tiles: int = 1  # slots in a row that show the same record
 
     def records(self, epoch: int, weights: np.ndarray | None = None) -> np.ndarray:  # (N) -> int64 (S)
         """The record of every slot of the epoch, counted from 1."""
+        if self.tiles > 1:
+            visits = replace(self, slots=self.slots // self.tiles, tiles=1)
+            return visits.records(epoch, weights).repeat(self.tiles)
         if weights is not None:
             return self._drawn(epoch, self._shared(weights) if self.sources else weights)
         if self.sources:
@@ -115,9 +119,9 @@ def replacement(seed: int, epoch: int, slot: int, attempt: int, count: int) -> i
     return mix(seed, "replacement", epoch, slot, attempt) % count
 
 
-def slots_of(rank: int, world: int, start: int, stop: int) -> range:
-    """The slots from start to stop that a rank computes; start is that of an optimizer step."""
-    return range(start + rank, stop, world)
+def slots_of(rank: int, world: int, start: int, stop: int, tiles: int = 1) -> list[int]:
+    """The slots from start to stop that a rank computes, all of a record's; start is that of an optimizer step."""
+    return [slot for slot in range(start, stop) if (slot - start) // tiles % world == rank]
 
 
 def epoch_slots(num_samples: int, frames: int, backward_step: int) -> int:

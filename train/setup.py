@@ -36,10 +36,12 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
 
     Raises ValueError or FileNotFoundError, with what mends it, before any work starts.
     """
-    if config.backward_step % group.world:
+    tiles, world = config.tiles_per_record, group.world
+    if config.backward_step % (world * tiles):
+        shares = f", {tiles} of a record together" if tiles > 1 else ""
         raise ValueError(
-            f"--backward-step {config.backward_step} counts sequences over all {group.world} processes: "
-            f"expected a multiple of {group.world}"
+            f"--backward-step {config.backward_step} counts sequences over all {world} processes{shares}: "
+            f"expected a multiple of {world * tiles}"
         )
     folder = Path(config.model_dir)
     records, eval_records = group.first(load_splits, config)
@@ -70,9 +72,12 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
         ema=EMA(network, config.ema_decay, config.ema_step) if config.ema_model else None,
         gan=create_gan(config, place.seed, group.device, saved),
         history=History(len(records)) if config.hard_example == "linear" else None,
-        plan=Plan(records.sizes, slots, place.seed, config.shuffle_shards, records.shares),
+        plan=Plan(records.sizes, slots, place.seed, config.shuffle_shards, records.shares, tiles),
         stream=Stream(
-            Samples(records, config.frames, config.tile, place.seed, read), workers, group.device.type == "cuda"
+            Samples(records, config.frames, config.tile, place.seed, read, keep=tiles > 1),
+            workers,
+            group.device.type == "cuda",
+            tiles,
         ),
         eval_samples=Samples(eval_records, config.frames, config.tile, read=read) if eval_records else None,
         eval_workers=workers,

@@ -24,8 +24,8 @@ from train.stream import Fault, Records
 VERSION = 1
 # settings that decide what a step computes: with another value the run would not be the one that was begun
 FIXED = (
-    "arch loss lpips_frames diff_aug num_samples backward_step tile frames hard_example shuffle_shards "
-    "optimizer ema_model ema_decay ema_step discriminator seed"
+    "arch loss lpips_frames diff_aug num_samples backward_step tile tiles_per_record frames hard_example "
+    "shuffle_shards optimizer ema_model ema_decay ema_step discriminator seed"
 ).split()
 
 

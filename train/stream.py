@@ -11,6 +11,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from multiprocessing import forkserver, get_context, resource_tracker
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pack.record import decode, frame_count
+from pack.record import Record, decode, frame_count
 from pack.shard import Entry, Index
 from pack.store import RemotePath, StoreError, parse_place, read_record
 from train.crop import DoesNotFit, Draws, cut, draw, frame_indexes
@@ -99,12 +100,22 @@ class Records:
 class Samples(Dataset):
     """Samples by slot: augmented for training with a seed, the fixed ones of evaluation without.
 
-    `read` fetches the members of a record: from where its shard lies, or through a cache.
+    `read` fetches the members of a record: from where its shard lies, or through a cache. With `keep` the last record
+    stays decoded, for slots in a row that show the same one.
     """
 
-    def __init__(self, records: Records, frames: int, tile: int, seed: int | None = None, read: Reader | None = None):
+    def __init__(
+        self,
+        records: Records,
+        frames: int,
+        tile: int,
+        seed: int | None = None,
+        read: Reader | None = None,
+        keep: bool = False,
+    ):
         self.records, self.frames, self.tile, self.seed = records, frames, tile, seed
-        self.read = read or read_record
+        self.read, self.keep = read or read_record, keep
+        self.kept: tuple[int, Record] | None = None
 
     def __getitem__(self, slot: Slot) -> Sample | Fault:
         """The slot's sample, or why there is none: the last of ATTEMPTS faults, the only one in evaluation."""
@@ -143,17 +154,33 @@ class Samples(Dataset):
             return kind(entry.key, str(index.tar), " ".join(str(error).split()))
 
     def _cut(self, number: int, position: int, draws: Draws | None) -> Sample:
+        _, entry = self.records[number]
+        frames, masks, indexes = self._decode(number, draws)
+        frames, holes, corner = cut(frames, masks, self.tile, draws)
+        return Sample(frames, holes, position, number, _digest(entry, indexes, corner, draws))
+
+    def _decode(self, number: int, draws: Draws | None) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        """Frames (T H W 3) and masks (T H W) of a sample, and which ones of the record they are."""
+        _, entry = self.records[number]
+        if not self.keep:
+            members = self._members(number)
+            indexes = frame_indexes(frame_count(entry.key, members), self.frames, draws)
+            record = decode(entry.key, members, indexes)
+            return record.frames, record.masks, indexes
+        if self.kept is None or self.kept[0] != number:
+            self.kept = number, decode(entry.key, self._members(number))
+        record = self.kept[1]
+        indexes = frame_indexes(len(record.frames), self.frames, draws)
+        return record.frames[indexes], record.masks[indexes], indexes
+
+    def _members(self, number: int) -> dict[str, bytes]:
         index, entry = self.records[number]
         try:
-            members = self.read(index, entry)
+            return self.read(index, entry)
         except StoreError:  # it has been asked many times
             raise
         except (ValueError, OSError):  # a passing fault of the disk or the network: once more
-            members = self.read(index, entry)
-        indexes = frame_indexes(frame_count(entry.key, members), self.frames, draws)
-        record = decode(entry.key, members, indexes)
-        frames, holes, corner = cut(record.frames, record.masks, self.tile, draws)
-        return Sample(frames, holes, position, number, _digest(entry, indexes, corner, draws))
+            return self.read(index, entry)
 
 
 class Positions(Sampler):
@@ -170,13 +197,17 @@ class Positions(Sampler):
 
 
 class Stream:
-    """Samples of given slots in their order, computed ahead by worker processes that live from epoch to epoch."""
+    """Samples of given slots in their order, computed ahead by worker processes that live from epoch to epoch.
 
-    def __init__(self, samples: Samples, workers: int, pin_memory: bool = False):
+    A worker takes `tiles` slots at a time, those of one record.
+    """
+
+    def __init__(self, samples: Samples, workers: int, pin_memory: bool = False, tiles: int = 1):
         self.positions = Positions()
         self.loader = DataLoader(
             samples,
-            batch_size=None,
+            batch_size=tiles,
+            collate_fn=list,
             sampler=self.positions,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -188,7 +219,7 @@ class Stream:
     def __call__(self, slots: Sequence[Slot]) -> Iterator[Sample | Fault]:
         """The sample of each slot, or its fault. Raises StoreError when a store refuses or stays away."""
         self.positions.slots = slots
-        return map(_told, iter(self.loader))
+        return map(_told, chain.from_iterable(iter(self.loader)))
 
     def samples(self, slots: Sequence[Slot]) -> Iterator[Sample]:
         """Samples alone. Raises ValueError when a slot found no usable record."""

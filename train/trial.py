@@ -12,8 +12,7 @@ import torch
 
 from tools.cli import duration
 from train.evaluation import measure
-from train.loop import Run, evaluated_weights, say, step
-from train.plan import slots_of
+from train.loop import Run, evaluated_weights, say, slots_to_do, step
 from train.stream import Fault, Sample, Stream
 
 GIB = 2**30
@@ -51,17 +50,12 @@ def work_left(run: Run) -> tuple[int, int]:
 
 def take_samples(run: Run) -> tuple[float, list[Sample]]:
     """Seconds that a sample takes on one core, and this process's samples of the next step."""
-    place, group = run.place, run.group
-    records = group.broadcast(run.plan.records(place.epoch, run.history.weights() if run.history else None))
-    first = place.slots_done % run.plan.slots
-    slots = [
-        (place.epoch, p, int(records[p]))
-        for p in slots_of(group.rank, group.world, first, first + run.config.backward_step)
-    ]
-    stream = Stream(run.stream.loader.dataset, workers=0)
+    run.place.slots_done %= run.plan.slots  # at the end of an epoch that is to be evaluated
+    slots = slots_to_do(run, run.place.slots_done + run.config.backward_step)
+    stream = Stream(run.stream.loader.dataset, workers=0, tiles=run.plan.tiles)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker process
-    list(stream.samples(slots[:1]))  # what the first one does once
+    list(stream.samples(slots[-1:]))  # what the first one does once
     started = time.monotonic()
     samples = list(stream.samples(slots))
     seconds = (time.monotonic() - started) / len(samples)
