@@ -80,6 +80,7 @@ def start(folder, *flags, world=1, hooks=(), hooked=None) -> Job:
     pids = []
     for rank in range(world):
         env = {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        (folder / f"{rank}.log").touch()
         mine = hooks if hooked is None or rank in hooked else ()
         pids.append(ask(argv=[*map(str, flags)], env=env, log=str(folder / f"{rank}.log"), hooks=mine))
     return Job(pids, folder)
