@@ -38,7 +38,7 @@ demo: setup $(VENV)/clips.installed ## real clips become shards, a trained netwo
 	$(BIN)/python tools/demo.py
 
 test: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed ## all tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-hard: $(VENV)/core.installed $(VENV)/test.installed ## the long forms of kills and faults, with their figures
 	$(BIN)/python tests/hard.py
