@@ -55,7 +55,8 @@ def forward_warp(
 
     base_width is what divergence is a percentage of, where that is not the image's width.
     """
-    warped = _warp(image.float(), depth.float(), divergence, convergence, view, base_width)
+    warp = _warp_by_rows if HAS_NUMBA and image.device.type == "cpu" else _warp
+    warped = warp(image.float(), depth.float(), divergence, convergence, view, base_width)
     holes = _hole_values(warped[:, :1])
     return (_fill(warped, view) if fill else warped).clamp(min=0), holes
 
@@ -73,6 +74,17 @@ def _mask_by_rows(depth, divergence, convergence, view, threads):  # (B 1 H W) -
     scale = warp_scale(width, divergence, convergence)
     mask = mask_rows(depth.reshape(-1, width).numpy(), *scale, view == "right", threads)
     return torch.from_numpy(mask).view(depth.shape)
+
+
+def _warp_by_rows(image, depth, divergence, convergence, view, base_width):  # as _warp
+    from pack.warp_rows import image_rows
+
+    width = image.shape[-1]
+    rows = image.transpose(1, 2).contiguous()  # (B H C W)
+    scale = warp_scale(base_width or width, divergence, convergence)
+    depth = depth.reshape(-1, width).numpy()
+    warped = image_rows(rows.flatten(0, 1).numpy(), depth, *scale, view == "left", torch.get_num_threads())
+    return torch.from_numpy(warped).view(rows.shape).transpose(1, 2)
 
 
 def _mask_by_tensors(depth, divergence, convergence, view):  # (B 1 H W) -> same

@@ -1,4 +1,4 @@
-"""The mask of pack.holes row by row, compiled by numba: the same numbers as with tensors, much faster on a CPU.
+"""The warps of pack.holes row by row, compiled by numba: the same numbers as with tensors, much faster on a CPU.
 
 Arithmetic is float32, operation by operation in the order of pack.holes, so that every rounding is the same. A row has
 W values; "in walking order" means left to right for the left view and right to left for the right view.
@@ -24,14 +24,33 @@ def mask_rows(depth, pad: int, slope: float, offset: float, left_first: bool, th
     """The hole values of depth rows, both float32 (N W), from a warp to the left (or right) and back."""
     mask = np.empty_like(depth)
     scale = pad, np.float32(slope), np.float32(offset)
+    _share(lambda rows: _mask_rows(depth[rows], mask[rows], *scale, left_first), len(depth), threads)
+    return mask
 
-    def work(rows):
-        _mask_rows(depth[rows], mask[rows], *scale, left_first)
 
-    ends = np.linspace(0, len(depth), threads + 1).astype(int)
+def image_rows(image, depth, pad: int, slope: float, offset: float, to_left: bool, threads: int):
+    """Rows of C colours (N C W) moved by their depth (N W), UNSEEN and OVERTAKEN in their holes; all float32."""
+    warped = np.empty_like(image)
+    scale = pad, np.float32(slope), np.float32(offset)
+    _share(lambda rows: _image_rows(image[rows], depth[rows], warped[rows], *scale, to_left), len(depth), threads)
+    return warped
+
+
+def _share(work, count, threads):
+    """Call work with a slice of the rows on each of the threads."""
+    ends = np.linspace(0, count, threads + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, map(slice, ends[:-1], ends[1:])))
-    return mask
+
+
+@kernel
+def _image_rows(image, depth, warped, pad, slope, offset, to_left):  # (N C W), (N W), (N C W) to be written
+    width = depth.shape[1]
+    for row in range(len(depth)):
+        for colour in range(image.shape[1]):
+            values = _warp(image[row, colour], depth[row], pad, slope, offset, to_left)
+            for k in range(width):
+                warped[row, colour, k if to_left else width - 1 - k] = values[k]
 
 
 @kernel

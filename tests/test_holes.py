@@ -183,13 +183,28 @@ def test_the_number_of_threads_does_not_change_the_mask(threads):
 
 
 @pytest.mark.parametrize("name", ["boxes", "sines"])
-def test_one_eye_sees_the_golden_image(name):
+def test_one_eye_sees_the_golden_image(name, method):
     depth = golden_depth(name)
     left, _ = forward_warp(depth.expand(-1, 3, -1, -1), depth, 16, 0.5, "left", fill=True)
     assert torch.equal(left.mean(1)[0], torch.from_numpy(WARPED[f"{name}_left_fill"]))
     right, hidden = forward_warp(depth, depth, 16, 0.5, "right")
     assert torch.equal(right[0, 0], torch.from_numpy(WARPED[f"{name}_right_nofill"]))
     assert torch.equal(hidden[0, 0] * 2, torch.from_numpy(WARPED[f"{name}_right_mask_x2"]).float())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_rows_and_tensors_give_an_eye_the_same_image(seed, monkeypatch):
+    gen = torch.Generator().manual_seed(seed)
+    height, width = (int(torch.randint(low, high, (), generator=gen)) for low, high in ((1, 5), (3, 300)))
+    depth = random_depth(("noise", "steps", "layers")[seed % 3], (2, 1, height, width), gen)
+    image = torch.rand(2, 3, height, width, generator=gen)
+    divergence = float(torch.rand((), generator=gen)) * (100 if seed % 2 else 8)
+    for view in ("left", "right"):
+        found = []
+        for has_numba in (True, False):
+            monkeypatch.setattr(holes, "HAS_NUMBA", has_numba)
+            found.append(forward_warp(image, depth, divergence, 0.3, view, fill=seed % 4 > 1, base_width=width + 50))
+        assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_a_filled_view_differs_from_an_unfilled_one_in_its_holes_alone():
