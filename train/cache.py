@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +78,9 @@ class Cache:
             return None
         with file:
             fcntl.flock(file, fcntl.LOCK_SH)  # an evicted file keeps its bytes while it is open
+            now = time.time_ns()  # of last use: disks may lack atime, and the kernel's clock is coarse
             with contextlib.suppress(FileNotFoundError):
-                os.utime(self._path(shard))  # the time of last use; a disk may be mounted without atime
+                os.utime(self._path(shard), ns=(now, now))
             file.seek(entry.offset)
             return file.read(entry.length)
 
@@ -107,19 +109,25 @@ class Cache:
     def _download(self, shard: Index, temporary: Path) -> None:
         with open(temporary, "r+b") as file:
             for data in read_chunks(shard.tar, shard.bytes):
-                try:
+                with self._disk():
                     file.write(data)
-                    file.flush()
-                except OSError as error:  # no fault of the record, which another one must not replace
-                    raise StoreError(
-                        f"{self.folder}: cannot be written ({error.strerror}): make room or lower --cache-size"
-                    ) from error
-            sync(file)
+            with self._disk():
+                sync(file)
         found = file_sha256(temporary)
         if found != shard.sha256:
             raise CorruptRecord(
                 f"{shard.tar}: found sha256 {found[:12]}, its index says {shard.sha256[:12]}: copy it again"
             )
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Inside the block a failure is no fault of the record, which another one must not replace."""
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"{self.folder}: cannot be written ({error.strerror}): make room or lower --cache-size"
+            ) from error
 
     def _reserve(self, shard: Index) -> Path | None:
         """An empty file of the shard's size, after what was used longest ago has made room; None when that is read."""
