@@ -176,16 +176,21 @@ def forward_backward(run: Run, sample: Sample) -> tuple[dict[str, float], list[f
 
 
 def update(run: Run, terms: torch.Tensor) -> tuple[torch.Tensor, bool]:
-    """Step the optimizer unless loss or gradient is not finite; the gradient norm, and whether it stepped."""
+    """Step the optimizer unless loss or gradient is not finite; the gradient norm, and whether all is well.
+
+    It is, too, when a gradient overflows while fp16 looks for its scale.
+    """
     run.scaler.unscale_(run.optimizer)
     norm = clip_gradients(run.optimizer, run.config.clip_grad_norm)
-    finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(terms).all())
-    if finite:
+    finite = bool(torch.isfinite(terms).all())
+    stepped = finite and bool(torch.isfinite(norm))
+    if stepped:
         run.scaler.step(run.optimizer)
         if run.ema:
             run.ema.update()
+    well = stepped or (finite and run.scaler.get_scale() > 1)
     run.scaler.update()
-    return norm, finite
+    return norm, well
 
 
 def account(run: Run, rows: torch.Tensor, finite: bool, names: list[str]) -> None:
