@@ -73,7 +73,7 @@ class Config:
     warmup_epoch: int = 0  # epochs of warm-up
     warmup_learning_rate: float = 1e-6  # learning rate in the warm-up
     clip_grad_norm: float = 0.0  # largest gradient norm of a parameter group; 0 clips nothing
-    ema_model: bool = False  # average the weights over steps; evaluated and exported
+    ema_model: bool = False  # average the weights over steps; evaluated and exported, beside NAME.raw.pth without
     ema_decay: float = 0.999  # share of the old average
     ema_step: int = 1  # optimizer steps between averages
 

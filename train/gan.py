@@ -66,19 +66,24 @@ class Gan:
         return loss.detach()
 
     def update(self, group: Group, rows: torch.Tensor) -> bool:  # (sequences columns)
-        """Step the discriminator unless its loss or gradient is not finite; whether it stepped."""
+        """Step the discriminator unless its loss or gradient is not finite; whether all is well.
+
+        It is, too, when a gradient overflows while fp16 looks for its scale.
+        """
         group.sum_gradients(self.network.parameters())
         self.scaler.unscale_(self.optimizer)
         norm = clip_gradients(self.optimizer, self.config.clip_grad_norm)
-        finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(rows[:, 3]).all())
-        if finite:
+        finite = bool(torch.isfinite(rows[:, 3]).all())
+        stepped = finite and bool(torch.isfinite(norm))
+        if stepped:
             self.scaler.step(self.optimizer)
+        well = stepped or (finite and self.scaler.get_scale() > 1)
         self.scaler.update()
         update_spectral_norms(self.network)
         means = rows.mean(0)
         if means.isfinite().all():
             self.adaptive.update(means[:2])
-        return finite
+        return well
 
     def curves(self, rows: torch.Tensor, step: int) -> dict[str, float]:  # (sequences columns)
         """What TensorBoard shows of a step."""

@@ -261,7 +261,7 @@ def finish_epoch(run: Run, started: float, first_slot: int) -> bool:
     """Evaluate when it is time, keep the best network, close the epoch. False when a signal came in the evaluation."""
     place, config = run.place, run.config
     due = not config.skip_eval and (place.epoch % config.eval_step == 0 or place.epoch == config.epochs)
-    train_seconds = time.monotonic() - started
+    train_seconds, best = time.monotonic() - started, place.best
     with evaluated_weights(run):
         if due and run.eval_samples and not evaluate_epoch(run):
             return False
@@ -269,6 +269,8 @@ def finish_epoch(run: Run, started: float, first_slot: int) -> bool:
             save_best(run)
         if config.save_epoch:
             write_network(run, run.folder / "epoch" / str(place.epoch) / f"{run.name}.pth")
+    if run.ema and (place.best != best or config.skip_eval or not run.eval_samples):
+        write_network(run, run.folder / f"{run.name}.raw.pth")  # what the best average is of
     close_epoch(run, train_seconds, run.plan.slots - first_slot)
     save(run)
     return True
