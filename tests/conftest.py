@@ -1,13 +1,16 @@
 """What several test files share."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from pack.store import _client
 from tests import s3
+from tests.films import Brightness, make_video
 from tools.clips import fetch_clips
 
 
@@ -17,6 +20,45 @@ def clips() -> Path:
     folder = Path(__file__).resolve().parents[1] / "clips"
     fetch_clips(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory) -> Path:
+    """Folder with three videos of one to three clips of 16 frames each."""
+    folder = tmp_path_factory.mktemp("films")
+    for number in range(3):
+        make_video(folder / f"film{number}.mp4", 64 - 20 * number, seed=number)
+    return folder
+
+
+@pytest.fixture
+def film(films) -> Path:
+    """A video of three clips."""
+    return films / "film0.mp4"
+
+
+@pytest.fixture(scope="session")
+def short_films(tmp_path_factory) -> Path:
+    """Folder with three videos of one clip each."""
+    folder = tmp_path_factory.mktemp("shorts")
+    for number in range(3):
+        make_video(folder / f"short{number}.mp4", 18 + number, seed=number)
+    return folder
+
+
+@pytest.fixture
+def contained(monkeypatch) -> Iterator[None]:
+    """Packing in this process leaves pytest its signal handlers and PyTorch its threads."""
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def quick_depth(contained, monkeypatch) -> None:
+    """Packing in this process takes brightness for nearness."""
+    monkeypatch.setattr("pack.workers.load_depth", Brightness)
 
 
 @pytest.fixture
