@@ -74,7 +74,7 @@ def film(tmp_path_factory):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "tiny.pth"
-    save_network(path, LightVideoInpaint(base_dim=32, generator=torch.Generator().manual_seed(0)))
+    save_network(path, LightVideoInpaint(base_dim=16, generator=torch.Generator().manual_seed(0)))
     return path
 
 

@@ -10,6 +10,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
+from tools.summary import WIDTHS
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tools.methods import Method
     from tools.summary import Rows
 
-WIDTHS = {"0-8": (0, 8), "8-32": (8, 32), "32-64": (32, 64), "over 64": (64, math.inf)}  # pixels at 1080p
 MOTIONS = {"still": 1, "slow": 8, "fast": math.inf}  # up to so many pixels a frame at 1080p
 LEAST = 64  # pixels of a class of widths, less of which in a clip are not measured
 FULL_WIDTH = 1920

@@ -6,7 +6,10 @@ from html import escape
 
 from tools.summary import Interval
 
-COLOURS = ("#1b6ca8", "#d1495b", "#3c896d", "#edae49", "#7b4b94", "#8d6a4f", "#5c6770", "#e07a5f", "#17becf", "#a3b18a")
+COLOURS = (
+    *("#1b6ca8", "#d1495b", "#3c896d", "#edae49", "#7b4b94", "#8d6a4f", "#5c6770", "#e07a5f"),
+    *("#17becf", "#a3b18a", "#c2185b", "#1a237e", "#827717", "#00695c", "#ff7043", "#9e9e9e"),
+)
 WIDTH, BAR, LABEL = 760, 22, 210  # pixels
 
 

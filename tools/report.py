@@ -16,7 +16,7 @@ from PIL import Image
 from pack.shard import write_file
 from tools.methods import Method
 from tools.plots import COLOURS, bars, lines
-from tools.summary import MEASURES, Interval, Rows
+from tools.summary import MEASURES, WIDTHS, Interval, Rows
 from train.metrics import as_uint8
 
 TERMINAL = ("hole_psnr", "hole_ssim", "hole_lpips", "hole_mae", "hole_tde", "hole_ewarp", "hole_tof", "psnr")
@@ -24,7 +24,7 @@ BY_WIDTH = ("hole_psnr", "hole_ssim", "hole_mae")
 SIMPLE = ("one frame", "several frames")  # kinds of methods that are baselines
 STYLE = """body{font:15px/1.5 sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;font-size:13px;margin:.5em 0}td,th{padding:3px 9px;border-bottom:1px solid #ddd;
-text-align:right}td:first-child,th:first-child{text-align:left}small{color:#666}.best{font-weight:bold}
+text-align:right}td:first-child,th:first-child{text-align:left}small{color:#666}
 figure{display:inline-block;margin:3px;width:224px}figure img{width:100%;image-rendering:pixelated}
 figcaption{font-size:12px}.wide{overflow-x:auto}"""
 
@@ -34,6 +34,9 @@ def write_report(out: Path, rows: Rows, methods: Sequence[Method], pictures, not
     out.mkdir(parents=True, exist_ok=True)
     table = summary_table(rows, methods)
     print("\n".join(["  ".join(line) for line in aligned(table)]))
+    print("means over clips inside holes; /frame: over the whole frame")
+    for line in verdicts(rows, methods):
+        print(line)
     for note in notes:
         print(f"note: {note}")
     found = as_json(rows, methods, notes, config)
@@ -68,13 +71,22 @@ def figure(found: Interval, digits: int, sign: str = "") -> str:
 def summary_table(rows: Rows, methods: Sequence[Method]) -> list[list[str]]:
     """A line for each method: means, and the interval of the most telling one."""
     names = measured(rows, methods, TERMINAL)
-    lines = [["method", *(MEASURES[n].title.replace(" in holes", "") for n in names), "ms/frame"]]
-    lines[0][-2] = "PSNR frame, dB"
+    lines = [["", *(MEASURES[n].short for n in names), "ms/frame"]]
     for m in methods:
         cells = [f"{rows.mean(m.name, n).mean:.{MEASURES[n].digits}f}" for n in names]
         cells[0] = figure(rows.mean(m.name, names[0]), MEASURES[names[0]].digits)
         lines.append([m.name, *cells, f"{m.cost.milliseconds:.1f}" if m.cost.seconds else "–"])
     return lines
+
+
+def verdicts(rows: Rows, methods: Sequence[Method]) -> list[str]:
+    """How far each network is from the best simple fills in PSNR, in words."""
+    found = []
+    for m in rivals(methods):
+        for label, against in differences(rows, methods, m).get("hole_psnr", {}).items():
+            gap = Interval(*(against[name] for name in ("mean", "low", "high", "clips")))
+            found.append(f"{m.name}: {figure(gap, 2, '+')} dB in holes against {against['baseline']}, the {label}")
+    return found
 
 
 def aligned(table: list[list[str]]) -> list[list[str]]:
@@ -108,7 +120,7 @@ def differences(rows: Rows, methods: Sequence[Method], method: Method) -> dict[s
     """By measure the best simple fills of one frame and of all, and how far the method is from them."""
     found = {}
     for n in measured(rows, methods):
-        for label, kinds in (("best", SIMPLE), ("best of one frame", SIMPLE[:1])):
+        for label, kinds in (("best simple fill", SIMPLE), ("best that sees one frame", SIMPLE[:1])):
             if other := best_simple(rows, methods, n, kinds):
                 found.setdefault(n, {})[label] = {"baseline": other, **asdict(rows.difference(method.name, other, n))}
     return found
@@ -165,6 +177,8 @@ def as_html(rows: Rows, methods: Sequence[Method], pictures, notes: Sequence[str
         *(f"<h2>{psnr.title}, by {k}</h2>{html_table(group_table(rows, methods, k))}" for k in ("video", "motion")),
         "<h2>Cost, and what iw3's benchmark prints</h2>",
         html_table(cost_table(rows, methods)),
+        "<h2>What is measured</h2>",
+        *(f"<p><b>{MEASURES[n].title}</b>: {escape(MEASURES[n].about)}</p>" for n in measured(rows, methods)),
         "<h2>Pictures</h2>",
         *(show(key, outputs) for key, outputs in pictures),
     ]
@@ -188,14 +202,8 @@ def difference_table(rows: Rows, methods: Sequence[Method]) -> list[list[str]]:
     return table
 
 
-def width_groups(rows: Rows) -> list[str]:
-    from tools.evaluate import WIDTHS
-
-    return list(WIDTHS)
-
-
 def width_plot(rows: Rows, methods: Sequence[Method], colours: dict[str, str]) -> str:
-    groups = width_groups(rows)
+    groups = list(WIDTHS)
     return lines(
         groups,
         {
@@ -207,7 +215,7 @@ def width_plot(rows: Rows, methods: Sequence[Method], colours: dict[str, str]) -
 
 
 def width_table(rows: Rows, methods: Sequence[Method], measure: str) -> list[list[str]]:
-    groups = width_groups(rows)
+    groups = list(WIDTHS)
     digits = MEASURES[measure].digits
     lines = [[m.name, *(figure(rows.mean(m.name, f"{measure} of {g}"), digits) for g in groups)] for m in methods]
     return [["method", *groups], *lines]

@@ -11,29 +11,50 @@ from dataclasses import dataclass, field
 import numpy as np
 
 DRAWS = 2000
+WIDTHS = {"0-8": (0, 8), "8-32": (8, 32), "32-64": (32, 64), "over 64": (64, math.inf)}  # of holes, in pixels at 1080p
 
 
 @dataclass(frozen=True)
 class Measure:
-    """How a number is shown."""
+    """How a number is shown, and what it is."""
 
     title: str
+    short: str
     digits: int
+    about: str
     higher_is_better: bool = False
 
 
+SSIM = "structural similarity, Gaussian window of 11 px (Wang et al., TIP 2004)"
+LPIPS = "distance of AlexNet's features, LPIPS v0.1 (Zhang et al., CVPR 2018)"
 MEASURES = {
-    "hole_psnr": Measure("PSNR in holes, dB", 2, True),
-    "hole_ssim": Measure("SSIM in holes", 4, True),
-    "hole_lpips": Measure("LPIPS in holes", 4),
-    "hole_mae": Measure("MAE in holes", 4),
-    "hole_tde": Measure("temporal difference error in holes", 4),
-    "hole_ewarp": Measure("Ewarp in holes", 5),
-    "hole_tof": Measure("tOF in holes, px", 3),
-    "psnr": Measure("PSNR, dB", 2, True),
-    "ssim": Measure("SSIM", 4, True),
-    "lpips": Measure("LPIPS", 4),
-    "mae": Measure("MAE", 5),
+    "hole_psnr": Measure("PSNR in holes, dB", "PSNR", 2, "of the mean squared error of a clip's hidden pixels", True),
+    "hole_ssim": Measure("SSIM in holes", "SSIM", 4, SSIM, True),
+    "hole_lpips": Measure("LPIPS in holes", "LPIPS", 4, LPIPS),
+    "hole_mae": Measure("MAE in holes", "MAE", 4, "mean absolute error, of 1"),
+    "hole_tde": Measure(
+        "temporal difference error in holes",
+        "TDE",
+        4,
+        "mean absolute error of the change to the next frame: flicker (dtSSD of Erofeev et al., BMVC 2015, absolute)",
+    ),
+    "hole_ewarp": Measure(
+        "Ewarp in holes",
+        "Ewarp",
+        5,
+        "squared difference to the next frame moved back along the truth's flow (Lai et al., ECCV 2018); not 0 for "
+        "the truth itself",
+    ),
+    "hole_tof": Measure(
+        "tOF in holes, px",
+        "tOF",
+        3,
+        "difference between the optical flow of the output and of the truth (Chu et al., TOG 2020)",
+    ),
+    "psnr": Measure("PSNR, dB", "PSNR/frame", 2, "of the mean squared error of all of a clip's pixels", True),
+    "ssim": Measure("SSIM", "SSIM/frame", 4, SSIM, True),
+    "lpips": Measure("LPIPS", "LPIPS/frame", 4, LPIPS),
+    "mae": Measure("MAE", "MAE/frame", 5, "mean absolute error, of 1"),
 }
 
 
