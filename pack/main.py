@@ -28,7 +28,7 @@ def main() -> int:
         return report.show_plan(films, config)
     report.refuse_differences(films)
     outcomes = workers.gather(workers.pack(films, config, settings), rank, ranks)
-    if rank == 0:
+    if rank == 0 or not workers.are_joined(ranks):
         report.report(outcomes, time.monotonic() - started, config)
     return int(any(outcome.failure for outcome in outcomes))
 

@@ -179,12 +179,17 @@ def end_with_parent() -> None:
     os._exit(1)
 
 
+def are_joined(ranks: int) -> bool:
+    """Whether the ranks are one job of torchrun's; those of a job array know nothing of each other."""
+    return ranks > 1 and "MASTER_ADDR" in os.environ
+
+
 def gather(outcomes: list[Outcome], rank: int, ranks: int) -> list[Outcome]:
     """The outcomes of all ranks, on every rank, when the last one has ended.
 
     torchrun ends the whole job as soon as one rank ends with an error, so none may leave before the others are done.
     """
-    if ranks == 1 or "MASTER_ADDR" not in os.environ:
+    if not are_joined(ranks):
         return outcomes
     store, _, _ = next(torch.distributed.rendezvous("env://", rank, ranks, timeout=timedelta(days=365)))
     store.set(f"packed {rank}", json.dumps([asdict(outcome) for outcome in outcomes]))

@@ -11,13 +11,13 @@ import pytest
 
 from pack import workers
 from pack.shard import list_shards
-from tests.films import ROOT, SMALL, digests, lines, pack, records, start, wait_for
+from tests.films import ROOT, SMALL, Brightness, digests, lines, pack, records, start, wait_for
 
 pytestmark = pytest.mark.usefixtures("contained")
 
 
 def test_threads_and_processes_do_not_change_a_byte(clips, tmp_path, monkeypatch):
-    words = "--max-fps 6 --seq 12 --resolution 256 --batch-size 1 --video".split() + [clips / "bikes.mp4"]
+    words = [*"--max-fps 6 --seq 12 --resolution 256 --batch-size 1 --video".split(), clips / "bikes.mp4"]
     for threads in (1, 3):
         monkeypatch.setattr(workers, "cores", lambda threads=threads: threads)
         pack(tmp_path / str(threads), *words)
@@ -40,6 +40,16 @@ def test_workers_and_ranks_do_not_change_a_byte(short_films, tmp_path):
     )
     assert digests(tmp_path / "one") == digests(tmp_path / "ranks")  # no rank was ended by the other's failure
     assert done.returncode == 1 and "3 videos packed" in done.stdout and "failed: " in done.stderr
+
+
+def test_the_tasks_of_a_job_array_share_the_videos_and_report_each_for_itself(short_films, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "load_depth", Brightness)
+    pack(tmp_path / "one", "--video", short_films)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, count in enumerate((1, 2)):
+        monkeypatch.setenv("RANK", str(rank))
+        assert f"{count} videos packed" in pack(tmp_path / "array", "--video", short_films)
+    assert digests(tmp_path / "array") == digests(tmp_path / "one")
 
 
 def test_a_killed_packing_goes_on_with_the_open_part_and_ends_with_the_same_bytes(clips, tmp_path):
