@@ -47,10 +47,14 @@ lint: $(VENV)/core.installed $(VENV)/test.installed ## lint and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-shards: setup ## VIDEO=clip.mp4 [OUT=data/train] [PREFIX=name] [MODEL_TYPE=Any_V2_S] [WORKERS=N] [ARGS="..."]
-	@test -n "$(VIDEO)" || { echo 'error: say which: make shards VIDEO=clip.mp4'; exit 2; }
+shards: setup ## VIDEO=clip.mp4 [OUT=data/train] [PREFIX=name] [MODEL_TYPE=Any_V2_S] [WORKERS=N] [ARGS=...], or JOBS=jobs.toml
+ifdef JOBS
+	$(BIN)/python pack/jobs.py --jobs $(JOBS) -o $(or $(DATA),data) $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
+else
+	@test -n "$(VIDEO)" || { echo 'error: say which: make shards VIDEO=clip.mp4, or JOBS=jobs.toml'; exit 2; }
 	$(BIN)/python pack/main.py --video $(VIDEO) -o $(OUT) $(if $(PREFIX),--prefix $(PREFIX)) \
 		$(if $(MODEL_TYPE),--model-type $(MODEL_TYPE)) $(if $(WORKERS),--max-workers $(WORKERS)) $(ARGS)
+endif
 
 train: setup ## train on data/ (NPROC=2 processes, ARGS="--resume ...")
 	$(BIN)/torchrun --standalone --nproc-per-node $(NPROC) train/main.py $(ARGS)
