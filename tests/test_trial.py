@@ -47,13 +47,17 @@ def test_a_dry_run_of_what_goes_on_touches_no_checkpoint(data, tmp_path):
     job = runs.train(
         tmp_path / "log", *runs.command(data, tmp_path, "--max-epoch", 4, "--resume", "--dry-run"), world=1
     )
-    assert "resumed in epoch 2" in job.log() and "whole run: 4 steps" in job.log()
+    said = job.log()
+    assert "resumed in epoch 2" in said and "whole run: 4 steps" in said
     (tmp_path / "log" / "0.log").unlink()
     assert files(tmp_path) == before
+    runs.train(tmp_path / "log", *runs.command(data, tmp_path, "--max-epoch", 4, "--resume"))
+    loss = dict(runs.curves(tmp_path)["steps/train/loss"])[3]
+    assert f"its loss is {loss:.4f}" in said
 
 
 def test_workers_are_as_many_as_make_a_steps_samples_during_a_step():
-    costs = Costs(sample=0.5, step=1.0, record=0.0, loss=0.0)
+    costs = Costs(sample=0.5, step=1.0, record=0.0)
     assert [workers_needed(costs, samples) for samples in (1, 2, 3, 8)] == [1, 1, 2, 4]
     for samples in (2, 3, 8):
         assert step_seconds(costs, samples, workers_needed(costs, samples)) < 1.011

@@ -336,10 +336,12 @@ def close_epoch(run: Run, seconds: float, sequences: int) -> None:
         records, losses = zip(*place.losses, strict=True)
         run.history.update(records, losses)
     run.group.first(write_epoch, run, loss)
+    best = "" if place.best is None else f"best evaluation {place.best:.5f}, "
     left = (run.config.epochs - place.epoch) * seconds * run.plan.slots / max(sequences, 1)
     say(
         run,
-        f"epoch {place.epoch}/{run.config.epochs}: loss {loss:.5f}, {sequences / max(seconds, 1e-9):.2f} sequences/s, "
+        f"epoch {place.epoch}/{run.config.epochs}: loss {loss:.5f}, {best}"
+        f"{sequences / max(seconds, 1e-9):.2f} sequences/s, "
         f"data wait {100 * run.waited / max(seconds, 1e-9):.1f} %, stream {place.digest}, {duration(left)} left",
     )
     if run.waited > SLOW_DATA * seconds:

@@ -27,15 +27,15 @@ class Costs:
     sample: float  # seconds of one core
     step: float  # seconds of an optimizer step with its samples at hand
     record: float  # seconds of a record in evaluation
-    loss: float
 
 
 def dry_run(run: Run) -> None:
     """Take one optimizer step and evaluate one record, and say what the whole run would need. Nothing is written."""
     steps, evaluations = work_left(run)
-    seconds, samples = take_samples(run)
-    costs = Costs(*slowest(run, [seconds, *time_steps(run, samples), time_evaluation(run)]))
-    for line in report(run, costs, steps, evaluations):
+    seconds_a_sample, samples = take_samples(run)
+    seconds_a_step, loss = time_steps(run, samples)
+    costs = Costs(*slowest(run, [seconds_a_sample, seconds_a_step, time_evaluation(run)]))
+    for line in report(run, costs, loss, steps, evaluations):
         say(run, line)
 
 
@@ -64,16 +64,15 @@ def take_samples(run: Run) -> tuple[float, list[Sample]]:
 
 
 def time_steps(run: Run, samples: list[Sample]) -> tuple[float, float]:
-    """Seconds of an optimizer step, and its loss; the second step's where the first one is quick."""
-    for _ in range(2):
+    """Seconds of an optimizer step, of a second one where the first is quick, and the loss of the first."""
+    losses, seconds = [], 0.0
+    while len(losses) < 2 and run.group.broadcast(seconds) < QUICK:
         started = time.monotonic()
-        loss = step(run, iter(samples))
+        losses.append(step(run, iter(samples)))
         seconds = time.monotonic() - started
-        if loss is None:
+        if losses[-1] is None:
             raise ValueError(f"stopped by {run.stop.name or 'another process'} before the step was complete")
-        if run.group.broadcast(seconds) > QUICK:
-            break
-    return seconds, loss
+    return seconds, losses[0]
 
 
 def time_evaluation(run: Run) -> float:
@@ -94,7 +93,7 @@ def slowest(run: Run, values: list[float]) -> list[float]:
     return run.group.gather(torch.tensor(values, dtype=torch.float64)).max(0).values.tolist()
 
 
-def report(run: Run, costs: Costs, steps: int, evaluations: int) -> list[str]:
+def report(run: Run, costs: Costs, loss: float, steps: int, evaluations: int) -> list[str]:
     """The lines that say it."""
     size, world = run.config.backward_step, run.group.world
     records = len(run.eval_samples.records) if run.eval_samples else 0
@@ -103,7 +102,7 @@ def report(run: Run, costs: Costs, steps: int, evaluations: int) -> list[str]:
     left = steps * step_seconds(costs, size // world, run.stream.loader.num_workers) + evaluations * evaluation
     return [
         f"dry run: a step of {size} sequences takes {costs.step:.2f} s ({1 / costs.step:.3f} steps/s, "
-        f"{size / costs.step:.2f} sequences/s), its loss is {costs.loss:.4f}",
+        f"{size / costs.step:.2f} sequences/s), its loss is {loss:.4f}",
         f"memory: {memory(run.group.device)}",
         f"data: a sample takes {costs.sample:.3f} s of a core: {describe_workers(run, need)}",
         f"evaluation: {costs.record:.2f} s a record, {duration(evaluation)} for {records}, {evaluations} times",
