@@ -238,6 +238,7 @@ def test_a_film_of_one_frame_is_converted(tmp_path):
 
 def test_only_the_asked_seconds_are_converted(tmp_path, film):
     assert "8 frames" in succeeds(main, "--video", film, "-o", tmp_path / "o.mp4", "--seconds", 0.4)
+    assert 0.3 < max(t for t, _ in packets(tmp_path / "o.mp4", "audio")) < 0.4
 
 
 @pytest.mark.parametrize(

@@ -46,13 +46,13 @@ class FilmWriter:
     with FilmWriter(path, source, crf) as film:
         film.write(seconds, picture)
 
-    Until the block ends well everything is in `NAME.tmp`.
+    Until the block ends well everything is in `NAME.tmp`. Where the film is not `whole`, the sound ends with it.
     """
 
-    def __init__(self, path: Path, source: VideoInfo, crf: int):
+    def __init__(self, path: Path, source: VideoInfo, crf: int, whole: bool = True):
         if path.suffix.lower() not in FORMATS:
             raise ValueError(f"{path}: expected a name that ends with one of {', '.join(FORMATS)}")
-        self.path, self.source, self.crf = path, source, crf
+        self.path, self.source, self.crf, self.whole = path, source, crf, whole
         self.part = path.with_name(path.name + ".tmp")
         self.video = None
         self.last = -1
@@ -63,8 +63,8 @@ class FilmWriter:
             self.sound = stack.enter_context(av.open(f"file:{self.source.path}"))
             form = FORMATS[self.path.suffix.lower()]
             self.out = stack.enter_context(av.open(f"file:{self.part}", "w", format=form))
-            self.streams = {s.index: self.out.add_stream_from_template(s) for s in self.sound.streams.audio}
-            self.packets = iter(self.sound.demux(*self.sound.streams.audio) if self.streams else ())
+            audio = self.sound.streams.audio
+            self.packets = iter(self.sound.demux(*audio) if audio else ())
             self.packet = next(self.packets, None)
             self.stack = stack.pop_all()
         return self
@@ -74,7 +74,7 @@ class FilmWriter:
             with self.stack:
                 if kind is None:
                     self.out.mux(self.video.encode())
-                    self._copy_sound(None)
+                    self._copy_sound(None if self.whole else self.last * CLOCK)
             if kind is None:
                 os.replace(self.part, self.path)
         finally:
@@ -104,6 +104,7 @@ class FilmWriter:
         context.color_range, context.colorspace = ColorRange.MPEG, Colorspace.ITU709
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         self.reformatter = VideoReformatter()
+        self.streams = {s.index: self.out.add_stream_from_template(s) for s in self.sound.streams.audio}
         try:
             self.out.start_encoding()
         except (av.FFmpegError, ValueError) as error:

@@ -10,7 +10,7 @@ COLOURS = (
     *("#1b6ca8", "#d1495b", "#3c896d", "#edae49", "#7b4b94", "#8d6a4f", "#5c6770", "#e07a5f"),
     *("#17becf", "#a3b18a", "#c2185b", "#1a237e", "#827717", "#00695c", "#ff7043", "#9e9e9e"),
 )
-WIDTH, BAR, LABEL = 760, 22, 210  # pixels
+WIDTH, BAR, LABEL = 860, 22, 290  # pixels
 
 
 def bars(rows: Sequence[tuple[str, Interval, str]], digits: int) -> str:
@@ -41,7 +41,7 @@ def bars(rows: Sequence[tuple[str, Interval, str]], digits: int) -> str:
 
 def lines(groups: Sequence[str], curves: dict[str, tuple[Sequence[Interval], str]]) -> str:
     """A line for each name over the groups, with intervals; (intervals, colour) by name."""
-    height, left, right = 300, 50, WIDTH - 220
+    height, left, right = 300, 50, WIDTH - 300
     means = [v for found, _ in curves.values() for i in found for v in (i.mean, i.low, i.high) if not math.isnan(v)]
     if not means:
         return "<p>nothing measured</p>"

@@ -62,7 +62,7 @@ def main() -> None:
     total = min(video.frames, round(config.seconds * video.fps) or video.frames)
     progress = cli.Progress(total, "frames", video.path.name, every=10)
     frames = 0
-    with FilmWriter(out, video, config.crf) as film, torch.inference_mode():
+    with FilmWriter(out, video, config.crf, whole=not config.seconds) as film, torch.inference_mode():
         for seconds, picture in convert(video.path, model, fills, config, device):
             film.write(seconds, picture)
             frames += 1
