@@ -41,6 +41,11 @@ def test_compiled_passes_give_the_same_and_keep_the_names_of_weights(parts, monk
     assert [*network.state_dict()] == names
 
 
+def test_a_training_against_a_discriminator_is_not_compiled(parts, capsys):
+    assert compiling.compile_forward(*parts, Config(discriminator="ffc", compile=True), ALONE) is parts[0]
+    assert capsys.readouterr().out.startswith("--compile changes nothing: --discriminator")
+
+
 def test_what_cannot_be_compiled_runs_as_it_is_and_one_line_says_why(parts, monkeypatch, capsys):
     def broken(graph, inputs):
         raise RuntimeError("no working C++ compiler\nis here")

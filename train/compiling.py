@@ -34,10 +34,12 @@ def compile_forward(network: LightVideoInpaint, criterion: Loss, config: Config,
 
 def failure(forward: Forward, network: LightVideoInpaint, config: Config, device: torch.device) -> str:
     """Why a step cannot be compiled, in one line; empty when it can."""
-    frames, mask = (torch.zeros(FRAMES, channels, config.tile, config.tile, device=device) for channels in (3, 1))
+    if config.discriminator != "none":
+        return "--discriminator looks at the gradient half way, which a compiled step does not show"
+    frames = torch.zeros(FRAMES, 3, config.tile, config.tile, device=device)
     try:
         with autocast(config, device):
-            output = forward(frames, mask)
+            output = forward(*network.preprocess(frames, frames[:, :1] > 0))
         torch.autograd.grad(output.float().sum(), network.to_image.weight)  # compiles what goes back, too
     except TorchDynamoException as error:
         return " ".join(str(error).split("\n\n")[0].split())
