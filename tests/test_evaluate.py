@@ -68,6 +68,17 @@ def test_a_network_gets_the_numbers_of_evaluation_in_training(outcome, split):
         assert found[ours]["mean"] == pytest.approx(sum(row[name] for row in theirs) / 3, rel=1e-5)
 
 
+def test_training_draws_the_same_simple_fills_beside_its_curve(outcome, split):
+    found = json.loads((outcome[0] / "metrics.json").read_text())["methods"]
+    samples = Samples(Records(list_shards(split)), 12, 80)
+    theirs = [
+        measure_in_training(tiny_network(), create_loss("temporal_l1"), samples[0, n, n], "cpu")[0] for n in range(3)
+    ]
+    for ours, name in (("replicate", "masked_psnr_replicate"), ("nearest-frame", "masked_psnr_nearest_frame")):
+        mean = sum(row[name] for row in theirs) / 3
+        assert found[ours]["means"]["hole_psnr"]["mean"] == pytest.approx(mean, rel=1e-5)
+
+
 def test_streaming_measures_the_same_frames_with_three_of_context(split):
     network = tiny_network()
     clip = read_clip(*places(split)[0], 96, torch.device("cpu"))

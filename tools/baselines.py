@@ -11,7 +11,7 @@ import torch
 
 from pack.flow import warp
 from tools.motion import HAS_CV2, optical_flow, trusted
-from tools.quality import hole_ends
+from train.fills import hole_ends, nearest_frame, replicate, take
 
 Fill = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 RADIUS = 3  # pixels that OpenCV's methods look at around each
@@ -22,38 +22,18 @@ def empty(frames, holes):
     return frames.masked_fill(holes, 0)
 
 
-def replicate(frames, holes):
-    """In each row the first pixel of the background behind the hole; where the picture ends, the one before it."""
-    right, left = hole_ends(holes)
-    return _take(frames, holes, torch.where(right < frames.shape[-1], right, left).clamp(min=0))
-
-
 def mirror(frames, holes):
     """In each row the background behind the hole mirrored into it."""
     right, _ = hole_ends(holes)
     x = torch.arange(frames.shape[-1], device=frames.device)
-    return _take(replicate(frames, holes), holes, 2 * right - 1 - x)
+    return take(replicate(frames, holes), holes, 2 * right - 1 - x)
 
 
 def stretch(frames, holes):
     """In each row as much background as the hole is wide, stretched to twice its width: the hole shows half."""
     right, left = hole_ends(holes)
     x = torch.arange(frames.shape[-1], device=frames.device)
-    return _take(replicate(frames, holes), holes, right + (x - left - 1) // 2)
-
-
-def nearest_frame(frames, holes):
-    """The same pixel in the frame nearest in time that shows it, the earlier of two; where none does, replicate."""
-    filled, missing = replicate(frames, holes), holes
-    for gap in range(1, len(frames)):
-        for step in (-gap, gap):
-            here, there = _pair(len(frames), step)
-            usable = missing[here] & ~holes[there]
-            filled = filled.clone()
-            filled[here] = torch.where(usable, frames[there], filled[here])
-            missing = missing.clone()
-            missing[here] &= ~usable
-    return filled
+    return take(replicate(frames, holes), holes, right + (x - left - 1) // 2)
 
 
 def temporal_median(frames, holes):
@@ -109,16 +89,6 @@ BASELINES: dict[str, Fill] = {
 }
 ONE_FRAME = ("empty", "replicate", "mirror", "stretch", "telea", "navier-stokes")  # see no other frame
 OPENCV = ("telea", "navier-stokes")
-
-
-def _take(frames, holes, x):  # (T C H W), bool (T 1 H W), long (T 1 H W) -> (T C H W)
-    """The frames with each hidden pixel taken from column x of its row."""
-    columns = x.clamp(0, frames.shape[-1] - 1).expand(-1, frames.shape[1], -1, -1)
-    return torch.where(holes, frames.gather(-1, columns), frames)
-
-
-def _pair(frames, step):  # the slices of frames that have one `step` later, and of those
-    return slice(max(0, -step), frames - max(0, step)), slice(max(0, step), frames - max(0, -step))
 
 
 def _opencv(frames, holes, method):

@@ -10,6 +10,7 @@ import torch
 
 from pack.flow import warp
 from tools.motion import optical_flow, trusted
+from train.fills import hole_ends
 from train.metrics import psnr
 
 RADIUS, SIGMA = 5, 1.5  # of SSIM's window
@@ -156,15 +157,6 @@ def iw3_psnr(output, truth, holes) -> dict[str, float]:
     inside = (squared * where).flatten(1).sum(1) / where.flatten(1).sum(1)
     sums = [float((-10 * torch.log10(mse + IW3_EPSILON)).sum()) for mse in (whole, inside)]
     return {"frames": int(kept.sum()), "psnr": sums[0], "hole_psnr": sums[1]}
-
-
-def hole_ends(holes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # bool (T 1 H W) -> long (T 1 H W) x 2
-    """For each pixel the x of the next seen one on the right, W where there is none, and on the left, or -1."""
-    width = holes.shape[-1]
-    x = torch.arange(width, device=holes.device).expand(holes.shape)
-    left = x.masked_fill(holes, -1).cummax(-1).values
-    right = width - 1 - x.masked_fill(holes.flip(-1), -1).cummax(-1).values.flip(-1)
-    return right, left
 
 
 def hole_widths(holes: torch.Tensor) -> torch.Tensor:  # bool (T 1 H W) -> long (T 1 H W)

@@ -7,12 +7,14 @@ import torch
 
 from model.light_video_inpaint import OFFSET
 from train.dist import Group
+from train.fills import nearest_frame, replicate
 from train.log import eval_picture, write_picture
 from train.metrics import hole_share, sequence_metrics
 from train.stop import Stop
 from train.stream import Fault, Sample, Samples, Stream, eval_slots
 
 SHOWN = 4  # pictures that TensorBoard gets
+FILLS = {"replicate": replicate, "nearest_frame": nearest_frame}  # which the network ought to pass
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,9 @@ def measure(network, criterion, sample: Sample, device) -> tuple[dict[str, float
     target, where = trim(frames), trim(holes)
     terms = criterion(output, target, where)
     metrics = {"loss": sum(terms.values()), **sequence_metrics(output, target, where), "hole_share": hole_share(where)}
+    for name, fill in FILLS.items():
+        simple = trim(fill(frames.masked_fill(holes, 0), holes))
+        metrics[f"masked_psnr_{name}"] = sequence_metrics(simple, target, where)["masked_psnr"]
     picture = eval_picture(trim(masked), output, target)
     return {name: float(value) for name, value in metrics.items()}, picture
 

@@ -13,6 +13,7 @@ from pack.shard import write_file
 from train.metrics import as_uint8
 
 RESULTS = ("eval/loss", "eval/masked_psnr", "epoch/train_loss")  # of a run, in the HParams tab
+ONE_CHART = {"evaluation": {"PSNR in holes": ["Multiline", [r"eval/masked_psnr.*"]]}}  # in Custom Scalars
 CLOCKS = 10.0  # seconds that the clock of the machine before may have been ahead
 
 
@@ -30,6 +31,7 @@ class Curves:
         wait_for_order(folder)
         self.steps = SummaryWriter(folder / "steps", purge_step=step + 1)
         self.epochs = SummaryWriter(folder / "epochs", purge_step=step if epoch_pending else step + 1)
+        self.epochs.add_custom_scalars(ONE_CHART)
 
     def flush(self) -> None:
         self.steps.flush()
