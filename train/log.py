@@ -31,7 +31,6 @@ class Curves:
         wait_for_order(folder)
         self.steps = SummaryWriter(folder / "steps", purge_step=step + 1)
         self.epochs = SummaryWriter(folder / "epochs", purge_step=step if epoch_pending else step + 1)
-        self.epochs.add_custom_scalars(ONE_CHART)
 
     def flush(self) -> None:
         self.steps.flush()
@@ -59,6 +58,11 @@ def wait_for_order(folder: Path) -> None:
 def add_scalars(writer, values: dict[str, float], step: int) -> None:
     for tag, value in values.items():
         writer.add_scalar(tag, value, step)
+
+
+def add_charts(writer) -> None:
+    """Describe the charts of the Custom Scalars tab; once a run, as a second time would be a second point."""
+    writer.add_custom_scalars(ONE_CHART)
 
 
 def add_hyperparameters(writer, values: dict) -> None:

@@ -16,7 +16,7 @@ from train.config import Config
 from train.dist import Group
 from train.ema import EMA
 from train.gan import create_gan
-from train.log import Curves, add_hyperparameters
+from train.log import Curves, add_charts, add_hyperparameters
 from train.loop import Run, save
 from train.loss import create_loss
 from train.mining import History
@@ -179,6 +179,7 @@ def begin(run: Run) -> None:
     if run.group.leads:
         run.curves.epochs.add_text("configuration", f"```\n{text}\n```", 0)
         add_hyperparameters(run.curves.epochs, asdict(run.config))
+        add_charts(run.curves.epochs)
     for path in run.group.first(set_aside, run.folder, run.name, run.place.run_id):
         if run.group.leads:
             print(f"a checkpoint of an earlier run is kept as {path}", flush=True)
