@@ -68,7 +68,7 @@ def with_depth(shot: Iterable[tuple[Fraction, np.ndarray]], model, device) -> It
     for held, kept in windows(shot, HOP, AROUND):
         frames = torch.from_numpy(np.stack([picture for _, picture in held])).to(device)
         frames = frames.permute(0, 3, 1, 2).float() / 255
-        depth = model(frames)
+        depth = model(frames).clone()  # may be an inference tensor, which could not be written to
         if ahead is not None and len(ahead):
             share = torch.linspace(0, 1, len(ahead) + 2, device=depth.device)[1:-1].view(-1, 1, 1, 1)
             part = slice(kept.start, kept.start + len(ahead))
