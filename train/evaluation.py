@@ -39,7 +39,8 @@ def evaluate(
     Every `picture_step`-th record is written to folder/K.png. Raises ValueError when no record can be used.
     """
     count = len(samples.records)
-    stream = iter(Stream(samples, workers)(eval_slots(count, group.rank, group.world)))
+    stream = Stream(samples, workers)
+    mine = stream(eval_slots(count, group.rank, group.world))
     rows, pictures, faults = {}, {}, []
     network.eval()
     try:
@@ -47,7 +48,7 @@ def evaluate(
             if group.any(bool(stop.name)):
                 return None
             number = first + group.rank
-            found = next(stream) if number < count else None
+            found = next(mine) if number < count else None
             if isinstance(found, Fault):
                 faults.append(found)
             elif found:
@@ -58,6 +59,7 @@ def evaluate(
                         pictures[number] = picture
     finally:
         network.train()
+        stream.close()
     return _collect(group, rows, pictures, faults)
 
 

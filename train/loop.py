@@ -72,7 +72,7 @@ class Run:
 
 def train(run: Run) -> bool:
     """Train to the last epoch; False when a signal ended it earlier, after a checkpoint."""
-    with deaths_told():
+    with deaths_told(), contextlib.closing(run.stream):
         while run.place.epoch <= run.config.epochs:
             started = time.monotonic()
             first_slot = run.place.slots_done

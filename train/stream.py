@@ -221,6 +221,14 @@ class Stream:
         self.positions.slots = slots
         return map(_told, chain.from_iterable(iter(self.loader)))
 
+    def close(self) -> None:
+        """End the workers. Without it a process that exits would wait for them, who ignore what exiting sends them."""
+        iterator = self.loader._iterator
+        if iterator is not None:
+            iterator._shutdown_workers()  # as when it is collected, which an exception's traceback can put off
+            for worker in iterator._workers:
+                worker.kill()
+
     def samples(self, slots: Sequence[Slot]) -> Iterator[Sample]:
         """Samples alone. Raises ValueError when a slot found no usable record."""
         for sample in self(slots):
