@@ -199,6 +199,7 @@ def serve() -> None:
         else:
             answer = os.fork()
             if not answer:
+                os.setpgid(0, 0)  # so that a signal reaches it and its workers alone
                 become(**request)
         print(answer, flush=True)
 
@@ -221,7 +222,6 @@ def become(argv, env, log, hooks) -> None:
     from tools import cli
     from train import main, setup
 
-    os.setpgid(0, 0)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream, target in ((0, os.open(os.devnull, os.O_RDONLY)), (1, out), (2, out)):
         os.dup2(target, stream)
@@ -327,5 +327,13 @@ HOOKS = {
     "small judges": make_small,
 }
 
+
+def be_torchruns() -> None:
+    """Be a worker of `torchrun tests/runs.py LOG HOOKS FLAGS...`; the hooks are for rank 1 before it is restarted."""
+    _, log, hooks, *flags = sys.argv
+    hooked = os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    become(flags, {}, f"{log}/{os.environ['RANK']}.log", json.loads(hooks) if hooked else [])
+
+
 if __name__ == "__main__":
-    serve()
+    serve() if len(sys.argv) == 1 else be_torchruns()

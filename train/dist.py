@@ -6,12 +6,14 @@ buckets after the first step, so sums come in another order after a resume and w
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,9 @@ def _talk(operation: Callable[..., Any], *arguments: Any) -> None:
     try:
         operation(*arguments)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].partition(". ")[0]
         raise OSError(
-            f"another process of the job ended, which says itself why: go on with --resume ({reason})"
+            f"another process of the job ended, or cannot be reached ({reason}): see what it says, go on with --resume"
         ) from error
 
 
@@ -97,11 +99,38 @@ def join(device: str) -> Iterator[Group]:
     if world == 1:
         yield Group(0, 1, chosen)
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
+    _talk(connect, "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Group(rank, world, chosen)
     finally:
         dist.destroy_process_group()
+
+
+def connect(backend: str) -> None:
+    """Meet the other processes of the job."""
+    store, rank, world = next(rendezvous("env://"))
+    dist.init_process_group(backend, store=unused_part(store, rank, world), rank=rank, world_size=world)
+
+
+def unused_part(store: dist.Store, rank: int, world: int) -> dist.Store:
+    """A part of the store that this start of the job alone has, although torchrun restarts it with the same store.
+
+    There the addresses of processes that died would be found. Rank 0 numbers the start and tells each of the others as
+    soon as it asks, under a word that none has used before; how often torchrun restarted is not the same on every node.
+    """
+    if rank:
+        word = os.urandom(8).hex()
+        store.set(f"ask/{rank}", word)
+        start = int(store.get(f"tell/{word}"))  # waits
+        store.add(f"told/{start}", 1)
+    else:
+        start = store.add("starts", 1)
+        while store.add(f"told/{start}", 0) < world - 1:
+            for asking in (f"ask/{other}" for other in range(1, world)):
+                if store.check([asking]):
+                    store.set(f"tell/{store.get(asking).decode()}", str(start))
+            time.sleep(0.02)
+    return dist.PrefixStore(f"start/{start}", store)
 
 
 def choose_device(device: str) -> torch.device:
