@@ -3,6 +3,7 @@ import csv
 import json
 import math
 import re
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -188,7 +189,9 @@ def test_cost_counts_every_frame_and_leaves_out_the_first_clip():
 
 def test_peak_memory_is_that_of_what_the_block_took_and_gave_back():
     with methods.Peak(torch.device("cpu")) as peak:
-        torch.ones(50_000_000).sum()
+        held = torch.ones(50_000_000)
+        time.sleep(0.3)  # memory is sampled, and a busy machine may not get to it at once
+        del held
     assert 150e6 < peak.bytes < 1e9
 
 
