@@ -49,6 +49,7 @@ class Board:
     def __init__(self, films: list[Film], config: Config):
         self.progress = Progress(sum(expected_clips(film, config) for film in films), "clips", "packing")
         self.clips = 0
+        self.alone = len(films) == 1  # its failure is told once, as the error that ends the program
 
     def tell(self, video: str) -> None:
         """A clip of the video is done."""
@@ -59,7 +60,8 @@ class Board:
     def show(self, outcome: Outcome) -> Outcome:
         """A film is done."""
         self.progress.close()
-        print(summary(outcome), flush=True)
+        if not (self.alone and outcome.failure):
+            print(summary(outcome), flush=True)
         return outcome
 
 
