@@ -7,12 +7,14 @@ import gc
 import hashlib
 import importlib
 import json
+import logging
 import os
 import resource
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +153,7 @@ def curves(folder) -> dict[str, list]:
     """Every point of TensorBoard as its own reader shows it, without speeds."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns of what a purge drops
     points = {}
     for run in sorted((folder / "logs").glob("*/*")):
         reader = EventAccumulator(str(run), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
@@ -266,6 +269,16 @@ def _profiled(hook, function):
     return profiled
 
 
+def kill_after(path, seconds) -> None:
+    """SIGKILL so many seconds after the function is called, whatever is being done then."""
+
+    def kill():
+        time.sleep(seconds)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    at(path, 1, lambda: threading.Thread(target=kill, daemon=True).start())
+
+
 def signal_at(path, call, number) -> None:
     """Send this process and its workers a signal when the function is called for the `call`-th time."""
     at(path, call, lambda: os.killpg(os.getpgrp(), number))
@@ -320,6 +333,7 @@ def at(path, call, act) -> None:
 
 HOOKS = {
     "kill inside": kill_inside,
+    "kill after": kill_after,
     "signal at": signal_at,
     "rename at": rename_at,
     "limit at": limit_at,
