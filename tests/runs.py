@@ -249,11 +249,13 @@ def wrap(path, make) -> None:
 def kill_inside(path, events) -> None:
     """SIGKILL after so many calls and returns of anything, C functions included, inside the function."""
 
+    process = os.getpid()  # not a worker, which inherits the hook
+
     def hook(_frame, _event, _argument):
         nonlocal events
         events -= 1
-        if not events:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if not events and os.getpid() == process:
+            os.kill(process, signal.SIGKILL)
 
     wrap(path, functools.partial(_profiled, hook))
 

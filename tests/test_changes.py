@@ -248,3 +248,25 @@ def test_processes_that_do_not_share_a_step_evenly_are_told(data, tmp_path):
         ValueError, match="--backward-step 2 counts sequences over all 3 processes: expected a multiple of 3"
     ):
         setup.build(config, Group(0, 3, torch.device("cpu")), NoStop())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.write_bytes(b"not weights"), "is no checkpoint or cut short"),
+        (lambda path: write_file(path, {"state_dict": {}}), "holds None None, expected inpaint.light_video_inpaint_v1"),
+        (lambda path: None, "No such file"),
+    ],
+)
+def test_weights_to_start_from_that_cannot_be_used_are_told(make, message, data, tmp_path):
+    make(tmp_path / "weights.pth")
+    with pytest.raises((ValueError, OSError), match=message):
+        build(data, tmp_path / "m", "--checkpoint-file", tmp_path / "weights.pth")
+
+
+def test_weights_to_start_from_are_those_of_the_file_on_any_kind_of_checkpoint(data, begun, tmp_path):
+    run = build(data, tmp_path, "--checkpoint-file", begun / f"{runs.NAME}.pth")
+    assert runs.sha256(run.network.state_dict()) == runs.sha256(
+        dict(read_file(begun / f"{runs.NAME}.pth")["state_dict"])
+    )
+    assert run.place.step == 0

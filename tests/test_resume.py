@@ -135,3 +135,17 @@ def test_a_finished_run_goes_on_when_it_is_given_more_epochs(data, tmp_path):
     assert "changed since the checkpoint: max_epoch: 1 -> 2" in job.log()
     once, twice = runs.results(tmp_path / "once"), runs.results(tmp_path / "twice")
     assert once["weights and optimizer"] == twice["weights and optimizer"]
+
+
+def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before_to_the_same_end(
+    data, untouched, tmp_path
+):
+    flags = runs.command(data, tmp_path, *CASES["adamw"], "--resume")
+    job = runs.start(tmp_path, *flags, hooks=[["signal at", "train.loop.forward_backward", 8, signal.SIGKILL]])
+    assert job.wait() == [-signal.SIGKILL]
+    newest = tmp_path / f"{runs.NAME}.checkpoint.pth"
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    log = runs.train(tmp_path, *flags).log()
+    assert f"warning: {newest} is no checkpoint or cut short" in log
+    assert "going on from inpaint.light_video_inpaint_v1.checkpoint.1.pth, which is older" in log
+    assert runs.results(tmp_path) == untouched["adamw"]
