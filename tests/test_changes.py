@@ -16,6 +16,7 @@ from train.config import Config
 from train.dist import Group
 from train.loop import save
 from train.loop import train as train_loop
+from train.state import checkpoints
 
 
 class NoStop:
@@ -175,6 +176,8 @@ def test_reset_state_starts_anew_from_the_averaged_weights(data, folder):
     assert not run.optimizer.state
     (kept,) = folder.glob(f"{runs.NAME}.checkpoint.pth.*.bk")
     assert read_file(kept)["backfill"]["place"]["step"] == saved["backfill"]["place"]["step"]
+    (newest,) = checkpoints(folder, runs.NAME)  # none of another run is left to fall back to
+    assert read_file(newest)["backfill"]["place"]["step"] == 0
 
 
 def test_forgetting_resume_does_not_cost_the_checkpoint(data, folder, capsys):

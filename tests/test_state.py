@@ -132,7 +132,7 @@ def test_a_new_run_sets_the_checkpoints_of_the_one_before_aside(tmp_path):
     for number in range(2):
         save(tmp_path, number, keep=2)
     aside = set_aside(tmp_path, NAME, "20260101120000")
-    assert checkpoints(tmp_path, NAME) == []
+    assert kept(tmp_path) == [1]  # until the new run's first one replaces it
     assert [read_file(path)["number"] for path in aside] == [1, 0]
 
 

@@ -381,7 +381,8 @@ def save(run: Run) -> None:
 def write_checkpoint(run: Run, payload: dict) -> None:
     try:
         run.curves.flush()
-        rotate(run.folder, run.name, run.config.keep_checkpoints)
+        if run.place.step:  # before, what is there is another run's
+            rotate(run.folder, run.name, run.config.keep_checkpoints)
         write_file(checkpoint_path(run.folder, run.name), payload)
     except OSError as error:
         raise OSError(

@@ -67,13 +67,18 @@ def rotate(folder: Path, name: str, keep: int) -> None:
             ages[age].unlink()
     newest, second = checkpoint_path(folder, name), checkpoint_path(folder, name, 1)
     if keep > 1 and newest.exists():
-        link = second.with_name(second.name + ".tmp")
-        link.unlink(missing_ok=True)
-        try:
-            os.link(newest, link)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(newest, link)
-        os.replace(link, second)
+        second_name(newest, second)
+
+
+def second_name(path: Path, name: Path) -> None:
+    """Give a file another name, in place of what had it before."""
+    link = name.with_name(name.name + ".tmp")
+    link.unlink(missing_ok=True)
+    try:
+        os.link(path, link)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, link)
+    os.replace(link, name)
 
 
 def older(folder: Path, name: str) -> dict[int, Path]:
@@ -120,11 +125,16 @@ def other_networks(folder: Path, name: str) -> list[str]:
 
 
 def set_aside(folder: Path, name: str, run_id: str) -> list[Path]:
-    """Rename the checkpoints of an earlier run, which a new one would write over; what they are called now."""
-    kept = [path.with_name(f"{path.name}.{run_id}.bk") for path in checkpoints(folder, name)]
-    for path, new in zip(checkpoints(folder, name), kept, strict=True):
-        path.rename(new)
-    return kept
+    """Keep the checkpoints of an earlier run under names of their own, which are returned.
+
+    The newest has its old name, too, until the first one of the new run is written over it.
+    """
+    kept = {path: path.with_name(f"{path.name}.{run_id}.bk") for path in checkpoints(folder, name)}
+    for path, new in kept.items():
+        second_name(path, new)
+    for path in older(folder, name).values():
+        path.unlink()
+    return list(kept.values())
 
 
 def describe_data(train: Records, evaluation: Records | None) -> dict[str, Any]:
