@@ -15,8 +15,9 @@ from tests.judges import make_small
 def wrap(path, make) -> None:
     """Replace the function at a dotted path by make(function)."""
     module, _, name = path.rpartition(".")
-    owner = importlib.import_module(module) if module in sys.modules or "." not in module else None
-    if owner is None:
+    try:
+        owner = importlib.import_module(module)
+    except ModuleNotFoundError:  # a class of a module
         parent, _, cls = module.rpartition(".")
         owner = getattr(importlib.import_module(parent), cls)
     setattr(owner, name, make(getattr(owner, name)))

@@ -28,6 +28,8 @@ from model.checkpoint import read_file
 from model.light_video_inpaint import LightVideoInpaint
 
 NAME = "inpaint.light_video_inpaint_v1"
+# what a training comes to import, which takes seconds
+PRELOADED = "tests.hooks train.main train.setup train.loop torch.utils.tensorboard torch._dynamo sympy".split()
 FLAGS = (
     "--loss temporal_l1 --tile 64 --num-samples 48 --backward-step 2 --max-epoch 4 --learning-rate-cycles 1 "
     "--eval-step 1 --save-every-steps 1 --num-workers 0 --seed 1"
@@ -185,8 +187,8 @@ def ask(**request) -> int:
 
 def serve() -> None:
     """Fork a training, or wait for one, at each line of stdin."""
-    for module in ("tests.hooks", "train.main", "train.setup", "torch.utils.tensorboard", "torch._dynamo", "sympy"):
-        importlib.import_module(module)  # what a training comes to import, which takes seconds
+    for module in PRELOADED:
+        importlib.import_module(module)
     Image.init()
     gc.freeze()  # a collection would copy every page of it
     torch.set_num_threads(1)

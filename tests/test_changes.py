@@ -14,8 +14,8 @@ from tools import cli
 from train import setup
 from train.config import Config
 from train.dist import Group
-from train.loop import save
 from train.loop import train as train_loop
+from train.save import save
 from train.state import checkpoints
 
 

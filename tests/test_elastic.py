@@ -11,7 +11,7 @@ from tests import runs
 from tests.runs import one_thread  # noqa: F401
 from tests.shards import make_data
 from tools import cli
-from train import loop, setup
+from train import anomalies, loop, setup, step
 from train.config import Config
 from train.dist import Group
 from train.evaluation import trim
@@ -67,7 +67,7 @@ def test_any_number_of_processes_takes_the_same_steps(world, data, alone, tmp_pa
 
 
 def test_a_run_goes_on_with_another_number_of_processes(data, alone, tmp_path):
-    hook = ["signal at", "train.loop.forward_backward", 3, signal.SIGTERM]
+    hook = ["signal at", "train.step.forward_backward", 3, signal.SIGTERM]
     for world, hooks in ((2, [hook]), (4, [hook]), (1, [])):
         runs.train(tmp_path, *flags(data, tmp_path, "--resume"), world=world, hooks=hooks)
     log = (tmp_path / "0.log").read_text()
@@ -77,17 +77,17 @@ def test_a_run_goes_on_with_another_number_of_processes(data, alone, tmp_path):
 
 def test_the_gradient_of_a_step_is_that_of_one_large_batch(run, monkeypatch):
     seen = []
-    real = loop.forward_backward
-    monkeypatch.setattr(loop, "forward_backward", lambda run, sample: seen.append(sample) or real(run, sample))
-    monkeypatch.setattr(loop, "update", lambda run, terms: (torch.tensor(0.0), True))
-    loop.step(run, run.stream.samples(loop.slots_to_do(run, 4)))
+    real = step.forward_backward
+    monkeypatch.setattr(step, "forward_backward", lambda run, sample: seen.append(sample) or real(run, sample))
+    monkeypatch.setattr(step, "update", lambda run, terms: (torch.tensor(0.0), True))
+    step.step(run, run.stream.samples(loop.slots_to_do(run, 4)))
     summed = {name: weight.grad.clone() for name, weight in run.network.named_parameters()}
     run.network.zero_grad()
     losses = []
     for sample in seen:
-        gen = loop.generator(run.place.seed, 1, sample.position, "loss")
+        gen = step.generator(run.place.seed, 1, sample.position, "loss")
         output = run.network(*run.network.preprocess(sample.frames, sample.holes))
-        pair = loop.diff_aug(output, trim(sample.frames), trim(sample.holes), gen)
+        pair = step.diff_aug(output, trim(sample.frames), trim(sample.holes), gen)
         losses.append(sum(run.criterion(*pair, gen).values()))
     torch.stack(losses).mean().backward()
     assert len(losses) == 4
@@ -111,11 +111,11 @@ def test_a_step_that_is_not_finite_on_one_process_is_skipped_on_all(rank, data, 
 
 def test_a_hundred_skipped_steps_of_an_epoch_are_borne_and_then_the_run_ends(run):
     for _ in range(100):
-        loop.skip(run, "loss")
+        anomalies.skip(run, "loss")
     with pytest.raises(
         ValueError, match=r"101 steps of epoch 1 were not finite: go on.*--resume and a lower --learning-rate"
     ):
-        loop.skip(run, "loss")
+        anomalies.skip(run, "loss")
 
 
 def test_without_ignore_nan_the_first_one_ends_the_run(data, tmp_path):
@@ -134,7 +134,7 @@ def test_an_overflow_of_fp16_is_no_fault_but_a_loss_that_is_not_finite_is(run, g
     for weight in run.network.parameters():
         weight.grad = torch.full_like(weight, gradient)
     before = {name: weight.clone() for name, weight in run.network.named_parameters()}
-    _, found = loop.update(run, torch.full((4, 3), loss))
+    _, found = step.update(run, torch.full((4, 3), loss))
     assert found == well
     assert run.scaler.get_scale() == (512 if gradient == float("inf") else 1024)
     changed = [name for name, weight in run.network.named_parameters() if not torch.equal(weight, before[name])]
@@ -143,7 +143,7 @@ def test_an_overflow_of_fp16_is_no_fault_but_a_loss_that_is_not_finite_is(run, g
 
 def test_a_worker_that_dies_is_restarted_by_torchrun_and_the_run_heals(data, tmp_path):
     folder = tmp_path / "model"
-    hooks = json.dumps([["signal at", "train.loop.forward_backward", 3, signal.SIGKILL]])
+    hooks = json.dumps([["signal at", "train.step.forward_backward", 3, signal.SIGKILL]])
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "2"]
     command += ["--standalone", runs.__file__, str(tmp_path), hooks]
     options = [*flags(data, folder, "--resume"), "--save-every-steps", "1"]

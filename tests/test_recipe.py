@@ -10,11 +10,11 @@ import torch
 from model.checkpoint import read_file
 from tests import runs
 from tests.shards import make_data
-from train import loop
 from train.config import Config
 from train.ema import EMA
 from train.optim import create_optimizer
 from train.schedule import schedule
+from train.step import update
 
 NAME = runs.NAME
 CYCLES = ("--max-epoch", 6, "--learning-rate-cycles", 2, "--learning-rate", 1e-3, "--eval-step", 2)
@@ -30,7 +30,7 @@ def first_round(data, tmp_path_factory):
     """A training with restarts that was stopped in its third epoch and resumed."""
     folder = tmp_path_factory.mktemp("round") / "first"
     flags = runs.command(data, folder, *CYCLES)
-    stopped = runs.train(folder, *flags, hooks=[["signal at", "train.loop.forward_backward", 10, signal.SIGTERM]])
+    stopped = runs.train(folder, *flags, hooks=[["signal at", "train.step.forward_backward", 10, signal.SIGTERM]])
     assert "stopped by SIGTERM in epoch 3" in stopped.log()
     resumed = runs.train(folder, *flags, "--resume")
     assert "done: " in resumed.log()
@@ -43,7 +43,7 @@ def same(weights, others):
 
 def start_weights(folder, *flags):
     """The weights that a training begins with: it is stopped before its first step is complete."""
-    runs.train(folder, *flags, hooks=[["signal at", "train.loop.forward_backward", 1, signal.SIGTERM]])
+    runs.train(folder, *flags, hooks=[["signal at", "train.step.forward_backward", 1, signal.SIGTERM]])
     saved = runs.checkpoint(folder)
     assert (saved["backfill"]["place"]["epoch"], saved["backfill"]["place"]["step"]) == (1, 0)
     return saved["state_dict"]
@@ -127,7 +127,7 @@ def test_a_gradient_that_is_not_finite_leaves_weights_optimizer_and_average_alon
     def step(factor, term=0.0):
         optimizer.zero_grad()
         scaler.scale(network(torch.ones(1, 3)).square().sum() * factor).backward()
-        return loop.update(run, torch.tensor([[term]]))
+        return update(run, torch.tensor([[term]]))
 
     assert step(1.0)[1]
     before = runs.sha256([network.state_dict(), optimizer.state_dict()["state"], run.ema.state_dict()])

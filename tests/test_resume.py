@@ -90,7 +90,7 @@ def test_a_run_that_is_killed_and_resumed_ends_to_the_last_bit_as_one_that_never
 
 
 STOPS = [  # processes, flags, and where which signal reaches the last process and its workers
-    (1, ("--num-workers", "1"), "train.loop.forward_backward", 4, signal.SIGTERM),
+    (1, ("--num-workers", "1"), "train.step.forward_backward", 4, signal.SIGTERM),
     (2, (), "train.evaluation.measure", 2, signal.SIGUSR1),
     (1, (), "train.loop.save", 1, signal.SIGINT),
     (2, (), "train.setup.create_loss", 1, signal.SIGTERM),
@@ -141,7 +141,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before_to
     data, untouched, tmp_path
 ):
     flags = runs.command(data, tmp_path, *CASES["adamw"], "--resume")
-    job = runs.start(tmp_path, *flags, hooks=[["signal at", "train.loop.forward_backward", 8, signal.SIGKILL]])
+    job = runs.start(tmp_path, *flags, hooks=[["signal at", "train.step.forward_backward", 8, signal.SIGKILL]])
     assert job.wait() == [-signal.SIGKILL]
     newest = tmp_path / f"{runs.NAME}.checkpoint.pth"
     newest.write_bytes(newest.read_bytes()[:-1000])

@@ -8,7 +8,7 @@ import torch
 
 from train.config import Config
 from train.dist import Group
-from train.loop import Run
+from train.run import Run
 from train.state import VERSION, differences, moved_records, other_networks, read_newest
 
 HYPERPARAMETERS = ("lr", "betas", "eps", "momentum", "weight_decay", "warmup_steps")  # of an optimizer's groups

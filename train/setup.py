@@ -17,13 +17,14 @@ from train.dist import Group
 from train.ema import EMA
 from train.gan import create_gan
 from train.log import Curves, add_charts, add_hyperparameters
-from train.loop import Run, save
 from train.loss import create_loss
 from train.mining import History
 from train.optim import is_schedule_free
 from train.plan import Plan, epoch_slots
 from train.recipe import create_optimizer_of, create_scaler
 from train.resume import find_checkpoint, goes_on, restore
+from train.run import Run
+from train.save import save
 from train.seeds import generator
 from train.sources import load_split
 from train.state import Place, changed, describe_data, read_quarantine, set_aside

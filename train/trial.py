@@ -12,7 +12,9 @@ import torch
 
 from tools.cli import duration
 from train.evaluation import measure
-from train.loop import Run, evaluated_weights, say, slots_to_do, step
+from train.loop import slots_to_do
+from train.run import Run, evaluated_weights, say
+from train.step import step
 from train.stream import Fault, Sample, Stream
 
 GIB = 2**30

@@ -1,0 +1,70 @@
+"""What a run leaves on the disk: the checkpoint that it goes on from, and networks to be used."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from model.checkpoint import describe, save_network, write_file
+from train.optim import averaged, is_schedule_free
+from train.run import Run
+from train.state import as_payload, checkpoint_path, rotate
+
+
+def save(run: Run) -> None:
+    """Write the checkpoint, whole, after everything that it vouches for is on the disk."""
+    config = asdict(run.config) | {"seed": run.place.seed}
+    payload = describe(run.network, config) | {
+        "optimizer_state_dict": [part.optimizer.state_dict() for part in (run, run.gan) if part],
+        "scheduler_state_dict": [],  # rates are a function of the epoch
+        "grad_scaler_state_dict": [part.scaler.state_dict() for part in (run, run.gan) if part],
+        "best_loss": 1e9 if run.place.best is None else run.place.best,
+        "last_epoch": run.place.epoch - 1,
+        "backfill": as_payload(
+            run.place,
+            run.data,
+            mining=run.history.state_dict() if run.history else None,
+            ema=run.ema.state_dict() if run.ema else None,
+            gan=run.gan.state_dict() if run.gan else None,
+            averages=averages(run),
+        ),
+    }
+
+    run.group.first(write_checkpoint, run, payload)
+
+
+def write_checkpoint(run: Run, payload: dict) -> None:
+    try:
+        run.curves.flush()
+        if run.place.step:  # before, what is there is another run's
+            rotate(run.folder, run.name, run.config.keep_checkpoints)
+        write_file(checkpoint_path(run.folder, run.name), payload)
+    except OSError as error:
+        raise OSError(
+            f"no checkpoint could be written in {run.folder} ({error.strerror or error}), the one before is as it was: "
+            f"make room and go on with --resume"
+        ) from error
+
+
+def averages(run: Run) -> dict[str, torch.Tensor] | None:
+    """The averaged weights of a schedule-free optimizer, which --reset-state starts from."""
+    if not is_schedule_free(run.optimizer):
+        return None
+    with averaged(run.optimizer, run.network):
+        return {name: weight.detach().cpu().clone() for name, weight in run.network.state_dict().items()}
+
+
+def save_best(run: Run) -> None:
+    """The file that iw3 loads, and a copy under this run's name."""
+    path = run.folder / f"{run.name}.pth"
+    write_network(run, path)
+    if not run.config.disable_backup:
+        write_network(run, path.with_name(f"{run.name}.{run.place.run_id}.pth.bk"))
+
+
+def write_network(run: Run, path: Path) -> None:
+    def write() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_network(path, run.network, asdict(run.config))
+
+    run.group.first(write)
