@@ -8,7 +8,7 @@ OUT ?= data/train
 NPROC ?= 1
 STAMPS := $(patsubst %,$(VENV)/%.installed,core $(subst $(comma), ,$(EXTRAS)))
 
-.PHONY: help setup demo test test-hard lint shards train push pull verify peek evaluate stereo clean-demo
+.PHONY: help setup demo test test-hard lint shards train push pull verify peek evaluate stereo bench clean-demo
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -82,6 +82,9 @@ stereo: setup ## VIDEO=clip.mp4 [CHECKPOINT=a.pth] [OUT=x.mp4] [DIVERGENCE=2.5] 
 	$(BIN)/python tools/stereo.py --video "$(VIDEO)" $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) \
 		$(if $(filter file,$(origin OUT)),,-o "$(OUT)") $(if $(DIVERGENCE),--divergence $(DIVERGENCE)) \
 		$(if $(LAYOUT),--layout $(LAYOUT)) $(if $(MODEL_TYPE),--model-type $(MODEL_TYPE)) $(ARGS)
+
+bench: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed ## [CASES="holes sample"] [ARGS="--rounds 3"]: how fast, beside plain references
+	$(BIN)/python tools/bench.py $(if $(CASES),--cases $(CASES)) $(ARGS)
 
 clean-demo: ## forget what make demo made
 	rm -rf demo

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("pack", "train", "model", "tools")
 HEAVY = ("torch", "torchvision", "av", "transformers", "numba", "tensorboard")
-MODULES = sorted(path for room in ROOMS for path in (ROOT / room).glob("*.py") if path.name != "__init__.py")
+MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py") if path.name != "__init__.py")
 PROGRAMS = [path for path in MODULES if "cli.run(" in path.read_text() and path.name != "cli.py"]
 ALLOWED = {  # what a room may import from the others; its own modules it may
     "model": set(),

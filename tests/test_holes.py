@@ -9,6 +9,7 @@ import torch
 from model.morphology import mask_closing
 from pack import holes, warp_rows
 from pack.holes import dilate_edge, edge_weight, forward_warp, nonwarp_mask, warp_scale
+from tools.benches.holes import textbook_holes, textbook_mask, textbook_warp
 
 GOLDEN_FOLDER = Path(__file__).parent / "golden"
 MASKS = np.load(GOLDEN_FOLDER / "nonwarp_mask.npz")
@@ -39,57 +40,6 @@ def method(request, monkeypatch):
     return request.param
 
 
-def textbook_warp(
-    image, depth, divergence, convergence, view
-):  # (W), (W) -> (W), with every round and copy spelled out
-    width = len(depth)
-    pad = int(width * divergence * 0.01 + 2)
-    image, depth = np.pad(image, pad, mode="edge"), np.pad(depth, pad, mode="edge")
-    x = np.arange(len(depth), dtype=np.float32)
-    slope = divergence * 0.01 * width * 0.5
-    shift = depth * np.float32(slope) - np.float32(slope * convergence)
-    position = np.clip(x + shift if view == "left" else x - shift, 0, np.float32(len(depth) - 1))
-    high_weight = np.clip(position - np.floor(position), np.float32(1e-5), np.float32(1 - 1e-5))
-    total, weights = 0, 0
-    for target, weight in ((np.floor(position), 1 - high_weight), (np.ceil(position), high_weight)):
-        splat, splat_weight = np.full((2, len(depth)), -1, np.float32), np.zeros(len(depth), np.float32)
-        for source in np.argsort(depth, kind="stable"):  # so that the nearest is written last
-            splat[:, int(target[source])] = image[source], x[source]
-            splat_weight[int(target[source])] = weight[source]
-        total, weights = total + splat * splat_weight, weights + splat_weight
-    image, index = np.where(weights > 0, total / np.where(weights > 0, weights, 1), -1)[:, pad : pad + width]
-    return textbook_mark(image, textbook_fill(index, view), view)
-
-
-def textbook_fill(values, view):
-    for _ in range(100):
-        neighbour = np.append(0, values[:-1]) if view == "left" else np.append(values[1:], 0)
-        values = np.where(values < 0, neighbour, values).astype(np.float32)
-    return values
-
-
-def textbook_mark(image, index, view):
-    image = image.copy()
-    for _ in range(100):
-        marked = np.zeros(len(index), bool)
-        if view == "left":
-            marked[:-1], neighbour = index[:-1] > index[1:], np.append(index[1:], 0)
-        else:
-            marked[1:], neighbour = index[:-1] > index[1:], np.append(0, index[:-1])
-        image[marked], index = -2, np.where(marked, neighbour, index)
-    return image
-
-
-def textbook_mask(depth, divergence, convergence, view):  # (B 1 H W) -> same
-    there, back = ("left", "right") if view == "right" else ("right", "left")
-    depth = depth if view == "right" else depth.flip(-1)
-    rows = depth.view(-1, depth.shape[-1]).numpy()
-    warped = [textbook_fill(textbook_warp(row, row, divergence, convergence, there), there) for row in rows]
-    seen = np.stack([textbook_warp(np.zeros_like(row), row, divergence, convergence, back) for row in warped])
-    mask = torch.from_numpy((seen == -1) + 0.5 * (seen == -2)).float().view(depth.shape)
-    return mask if view == "right" else mask.flip(-1)
-
-
 @pytest.mark.parametrize("name", MASKS.files)
 def test_masks_are_the_golden_ones_bit_for_bit(name, method):
     depth, view, divergence, convergence = name.split("_")
@@ -110,6 +60,15 @@ def test_a_smaller_depth_is_resized_to_the_frames_as_in_the_golden_masks(view, m
     depth = torch.cat([golden_depth(name, 48, 80) for name in ("boxes", "sines")])
     mask = nonwarp_mask(depth, 15, 0.3, view, size=(96, 160))[:, 0]
     assert torch.equal(mask * 2, torch.from_numpy(CLOSED[f"lowres_batch_{view}_x2"]).float())
+
+
+@pytest.mark.parametrize("name", MASKS.files)
+def test_the_textbook_that_others_are_compared_with_gives_the_golden_masks(name):
+    depth, view, divergence, convergence = name.split("_")
+    mask = textbook_mask(golden_depth(depth), float(divergence[1:]), float(convergence[1:]), view)
+    assert torch.equal(mask[0, 0] * 2, torch.from_numpy(MASKS[name]).float())
+    closed = textbook_holes(golden_depth("boxes"), 12, 0.5, view)
+    assert torch.equal(closed[0, 0], torch.from_numpy(CLOSED[f"boxes_{view}_closed_x2"]).byte())
 
 
 def random_depth(kind, shape, gen):  # -> (B 1 H W) in [0, 1]
@@ -150,11 +109,11 @@ def test_of_equally_near_pixels_the_right_one_is_seen():
         (1, 1, 1, 100), 0.5 + 2**-22
     )  # moves by 4 and half a rounding step at 32: pixels 13, 14 round up to 18
     image = torch.rand(1, 1, 1, 100, generator=torch.Generator().manual_seed(0))
-    expected = textbook_warp(image[0, 0, 0].numpy(), depth[0, 0, 0].numpy(), 16, 0, "left")
+    expected = textbook_warp(image, depth, 16, 0, "left")
     by_rows = warp_rows._warp(image[0, 0, 0].numpy(), depth[0, 0, 0].numpy(), *warp_scale(100, 16, 0), True)
     by_tensors, _ = forward_warp(image, depth, 16, 0, "left")
-    assert np.array_equal(by_tensors[0, 0, 0, 4:].numpy(), expected[4:])
-    assert np.array_equal(by_rows, expected)
+    assert torch.equal(by_tensors[..., 4:], expected[..., 4:])
+    assert np.array_equal(by_rows, expected[0, 0, 0].numpy())
 
 
 def test_an_even_depth_hides_nothing(method):

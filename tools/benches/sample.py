@@ -1,0 +1,110 @@
+"""One sample on one core: ours against a folder of PNG, whose frames are augmented whole and cropped last.
+
+T frames (12), H height and W width of the record, S side of the tile.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from pack.shard import list_shards
+from tools.benches.case import Case, Goal, Race, Workplace
+from tools.benches.records import as_folders, converted, packed
+from train.crop import Draws, draw, frame_indexes
+from train.seeds import generator
+from train.stream import Records, Samples
+
+FRAMES, TILE = 12, 256
+SAMPLES = 24  # of a round
+SEED = 5
+
+
+def textbook_sample(folder: Path, tile: int, draws: Draws):  # -> float (T 3 S S), bool (T 1 S S)
+    """The sample that these draws make of a record's folder."""
+    names = sorted(path.name for path in folder.glob("*_M.png"))
+    chosen = [names[t] for t in frame_indexes(len(names), FRAMES, draws)]
+    frames = torch.stack([_read(folder / name.replace("_M", "_C"), "RGB") for name in chosen])  # (T 3 H W)
+    masks = torch.stack([_read(folder / name, "L") for name in chosen])  # (T 1 H W)
+    frames = textbook_jitter(frames, draws.jitter)
+    masks = textbook_grow(textbook_grow(masks, draws.outer, 1), draws.inner, -1)
+    return textbook_crop(frames, masks, tile, draws)
+
+
+def _read(path, mode):
+    pixels = np.asarray(Image.open(path).convert(mode))
+    return torch.from_numpy(pixels.copy()).view(*pixels.shape[:2], -1).permute(2, 0, 1).float() / 255
+
+
+def textbook_jitter(frames, jitter):
+    if jitter == "gray":
+        return frames.mean(1, keepdim=True).expand_as(frames)
+    if jitter is None:
+        return frames
+    scale, bias = (torch.tensor(values).view(1, 3, 1, 1) for values in jitter)
+    return (frames * scale + bias).clamp(0, 1)
+
+
+def textbook_grow(masks, rounds, step):  # step: pixels to the right
+    """Holes grown by one pixel in each round."""
+    if not rounds:
+        return masks
+    holes = masks > 0
+    for _ in range(rounds):
+        shifted = F.pad(holes, (1, 0))[..., :-1] if step > 0 else F.pad(holes, (0, 1))[..., 1:]
+        holes = holes | shifted
+    return holes.float()
+
+
+def textbook_crop(frames, masks, tile, draws):
+    """Of the drawn windows the one with the most hole."""
+    rows, columns = (size - tile + 1 for size in masks.shape[-2:])
+    windows = [(int(y * rows), int(x * columns)) for y, x in draws.tiles]
+    crops = [masks[..., y : y + tile, x : x + tile] for y, x in windows]
+    best = int(np.argmax([crop.double().sum() for crop in crops]))
+    y, x = windows[best]
+    return frames[..., y : y + tile, x : x + tile], crops[best] > 0
+
+
+def prepare(image_format: str) -> Callable[[Workplace], Race]:
+    def ready(place: Workplace) -> Race:
+        torch.set_num_threads(1)
+        tile, count = (64, 4) if place.tiny else (TILE, SAMPLES)
+        split = packed(place) if image_format == "webp" else converted(place, image_format)
+        folders = as_folders(split, place.folder / f"{'jpeg' if image_format == 'jpeg' else 'lossless'} folders")
+        samples = Samples(Records(list_shards(split)), FRAMES, tile, SEED)
+        slots = [(1, position, position % len(folders)) for position in range(count)]
+
+        def reference(slot):
+            epoch, position, number = slot
+            return textbook_sample(folders[number], tile, draw(generator(SEED, epoch, position, "crop")))
+
+        def check() -> None:
+            for slot in slots:
+                ours, (frames, holes) = samples[slot], reference(slot)
+                assert torch.equal(ours.holes, holes), f"holes of {slot} differ"
+                assert (ours.frames - frames).abs().max() < 1e-6, f"frames of {slot} differ"
+
+        return Race(
+            lambda: [samples[slot] for slot in slots],
+            lambda: [reference(slot) for slot in slots],
+            check,
+            count,
+            "sample",
+        )
+
+    return ready
+
+
+CASES = tuple(
+    Case(
+        f"sample-{name}",
+        f"a sample of {name} records / of PNG folders, whole frames augmented",
+        Goal(goal),
+        prepare(name),
+    )
+    for name, goal in (("webp", 4), ("png", 4), ("jpeg", 10))
+)
