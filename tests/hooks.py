@@ -1,5 +1,6 @@
 """What tests do inside a training's process: kill it, stop it, take its files away, at a moment that they choose."""
 
+import dataclasses
 import functools
 import importlib
 import os
@@ -94,6 +95,20 @@ def nan_at(path, calls) -> None:
     wrap(path, make)
 
 
+def metrics_are(path, values) -> None:
+    """Put these metrics into the results that the function returns, one after the other."""
+    left = iter(values)
+
+    def make(function):
+        def told(*arguments, **options):
+            result = function(*arguments, **options)
+            return dataclasses.replace(result, metrics=result.metrics | next(left))
+
+        return told
+
+    wrap(path, make)
+
+
 def at(path, call, act) -> None:
     """Act before the function is called for the `call`-th time."""
 
@@ -117,5 +132,6 @@ HOOKS = {
     "rename at": rename_at,
     "limit at": limit_at,
     "nan at": nan_at,
+    "metrics are": metrics_are,
     "small judges": make_small,
 }

@@ -63,12 +63,16 @@ def places(folder):
     return [(shard, entry) for shard in list_shards(folder) for entry in shard.records]
 
 
+# a measure here and its name in training
+IN_HOLES = [(f"hole_{name}", f"masked_{name}") for name in ("psnr", "ssim", "mae", "tde")]
+
+
 def test_a_network_gets_the_numbers_of_evaluation_in_training(outcome, split):
     found = json.loads((outcome[0] / "metrics.json").read_text())["methods"]["a"]["means"]
     samples = Samples(Records(list_shards(split)), 12, 80)
     criterion, network = create_loss("temporal_l1"), tiny_network(ord("a"))
     theirs = [measure_in_training(network, criterion, samples[0, n, n], "cpu")[0] for n in range(3)]
-    for ours, name in (("psnr", "psnr"), ("hole_psnr", "masked_psnr"), ("hole_mae", "masked_mae")):
+    for ours, name in [("psnr", "psnr"), *IN_HOLES]:
         assert found[ours]["mean"] == pytest.approx(sum(row[name] for row in theirs) / 3, rel=1e-5)
 
 
@@ -78,9 +82,10 @@ def test_training_draws_the_same_simple_fills_beside_its_curve(outcome, split):
     theirs = [
         measure_in_training(tiny_network(), create_loss("temporal_l1"), samples[0, n, n], "cpu")[0] for n in range(3)
     ]
-    for ours, name in (("replicate", "masked_psnr_replicate"), ("nearest-frame", "masked_psnr_nearest_frame")):
-        mean = sum(row[name] for row in theirs) / 3
-        assert found[ours]["means"]["hole_psnr"]["mean"] == pytest.approx(mean, rel=1e-5)
+    for ours, fill in (("replicate", "replicate"), ("nearest-frame", "nearest_frame")):
+        for measure, name in IN_HOLES:
+            mean = sum(row[f"{name}_{fill}"] for row in theirs) / 3
+            assert found[ours]["means"][measure]["mean"] == pytest.approx(mean, rel=1e-5)
 
 
 def test_streaming_measures_the_same_frames_with_three_of_context(split):

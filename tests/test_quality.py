@@ -15,10 +15,9 @@ from tools.quality import (
     iw3_psnr,
     maps,
     measure,
-    ssim_map,
-    temporal_difference,
     warping_error,
 )
+from train.metrics import ssim_map, temporal_difference
 
 PSNR = np.load("tests/golden/psnr.npz")
 LPIPS = np.load("tests/golden/lpips_formula.npz")

@@ -1,8 +1,9 @@
 import json
+import signal
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
 from tests import runs
 from tests.shards import make_data
@@ -79,7 +80,9 @@ def test_a_profile_shows_the_steps_asked_for_and_changes_no_result(data, tmp_pat
 
 
 def test_the_hparams_tab_gets_settings_and_results_of_a_run_without_further_runs(data, tmp_path):
-    runs.train(tmp_path, *runs.command(data, tmp_path, "--max-epoch", 2, "--weight-decay", 0.25))
+    runs.train(
+        tmp_path, *runs.command(data, tmp_path, "--max-epoch", 2, "--weight-decay", 0.25, "--eval-metric", "psnr")
+    )
     folders = sorted(path.name for path in (tmp_path / "logs").glob("*/*") if path.is_dir())
     assert folders == ["epochs", "steps"]
     reader = EventAccumulator(str(next((tmp_path / "logs").glob("*/epochs"))))
@@ -90,4 +93,22 @@ def test_the_hparams_tab_gets_settings_and_results_of_a_run_without_further_runs
     assert session.session_start_info.hparams["optimizer"].string_value == "adamw"
     experiment = plugin_data_pb2.HParamsPluginData.FromString(content["_hparams_/experiment"]).experiment
     shown = {info.name.tag for info in experiment.metric_infos}
-    assert shown <= set(reader.Tags()["scalars"]) and "eval/loss" in shown
+    assert shown <= set(reader.Tags()["scalars"])
+    assert {"eval/loss", "eval/masked_psnr", "eval/masked_ssim", "eval/psnr", "epoch/train_loss"} <= shown
+
+
+def status(folder):
+    """How the session in the HParams tab has ended, if it has."""
+    reader = EventAccumulator(str(next((folder / "logs").glob("*/epochs"))))
+    reader.Reload()
+    content = reader.PluginTagToContent("hparams").get("_hparams_/session_end_info")
+    ended = content and plugin_data_pb2.HParamsPluginData.FromString(content).session_end_info
+    return ended and api_pb2.Status.Name(ended.status)
+
+
+def test_the_hparams_tab_shows_a_run_as_finished_when_it_is_and_not_before(data, tmp_path):
+    flags = runs.command(data, tmp_path, "--max-epoch", 2, "--resume")
+    runs.train(tmp_path, *flags, hooks=[["signal at", "train.step.forward_backward", 3, signal.SIGTERM]])
+    assert status(tmp_path) is None
+    runs.train(tmp_path, *flags)
+    assert status(tmp_path) == "STATUS_SUCCESS"

@@ -11,10 +11,8 @@ import torch
 from pack.flow import warp
 from tools.motion import optical_flow, trusted
 from train.fills import hole_ends
-from train.metrics import psnr
+from train.metrics import RADIUS, mean_where, psnr, ssim_map, temporal_difference
 
-RADIUS, SIGMA = 5, 1.5  # of SSIM's window
-C1, C2 = 0.01**2, 0.03**2
 IW3_EPSILON = 1e-6
 
 
@@ -86,44 +84,6 @@ def in_holes(squared, absolute, ssim, where) -> dict[str, float]:
         "hole_ssim": mean_where(ssim, where).item(),
         "hole_mae": mean_where(absolute, where).item(),
     }
-
-
-def mean_where(values, where):  # (... 1 H W), bool (... 1 H W) -> (), nan where there is none
-    return values[where.expand_as(values)].double().mean()
-
-
-def ssim_map(output, truth):  # (T 3 H W) x 2 -> (T 3 H W)
-    """Structural similarity (Wang et al., "Image Quality Assessment", IEEE TIP 2004, equation 13).
-
-    Gaussian window of 11 pixels and deviation 1.5, moments of the population, borders mirrored.
-    """
-    x, y = output - 0.5, truth - 0.5  # about 0 the squares below cancel with less rounding
-    mean_x, mean_y, xx, yy, xy = _blur(torch.stack((x, y, x * x, y * y, x * y)))
-    var_x, var_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
-    mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
-    return ((2 * mean_x * mean_y + C1) * (2 * covariance + C2)) / ((mean_x**2 + mean_y**2 + C1) * (var_x + var_y + C2))
-
-
-def _blur(x):  # (... H W) -> same
-    down, across = (_window(size).to(x) for size in x.shape[-2:])
-    return down @ x @ across.T  # a product of matrices is several times as fast as a convolution of 11 taps
-
-
-def _window(size):  # -> (size size): row i weighs the pixels around i; the border pixel is repeated, then the next
-    i, tap = torch.arange(size)[:, None], torch.arange(-RADIUS, RADIUS + 1)
-    weights = torch.exp(-0.5 * (tap.double() / SIGMA) ** 2)
-    source = i + tap
-    source = torch.where(source < 0, -1 - source, torch.where(source >= size, 2 * size - 1 - source, source))
-    return torch.zeros(size, size).double().scatter_add_(1, source, (weights / weights.sum()).expand(size, -1))
-
-
-def temporal_difference(output, truth, holes):  # -> ()
-    """Mean |(o[t+1] - o[t]) - (y[t+1] - y[t])| over pixels that are hidden in either frame.
-
-    dtSSD of Erofeev et al. ("Perceptually Motivated Benchmark for Video Matting", BMVC 2015), with absolute values.
-    """
-    change = (output - truth).diff(dim=0).abs()
-    return mean_where(change, holes[1:] | holes[:-1])
 
 
 def warping_error(output, truth: Truth):  # -> ()

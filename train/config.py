@@ -91,6 +91,14 @@ class Config:
     generator_warmup_iteration: int = 500  # optimizer steps until it has its full weight
 
     eval_step: int = 4  # epochs between evaluations
+    eval_metric: Literal[
+        "loss",
+        "psnr",
+        "masked_psnr",
+        "masked_ssim",
+        "masked_mae",
+        "masked_tde",
+    ] = "loss"  # which evaluated number says what network is best; masked: in holes, tde: temporal difference error
     save_eval_step: int = 10  # every how manieth evaluation record is written as a picture
     skip_eval: bool = False  # never evaluate; every epoch counts as the best
     save_epoch: bool = False  # keep the network of every epoch under epoch/N/

@@ -32,11 +32,12 @@ def trim(frames: torch.Tensor) -> torch.Tensor:  # (T C S S) -> (T C S-32 S-32)
 
 
 def evaluate(
-    network, criterion, samples: Samples, group: Group, workers: int, stop: Stop, picture_step: int, folder: Path
+    network, criterion, samples: Samples, group: Group, workers: int, stop: Stop, picture_step: int, folder: Path | None
 ) -> Result | None:
     """The Result over all records, the same at any number of processes; None when a signal came.
 
-    Every `picture_step`-th record is written to folder/K.png. Raises ValueError when no record can be used.
+    Every `picture_step`-th record is written to folder/K.png, if there is a folder. Raises ValueError when no record
+    can be used.
     """
     count = len(samples.records)
     stream = Stream(samples, workers)
@@ -53,7 +54,7 @@ def evaluate(
                 faults.append(found)
             elif found:
                 rows[number], picture = measure(network, criterion, found, group.device)
-                if number % picture_step == 0:
+                if folder and number % picture_step == 0:
                     write_picture(folder / f"{number}.png", picture)
                     if number // picture_step < SHOWN:
                         pictures[number] = picture
@@ -73,8 +74,8 @@ def measure(network, criterion, sample: Sample, device) -> tuple[dict[str, float
     terms = criterion(output, target, where)
     metrics = {"loss": sum(terms.values()), **sequence_metrics(output, target, where), "hole_share": hole_share(where)}
     for name, fill in FILLS.items():
-        simple = trim(fill(frames.masked_fill(holes, 0), holes))
-        metrics[f"masked_psnr_{name}"] = sequence_metrics(simple, target, where)["masked_psnr"]
+        simple = sequence_metrics(trim(fill(frames.masked_fill(holes, 0), holes)), target, where)
+        metrics |= {f"{metric}_{name}": value for metric, value in simple.items() if metric.startswith("masked_")}
     picture = eval_picture(trim(masked), output, target)
     return {name: float(value) for name, value in metrics.items()}, picture
 

@@ -12,8 +12,13 @@ from PIL import Image
 from pack.shard import write_file
 from train.metrics import as_uint8
 
-RESULTS = ("eval/loss", "eval/masked_psnr", "epoch/train_loss")  # of a run, in the HParams tab
-ONE_CHART = {"evaluation": {"PSNR in holes": ["Multiline", [r"eval/masked_psnr.*"]]}}  # in Custom Scalars
+RESULTS = ("loss", "masked_psnr", "masked_ssim", "masked_mae", "masked_tde")  # of evaluations, in the HParams tab
+CHARTS = {  # in Custom Scalars: the network beside simple fills
+    "PSNR in holes": "masked_psnr",
+    "SSIM in holes": "masked_ssim",
+    "absolute error in holes": "masked_mae",
+    "temporal difference error in holes": "masked_tde",
+}
 CLOCKS = 10.0  # seconds that the clock of the machine before may have been ahead
 
 
@@ -36,7 +41,10 @@ class Curves:
         self.steps.flush()
         self.epochs.flush()
 
-    def close(self) -> None:
+    def close(self, finished: bool = False) -> None:
+        """Write everything out, and in the HParams tab that the run is at its end."""
+        if finished:
+            add_end(self.epochs)
         self.steps.close()
         self.epochs.close()
 
@@ -62,17 +70,29 @@ def add_scalars(writer, values: dict[str, float], step: int) -> None:
 
 def add_charts(writer) -> None:
     """Describe the charts of the Custom Scalars tab; once a run, as a second time would be a second point."""
-    writer.add_custom_scalars(ONE_CHART)
+    charts = {title: ["Multiline", [rf"eval(_raw)?/{metric}.*"]] for title, metric in CHARTS.items()}
+    writer.add_custom_scalars({"evaluation": charts})
 
 
-def add_hyperparameters(writer, values: dict) -> None:
-    """Fill in the HParams tab: these values beside the last points of the curves that RESULTS names."""
+def add_hyperparameters(writer, values: dict, metric: str) -> None:
+    """Fill in the HParams tab: these values beside the last points of RESULTS and of the metric that chooses the best.
+
+    The session goes on until add_end.
+    """
     from torch.utils.tensorboard.summary import hparams
 
     plain = {name: " ".join(map(str, v)) if isinstance(v, tuple) else v for name, v in values.items()}
-    experiment, session, _ = hparams(plain, dict.fromkeys(RESULTS, 0.0))
+    tags = [f"eval/{name}" for name in dict.fromkeys((*RESULTS, metric))]
+    experiment, session, _ = hparams(plain, dict.fromkeys(["epoch/train_loss", *tags], 0.0))
     writer.file_writer.add_summary(experiment)
     writer.file_writer.add_summary(session)
+
+
+def add_end(writer) -> None:
+    """Say that the session of the HParams tab has ended well."""
+    from torch.utils.tensorboard.summary import hparams
+
+    writer.file_writer.add_summary(hparams({}, {})[2])
 
 
 def write_loss_csv(path: Path, rows: list[list[float | None]]) -> None:

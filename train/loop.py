@@ -8,13 +8,12 @@ import contextlib
 import time
 
 from tools.cli import Progress, duration
-from train.anomalies import quarantine
-from train.evaluation import Result, evaluate
-from train.log import Curves, add_scalars, write_loss_csv
+from train.best import evaluate_epoch, shown
+from train.log import add_scalars, write_loss_csv
 from train.plan import slots_of
 from train.recipe import set_rates
-from train.run import Run, evaluated_weights, say
-from train.save import save, save_best, write_network
+from train.run import Run, say
+from train.save import save, save_best, write_networks
 from train.step import step
 from train.stream import Slot, deaths_told
 
@@ -68,47 +67,18 @@ def slots_to_do(run: Run, stop: int) -> list[Slot]:
 def finish_epoch(run: Run, started: float, first_slot: int) -> bool:
     """Evaluate when it is time, keep the best network, close the epoch. False when a signal came in the evaluation."""
     place, config = run.place, run.config
-    due = not config.skip_eval and (place.epoch % config.eval_step == 0 or place.epoch == config.epochs)
-    train_seconds, best = time.monotonic() - started, place.best
-    with evaluated_weights(run):
-        if due and run.eval_samples and not evaluate_epoch(run):
-            return False
-        if config.skip_eval or not run.eval_samples:
-            save_best(run)
-        if config.save_epoch:
-            write_network(run, run.folder / "epoch" / str(place.epoch) / f"{run.name}.pth")
-    if run.ema and (place.best != best or config.skip_eval or not run.eval_samples):
-        write_network(run, run.folder / f"{run.name}.raw.pth")  # what the best average is of
+    train_seconds, best = time.monotonic() - started, not run.eval_samples  # without evaluation each epoch is the best
+    if run.eval_samples and (place.epoch % config.eval_step == 0 or place.epoch == config.epochs):
+        best = evaluate_epoch(run)
+    if best is None:
+        return False
+    if best:
+        save_best(run)
+    if config.save_epoch:
+        write_networks(run, run.folder / "epoch" / str(place.epoch))
     close_epoch(run, train_seconds, run.plan.slots - first_slot)
     save(run)
     return True
-
-
-def evaluate_epoch(run: Run) -> bool:
-    """Evaluate and log; keep the network when it is the best so far. False when a signal came."""
-    place, config = run.place, run.config
-    result = evaluate(
-        run.network, run.criterion, run.eval_samples, run.group, run.eval_workers, run.stop,
-        config.save_eval_step, run.folder / "eval",
-    )  # fmt: skip
-    if result is None:
-        return False
-    quarantine(run, list(result.faults))
-    place.evaluated = result.metrics["loss"]
-    run.group.first(draw_evaluation, run.curves, result, place.step)
-    best = place.evaluated < (float("inf") if place.best is None else place.best)  # never, when it is NaN
-    if best:
-        place.best = place.evaluated
-        save_best(run)
-    numbers = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
-    say(run, f"epoch {place.epoch}: evaluation {numbers}{' (best)' if best else ''}")
-    return True
-
-
-def draw_evaluation(curves: Curves, result: Result, step: int) -> None:
-    add_scalars(curves.epochs, {f"eval/{name}": value for name, value in result.metrics.items()}, step)
-    for number, picture in result.pictures.items():
-        curves.epochs.add_image(f"eval/{number}", picture, step, dataformats="HWC")
 
 
 def close_epoch(run: Run, seconds: float, sequences: int) -> None:
@@ -121,7 +91,7 @@ def close_epoch(run: Run, seconds: float, sequences: int) -> None:
         records, losses = zip(*place.losses, strict=True)
         run.history.update(records, losses)
     run.group.first(write_epoch, run, loss)
-    best = "" if place.best is None else f"best evaluation {place.best:.5f}, "
+    best = "" if place.best is None else f"best {shown(run.config.eval_metric)} {place.best:.5f}, "
     left = (run.config.epochs - place.epoch) * seconds * run.plan.slots / max(sequences, 1)
     say(
         run,
@@ -137,5 +107,6 @@ def close_epoch(run: Run, seconds: float, sequences: int) -> None:
 
 def write_epoch(run: Run, loss: float) -> None:
     place = run.place
-    add_scalars(run.curves.epochs, {"epoch/train_loss": loss, "epoch/number": place.epoch}, place.step)
+    values = {"epoch/train_loss": loss, "epoch/number": place.epoch, "epoch/skipped_steps": place.skipped}
+    add_scalars(run.curves.epochs, values, place.step)
     write_loss_csv(run.folder / f"loss_{place.run_id}.csv", place.rows)

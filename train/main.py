@@ -30,7 +30,7 @@ def main() -> int:
         with profiled(run):
             finished = train(run)
         if run.curves:
-            run.curves.close()
+            run.curves.close(finished)
         if group.leads:
             place = run.place
             print(

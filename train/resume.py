@@ -81,8 +81,10 @@ def restore(run: Run, saved: dict[str, Any]) -> None:
             run.place.losses = [(int(moved[record]), loss) for record, loss in run.place.losses if moved[record] >= 0]
             mining = moved_history(mining, moved, run.plan.count)
         run.history.load_state_dict(mining)
-    if ours["data"]["eval_fingerprint"] != run.data["eval_fingerprint"]:
-        run.place.best = None  # numbers of other records cannot be compared
+    if ours["data"]["eval_fingerprint"] != run.data["eval_fingerprint"]:  # numbers that cannot be compared
+        run.place.best, run.place.best_metrics, run.place.passed = None, {}, []
+    elif run.place.best_metrics:
+        run.place.best = run.place.best_metrics[run.config.eval_metric]
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

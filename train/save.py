@@ -7,7 +7,7 @@ import torch
 
 from model.checkpoint import describe, save_network, write_file
 from train.optim import averaged, is_schedule_free
-from train.run import Run
+from train.run import Run, evaluated_weights
 from train.state import as_payload, checkpoint_path, rotate
 
 
@@ -18,7 +18,7 @@ def save(run: Run) -> None:
         "optimizer_state_dict": [part.optimizer.state_dict() for part in (run, run.gan) if part],
         "scheduler_state_dict": [],  # rates are a function of the epoch
         "grad_scaler_state_dict": [part.scaler.state_dict() for part in (run, run.gan) if part],
-        "best_loss": 1e9 if run.place.best is None else run.place.best,
+        "best_loss": run.place.best_metrics.get("loss", 1e9),  # whatever metric chose it
         "last_epoch": run.place.epoch - 1,
         "backfill": as_payload(
             run.place,
@@ -55,11 +55,19 @@ def averages(run: Run) -> dict[str, torch.Tensor] | None:
 
 
 def save_best(run: Run) -> None:
-    """The file that iw3 loads, and a copy under this run's name."""
-    path = run.folder / f"{run.name}.pth"
-    write_network(run, path)
+    """The file that iw3 loads, a copy under this run's name, and with --ema-model the weights that it averages."""
+    write_networks(run, run.folder)
     if not run.config.disable_backup:
-        write_network(run, path.with_name(f"{run.name}.{run.place.run_id}.pth.bk"))
+        with evaluated_weights(run):
+            write_network(run, run.folder / f"{run.name}.{run.place.run_id}.pth.bk")
+
+
+def write_networks(run: Run, folder: Path) -> None:
+    """The network that is evaluated and, with --ema-model, its raw weights beside it."""
+    with evaluated_weights(run):
+        write_network(run, folder / f"{run.name}.pth")
+    if run.ema:
+        write_network(run, folder / f"{run.name}.raw.pth")
 
 
 def write_network(run: Run, path: Path) -> None:

@@ -157,6 +157,8 @@ def announce(run: Run, saved: dict[str, Any] | None) -> None:
         lines += [f"changed since the checkpoint: {line}" for line in changed(saved, config)]
         if saved["backfill"]["data"]["eval_fingerprint"] != run.data["eval_fingerprint"]:
             lines.append("the records for evaluation have changed: the next evaluation is the best so far")
+        elif place.best is not None and saved["train_kwargs"].get("eval_metric", "loss") != config.eval_metric:
+            lines.append(f"the best network so far has {config.eval_metric} {place.best:.4f}, and stays until a better")
         if place.epoch > config.epochs:
             lines.append(f"all {config.epochs} epochs are done: nothing is left to do")
         else:
@@ -179,7 +181,7 @@ def begin(run: Run) -> None:
     text = json.dumps(asdict(run.config) | {"seed": run.place.seed}, indent=2)
     if run.group.leads:
         run.curves.epochs.add_text("configuration", f"```\n{text}\n```", 0)
-        add_hyperparameters(run.curves.epochs, asdict(run.config))
+        add_hyperparameters(run.curves.epochs, asdict(run.config), run.config.eval_metric)
         add_charts(run.curves.epochs)
     for path in run.group.first(set_aside, run.folder, run.name, run.place.run_id):
         if run.group.leads:

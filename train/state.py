@@ -38,7 +38,9 @@ class Place:
     epoch: int = 1  # that is being trained
     slots_done: int = 0  # of it
     step: int = 0  # optimizer steps of the run
-    best: float | None = None  # lowest evaluation so far
+    best: float | None = None  # of --eval-metric so far
+    best_metrics: dict[str, float] = field(default_factory=dict)  # of the network that had it
+    passed: list[str] = field(default_factory=list)  # simple fills that the network has been better than
     evaluated: float | None = None  # last evaluation
     digest: str = ""  # of every sample that the run has seen, in order
     sums: dict[str, float] = field(default_factory=dict)  # of the epoch's loss terms
@@ -174,8 +176,9 @@ def differences(saved: dict[str, Any], config: Config, data: dict[str, Any]) -> 
 def changed(saved: dict[str, Any], config: Config) -> list[str]:
     """The other settings that differ from the checkpoint's, which a run may change."""
     ignored = {*FIXED, "resume", "reset_state", "accept_data", "checkpoint_file", "model_dir", "data_dir"}
-    old, new = saved["train_kwargs"], asdict(config)
-    return [f"{name}: {old[name]} -> {new[name]}" for name in new if name not in ignored and old.get(name) != new[name]]
+    old, new = saved["train_kwargs"], asdict(config)  # an older Backfill may have had fewer settings
+    free = [name for name in new if name in old and name not in ignored]
+    return [f"{name}: {old[name]} -> {new[name]}" for name in free if old[name] != new[name]]
 
 
 def moved_records(before: list[list], now: list[list]) -> np.ndarray:  # -> int64 (old N)

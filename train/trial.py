@@ -99,7 +99,8 @@ def report(run: Run, costs: Costs, loss: float, steps: int, evaluations: int) ->
     """The lines that say it."""
     size, world = run.config.backward_step, run.group.world
     records = len(run.eval_samples.records) if run.eval_samples else 0
-    evaluation = math.ceil(records / world) * costs.record
+    weights = 2 if run.ema else 1  # averaged and raw
+    evaluation = math.ceil(records / world) * costs.record * weights
     need = workers_needed(costs, size // world)
     left = steps * step_seconds(costs, size // world, run.stream.loader.num_workers) + evaluations * evaluation
     return [
