@@ -13,7 +13,7 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Index:
     records: tuple[Entry, ...]
     source: dict[str, Any]  # the video, and which part of it this shard covers
     config: dict[str, Any]  # the settings that the records depend on
+    left_out: dict[int, str] = field(default_factory=dict)  # keys of excluded records by place; never written
 
     @property
     def name(self) -> str:
@@ -116,7 +117,7 @@ def member_info(name: str, size: int) -> tarfile.TarInfo:
 
 def write_index(index: Index) -> None:
     """Publish `NAME.json`, whole."""
-    fields = {name: value for name, value in asdict(index).items() if name != "tar"}
+    fields = {name: value for name, value in asdict(index).items() if name not in ("tar", "left_out")}
     text = json.dumps({"format": "backfill shard", "version": VERSION, "tar": index.tar.name, **fields}, indent=1)
     write_file(index_path(index.tar), text.encode() + b"\n")
 

@@ -16,7 +16,7 @@ PROGRAMS = [path for path in MODULES if "cli.run(" in path.read_text() and path.
 ALLOWED = {  # what a room may import from the others; its own modules it may
     "model": set(),
     "pack": {"tools.cli", "model.morphology", "model.mask_mlbw", "model.checkpoint"},
-    "train": {"tools.cli", "pack.record", "pack.shard", "pack.store", "model"},
+    "train": {"tools.cli", "pack.record", "pack.shard", "pack.store", "pack.exclusion", "model"},
     "tools": {"pack", "train", "model"},
 }
 

@@ -125,7 +125,8 @@ def test_another_dataset_is_named_old_and_new_with_the_flag_that_takes_it(data, 
     other = shutil.copytree(data, tmp_path / "other")
     make_split(other / "train", records=3, shards=1, first=40, size=72)
     with pytest.raises(
-        ValueError, match=r"training data: 2 shards with 4 records \(\w+\) -> 3 with 7 \(\w+\), --accept-data"
+        ValueError,
+        match=r"training data: 2 shards with 4 records \(\w+\) -> 3 shards with 7 records \(\w+\), --accept-data",
     ):
         resume(other, folder)
 

@@ -33,6 +33,7 @@ class Config:
     out: str = "evaluation"  # folder that gets report.html, metrics.json and metrics.csv
     baselines: tuple[str, ...] = ("all",)  # all, none, or names of simple fills
     tile: int = 256  # pixels of a record that are used, where it has the most holes; 16 at each side only give context
+    exclude: str = ""  # file with keys of records to leave out, one a line, besides excluded.txt in the split
     records: int = 0  # how many records, evenly spaced (default: all)
     pictures: int = 4  # how many clips the report shows
     weights_dir: str | None = None  # folder with the AlexNet of LPIPS (default: torch's hub cache)
@@ -58,18 +59,29 @@ class Clip:
 
 def main() -> None:
     config = cli.parse(Config)
-    from pack.store import list_shards, parse_place
     from pack.workers import choose_device
     from tools.methods import choose_baselines, load_methods
     from tools.report import write_report
 
     device = choose_device(config.device, 0)
-    places = choose_places(list_shards(parse_place(config.data)), config.records, config.data)
+    shards, left_out = list_used(config.data, config.exclude)
+    places = choose_places(shards, config.records, config.data)
     fills, notes = choose_baselines(config.baselines)
     methods = [*load_methods(config.checkpoint, device, config.seed), *fills]
     lpips, missing = find_lpips(config, device)
     rows, pictures, faults = compare(places, methods, lpips, device, config)
-    write_report(Path(config.out), rows, methods, pictures, [*notes, *missing, *faults], config)
+    write_report(Path(config.out), rows, methods, pictures, [*left_out, *notes, *missing, *faults], config)
+
+
+def list_used(data: str, exclude: str) -> tuple[list, list[str]]:
+    """The shards of a split without its excluded records, and in words what was left out."""
+    from pack.exclusion import leave_out_listed, left_out_keys, read_keys, unknown_keys
+    from pack.store import list_shards, parse_place
+
+    others = read_keys(Path(exclude)) if exclude else frozenset()
+    split = parse_place(data)
+    shards, lines = leave_out_listed(split, list_shards(split), others)
+    return shards, lines + unknown_keys(Path(exclude), others - left_out_keys(shards))
 
 
 def choose_places(shards, count, data) -> list:

@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from pack.config import parse_bytes
+from pack.exclusion import leave_out_listed
 from pack.record import MASK_LEVELS, Record, decode, encode, encode_image
 from pack.shard import Entry, Index, ShardWriter, list_shards, read_index, read_record, sync, sync_folder
 from tools import cli
@@ -107,11 +108,14 @@ def find_folders(source: Path, out: Path, name: str) -> list[Path]:
 
 
 def find_records(source: Path, out: Path) -> list[tuple[Index, Entry]]:
-    """The records of the shards in `source`.
+    """The records of the shards in `source` that are not excluded, which is said.
 
     Raises ValueError where a key is no folder name, stands twice, or where `out` has such a folder.
     """
-    records = [(shard, entry) for shard in list_shards(source) for entry in shard.records]
+    shards, lines = leave_out_listed(source, list_shards(source))
+    for line in lines:
+        print(line)
+    records = [(shard, entry) for shard in shards for entry in shard.records]
     keys = set()
     for shard, entry in records:
         check_key(entry.key, shard.tar)

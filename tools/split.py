@@ -2,7 +2,7 @@
 
 For every shard with records to move, first a shard with those is published in eval/, then the shard is written anew
 without them, beside the old one, and takes its place. Killed between, a record may be in both splits or twice in
-train/, never in none; running the same command again finishes the work.
+train/, never in none; running the same command again finishes the work. Excluded records stay where they are excluded.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from typing import ClassVar, Literal
 if not __package__:  # run as a file: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from pack.exclusion import leave_out, listed_keys
 from pack.shard import (
     CorruptRecord,
     Entry,
@@ -60,7 +61,7 @@ def main():
     shards = list_shards(train)
     held_shards = list_shards(held) if any(held.glob("*.json")) else []
     copies = find_copies(shards, held_shards)
-    chosen = choose(shards, held_shards, config)
+    chosen = choose([leave_out(shard, listed_keys(train)) for shard in shards], held_shards, config)
     progress = cli.Progress(len(shards), "shards", "split")
     for number, shard in enumerate(shards):
         move(shard, held, chosen, copies, {"moved_from": train.name, "moved_by": config.by})

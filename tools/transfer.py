@@ -15,6 +15,7 @@ from typing import ClassVar
 if not __package__:  # run as a file: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from pack.exclusion import LIST, as_text, listed_keys, read_lines
 from pack.shard import Index
 from pack.store import Place, list_files, list_shards, parse_place, read_bytes, use_endpoint
 from tools import cli
@@ -80,10 +81,13 @@ def main() -> int:
     check_apart(source, destination)
     splits = [compare(at(source, name), at(destination, name)) for name in config.split or find_splits(source)]
     copy(splits, config)
+    excluded = sum(copy_list(split) for split in splits)
     lacking = [shard for split in splits for shard in split.lacking]
     present = sum(len(split.present) for split in splits)
     size = sum(shard.bytes for shard in lacking)
     print(f"{destination}: got {len(lacking)} shards with {size / 1e6:.1f} MB, had {present} already")
+    if excluded:
+        print(f"{destination}: {excluded} more records are excluded, as they are in {source}")
     if config.delete:
         delete(splits, config.yes)
     return 0
@@ -168,6 +172,19 @@ def copy_shard(split: Split, shard: Index, config: Config, tally: Tally) -> None
     if config.read_back and file_sha256(tar, shard.bytes) != shard.sha256:
         raise ValueError(f"{tar}: what was read back has another sha256 than its index says: copy it again")
     write_small(index, read_bytes(split.source / index.name))
+
+
+def copy_list(split: Split) -> int:
+    """Exclude at the destination what the source excludes, and say how many records that is.
+
+    The destination keeps what its own list says besides: what a person entered there must not be lost.
+    """
+    lacking = listed_keys(split.source) - listed_keys(split.destination)
+    if lacking:
+        path = split.destination / LIST
+        lines = read_lines(path) if LIST in split.sizes else []
+        write_small(path, as_text([*lines, *sorted(lacking)]))
+    return len(lacking)
 
 
 def delete(splits: Iterable[Split], yes: bool) -> None:

@@ -18,6 +18,7 @@ class Config:
 
     data_dir: str = "data"  # folder or URL with the splits train/ and eval/, or several: "s3://a/x*0.7,./local*0.3"
     endpoint_url: str = ""  # S3 server other than Amazon's, as AWS_ENDPOINT_URL
+    exclude: str = ""  # file with keys of records to leave out, one a line, besides excluded.txt in each split
     cache_dir: str = ""  # folder that keeps whole shards of object stores
     cache_size: str = "200GB"  # most that it may hold
     model_dir: str = "models/video_inpaint_v1"  # where networks, checkpoints and logs go
@@ -32,7 +33,7 @@ class Config:
 
     resume: bool = False  # go on from the checkpoint in --model-dir; without one, start
     reset_state: bool = False  # with --resume: take the weights alone, start optimizer and epochs anew
-    accept_data: bool = False  # with --resume: go on although shards were added or removed
+    accept_data: bool = False  # with --resume: go on although shards were added or removed, or records excluded
 
     loss: Literal[
         "temporal_l1lpips",

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from model.checkpoint import create_network, load_weights, network_name
+from pack.exclusion import left_out_keys, read_keys, unknown_keys
 from pack.store import use_endpoint
 from train.cache import Cache, parse_size
 from train.config import Config
@@ -105,7 +106,12 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
 def load_splits(config: Config) -> tuple[Records, Records | None]:
     """The records for training and for evaluation."""
     use_endpoint(config.endpoint_url)
-    return load_split(config, "train"), None if config.skip_eval else load_split(config, "eval")
+    excluded = read_keys(Path(config.exclude)) if config.exclude else frozenset()
+    splits = [load_split(config, name, excluded) for name in (("train",) if config.skip_eval else ("train", "eval"))]
+    found = left_out_keys(shard for records in splits for shard in records.shards)
+    for line in unknown_keys(Path(config.exclude), excluded - found):
+        print(line, flush=True)
+    return splits[0], None if config.skip_eval else splits[1]
 
 
 def open_cache(config: Config, *splits: Records | None) -> Cache | None:

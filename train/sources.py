@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pack.exclusion import leave_out_listed, left_out_keys
+from pack.shard import Index
 from pack.store import Place, list_shards, parse_place
 from train.config import Config
 from train.stream import Records, Samples
@@ -42,15 +44,19 @@ def _parse_source(text: str) -> Source:
     return Source(place, number)
 
 
-def load_split(config: Config, split: str) -> Records:
-    """The records of all sources. Raises ValueError, FileNotFoundError or StoreError, with what mends it."""
+def load_split(config: Config, split: str, excluded: frozenset[str] = frozenset()) -> Records:
+    """The records of all sources, but for those on a split's list and the `excluded`; what is left out is said.
+
+    Raises ValueError, FileNotFoundError or StoreError, with what mends it.
+    """
     sources = parse_sources(config.data_dir)
-    parts = [list_split(source, split) for source in sources]
+    parts = [list_split(source, split, excluded) for source in sources]
     for source, shards in zip(sources, parts, strict=True):
         records = Records(shards)
         if not len(records):
+            kind = "only excluded records: bring some back, or" if left_out_keys(shards) else "no records:"
             raise ValueError(
-                f"{source.place / split}: its shards hold no records: pack videos with more depth or motion into it"
+                f"{source.place / split}: its shards hold {kind} pack videos with more depth or motion into it"
             )
         Samples(records, config.frames, config.tile).check_fit()
     shares = [(len(shards), source.weight) for source, shards in zip(sources, parts, strict=True)]
@@ -60,14 +66,17 @@ def load_split(config: Config, split: str) -> Records:
     return records
 
 
-def list_split(source: Source, split: str) -> list:
+def list_split(source: Source, split: str, excluded: frozenset[str]) -> list[Index]:
     place = source.place / split
     if isinstance(place, Path) and not place.is_dir():
         raise FileNotFoundError(
             f"{place}: no such folder, expected {source.place}/train and {source.place}/eval with shards: "
             f"make them with `make shards VIDEO=clip.mp4 OUT={place}`"
         )
-    return list_shards(place)
+    shards, lines = leave_out_listed(place, list_shards(place), excluded)
+    for line in lines:
+        print(line, flush=True)
+    return shards
 
 
 def check_keys(records: Records) -> None:

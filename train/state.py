@@ -141,10 +141,11 @@ def set_aside(folder: Path, name: str, run_id: str) -> list[Path]:
 
 def describe_data(train: Records, evaluation: Records | None) -> dict[str, Any]:
     """What a checkpoint says of the dataset."""
-    shards = [[shard.name, shard.sha256, size] for shard, size in zip(train.shards, train.sizes, strict=True)]
+    rows = zip(train.shards, train.sizes, strict=True)
     return {
         "fingerprint": train.fingerprint(),
-        "shards": shards,
+        # name, sha256, number of records, and the places in the tar of those that are excluded
+        "shards": [[shard.name, shard.sha256, size, *shard.left_out] for shard, size in rows],
         "eval_fingerprint": evaluation.fingerprint() if evaluation else "",
     }
 
@@ -164,13 +165,15 @@ def differences(saved: dict[str, Any], config: Config, data: dict[str, Any]) -> 
             found.append(f"--{name.replace('_', '-')}: {before} -> {now}")
     before = saved["backfill"]["data"]
     if before["fingerprint"] != data["fingerprint"] and not config.accept_data:
-        count = [sum(shard[2] for shard in side["shards"]) for side in (before, data)]
-        sizes = [len(side["shards"]) for side in (before, data)]
-        found.append(
-            f"training data: {sizes[0]} shards with {count[0]} records ({before['fingerprint']}) -> "
-            f"{sizes[1]} with {count[1]} ({data['fingerprint']}), --accept-data goes on with it"
-        )
+        found.append(f"training data: {in_words(before)} -> {in_words(data)}, --accept-data goes on with it")
     return found
+
+
+def in_words(data: dict[str, Any]) -> str:
+    """How large a dataset is that a checkpoint tells of."""
+    records, excluded = sum(row[2] for row in data["shards"]), sum(len(row) - 3 for row in data["shards"])
+    without = f" without {excluded} excluded ones" if excluded else ""
+    return f"{len(data['shards'])} shards with {records} records{without} ({data['fingerprint']})"
 
 
 def changed(saved: dict[str, Any], config: Config) -> list[str]:
@@ -182,16 +185,22 @@ def changed(saved: dict[str, Any], config: Config) -> list[str]:
 
 
 def moved_records(before: list[list], now: list[list]) -> np.ndarray:  # -> int64 (old N)
-    """The new number of every old record, -1 for those of shards that are gone."""
-    starts, start = {}, 0
-    for name, sha256, count in now:
-        starts[name, sha256] = start
+    """The new number of every old record, -1 for those that are excluded and those of shards that are gone."""
+    numbers, start = {}, 0  # by shard, of every place in its tar
+    for name, sha256, count, *left_out in now:
+        numbers[name, sha256] = np.full(count + len(left_out), -1)
+        numbers[name, sha256][used_places(count, left_out)] = start + np.arange(count)
         start += count
-    ranges = [
-        starts[name, sha256] + np.arange(count) if (name, sha256) in starts else np.full(count, -1)
-        for name, sha256, count in before
+    parts = [
+        numbers[name, sha256][used_places(count, left_out)] if (name, sha256) in numbers else np.full(count, -1)
+        for name, sha256, count, *left_out in before
     ]
-    return np.concatenate(ranges)
+    return np.concatenate(parts)
+
+
+def used_places(count: int, left_out: list[int]) -> np.ndarray:  # -> int64 (count)
+    """Where in its tar the records of a shard stand of which some are excluded."""
+    return np.delete(np.arange(count + len(left_out)), left_out)
 
 
 def write_quarantine(folder: Path, faults: Iterable[Fault]) -> None:

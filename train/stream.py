@@ -93,7 +93,8 @@ class Records:
 
     def fingerprint(self) -> str:
         """What names this dataset: the same records in the same order and mixture, wherever they lie."""
-        names = "\n".join([f"{shard.name} {shard.sha256}" for shard in self.shards] + [f"{s}" for s in self.shares])
+        lines = [" ".join([shard.name, shard.sha256, *(f"-{n}" for n in shard.left_out)]) for shard in self.shards]
+        names = "\n".join(lines + [f"{s}" for s in self.shares])
         return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
