@@ -8,7 +8,7 @@ OUT ?= data/train
 NPROC ?= 1
 STAMPS := $(patsubst %,$(VENV)/%.installed,core $(subst $(comma), ,$(EXTRAS)))
 
-.PHONY: help setup demo test test-hard lint shards train push pull verify peek evaluate stereo bench clean-demo
+.PHONY: help setup demo test test-hard lint shards train push pull verify peek inspect evaluate stereo bench clean-demo
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -34,10 +34,20 @@ $(VENV)/clips.installed: tools/clips.py $(VENV)/core.installed
 	$(BIN)/python tools/clips.py
 	@touch $@
 
+# Chromium is no Python package: tests of the page need it from the system
+$(VENV)/browser.installed: | $(BIN)/python
+	@if ! { command -v chromedriver && { command -v chromium || command -v google-chrome; }; } >/dev/null; then \
+		root=; test "$$(id -u)" = 0 || root="sudo -n"; \
+		{ $$root apt-get update -qq && \
+			DEBIAN_FRONTEND=noninteractive $$root apt-get install -y -qq --no-install-recommends chromium chromium-driver; } || \
+		{ echo "error: the tests of make inspect need a browser: install chromium and chromedriver"; exit 2; }; \
+	fi >&2
+	@touch $@
+
 demo: setup $(VENV)/clips.installed ## real clips become shards, a trained network and pictures, in minutes, under demo/
 	$(BIN)/python tools/demo.py
 
-test: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed ## all tests
+test: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed $(VENV)/browser.installed ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-hard: $(VENV)/core.installed $(VENV)/test.installed ## the long forms of kills and faults, with their figures
@@ -72,6 +82,10 @@ verify: setup ## every tar of DATA=data against its index
 
 peek: setup ## a contact sheet of DATA=data/train
 	$(BIN)/python tools/peek.py -i $(or $(DATA),data/train) $(ARGS)
+
+inspect: setup $(VENV)/inspect.installed ## DATA=data/train [MODEL_DIR=models/...] [PORT=8760] [EXCLUDE=list.txt]: a page that plays records and excludes bad ones
+	$(BIN)/python tools/browse.py -i $(or $(DATA),data/train) $(if $(MODEL_DIR),--model-dir $(MODEL_DIR)) \
+		$(if $(PORT),--port $(PORT)) $(if $(EXCLUDE),--exclude $(EXCLUDE)) $(ARGS)
 
 evaluate: setup $(VENV)/baselines.installed ## CHECKPOINT="a.pth b.pth" [DATA=data/eval] [OUT=evaluation] [BASELINES=all]: report.html, metrics.json
 	$(BIN)/python tools/evaluate.py -i $(or $(DATA),data/eval) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) \

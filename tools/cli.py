@@ -57,7 +57,7 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
     except (ValueError, OSError) as error:
         if os.environ.get("BACKFILL_TRACEBACK"):  # for whoever suspects a fault of ours behind the line
             raise
-        print(f"{_rank_prefix()}error: {_one_line(error)}", file=sys.stderr)
+        print(f"{_rank_prefix()}error: {one_line(error)}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -141,7 +141,7 @@ def field_comments(config_class: type) -> dict[str, str]:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> typing.NoReturn:
         if os.environ.get("RANK", "0") == "0":  # every process of a job finds the same mistake: say it once
-            print(f"error: {_one_line(message)} (see --help)", file=sys.stderr)
+            print(f"error: {one_line(message)} (see --help)", file=sys.stderr)
         sys.exit(2)
 
 
@@ -187,7 +187,8 @@ def _summary(config_class: type) -> str:
     return (config_class.__doc__ or "").strip().split("\n")[0]
 
 
-def _one_line(message: object) -> str:
+def one_line(message: object) -> str:
+    """What an exception says, in one line and with the file's name."""
     text = str(message)
     if isinstance(message, OSError) and message.strerror:
         text = f"{message.strerror}: {message.filename}" if message.filename else message.strerror

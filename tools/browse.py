@@ -1,0 +1,89 @@
+"""Shows a split in the browser: plays its records, sorts them, and excludes bad ones from training."""
+
+import contextlib
+import errno
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+if not __package__:  # run as a file: import from the repository root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from tools import cli
+
+
+@dataclass(frozen=True)
+class Config:
+    """Show a split on a page of this machine: play records, sort them, exclude bad ones from training."""
+
+    ALIASES: ClassVar = {"data": ("-i",)}
+    data: str = "data/train"  # a split: folder or URL
+    model_dir: str = ""  # folder of a training, whose last losses records can then be sorted by
+    exclude: str = ""  # file that gets the keys of excluded records (default: excluded.txt in the split's folder)
+    model_type: str = ""  # depth model of the depth view (default: the one that the record names)
+    port: int = 8760  # of the page, which this machine alone can reach; 0 takes a free one
+    endpoint_url: str = ""  # S3 server other than Amazon's, as AWS_ENDPOINT_URL
+
+    def __post_init__(self):
+        if not 0 <= self.port < 65536:
+            raise ValueError(f"--port {self.port}: expected 0 to 65535")
+
+
+def main() -> None:
+    config = cli.parse(Config)
+    try:
+        import uvicorn
+
+        from tools.page import create_app
+    except ModuleNotFoundError as error:
+        raise ValueError(f"the page needs {error.name}: make setup EXTRAS=inspect") from None
+    gallery = open_gallery(config)
+    # a depth model is taken from this machine: a page that is only looked at must not start to download gigabytes
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    with listen(config.port) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        print(f"{address} shows {len(gallery.places)} records of {gallery.split}; Ctrl-C ends it", flush=True)
+        settings = uvicorn.Config(create_app(gallery), log_level="warning", timeout_graceful_shutdown=1)
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(settings).run(sockets=[listener])
+
+
+def open_gallery(config: Config):
+    """The records to show. Raises ValueError or OSError, with what mends it."""
+    from pack.exclusion import LIST, read_keys
+    from pack.store import list_shards, parse_place, use_endpoint
+    from tools.gallery import Gallery
+
+    use_endpoint(config.endpoint_url)
+    split = parse_place(config.data)
+    shards = list_shards(split)
+    losses = None
+    if config.model_dir:
+        from tools.losses import read_losses  # with torch, which takes seconds
+
+        losses = read_losses(Path(config.model_dir), shards)
+    path = Path(config.exclude) if config.exclude else split / LIST if isinstance(split, Path) else None
+    if path and path.exists():
+        read_keys(path)  # a file that is no list must not be found out at the first click
+    return Gallery(split, shards, path, losses, config.model_type)
+
+
+def listen(port: int) -> socket.socket:
+    """A socket that this machine alone can reach. Raises ValueError when the port is taken."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise ValueError(f"port {port} is taken, perhaps by another page: pass --port 0 or another one") from None
+    return listener
+
+
+if __name__ == "__main__":
+    cli.run(main)
