@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+PATCH = 4  # side of the cell of pixels that becomes a token
+
 
 class _EdgePad(torch.autograd.Function):
     """Replicate padding whose border copies carry no gradient."""

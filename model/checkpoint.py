@@ -20,7 +20,7 @@ BASE_NAME = "inpaint.light_video_inpaint_v1"
 ALIASES = {f"{BASE_NAME}_small": BASE_NAME}  # never appears in a file
 
 
-def create_network(name: str, init: Init = "centred", generator: torch.Generator | None = None) -> LightVideoInpaint:
+def create_network(name: str, init: Init = "copy", generator: torch.Generator | None = None) -> LightVideoInpaint:
     """A new network of the registered name, in train mode, with weights drawn from the generator."""
     name = ALIASES.get(name, name)
     if name not in NAMES:

@@ -3,22 +3,18 @@
 T frames, C channels, H height, W width in pixels; a token is a 4x4 cell of pixels.
 """
 
-from typing import Literal, get_args
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from model.blocks import SpatialMLP, draw_he, edge_pad, spatial_block, temporal_block
+from model.blocks import PATCH, SpatialMLP, edge_pad, spatial_block, temporal_block
+from model.initial_weights import Init, initialise
 from model.morphology import dilate_inner, dilate_outer, mask_blur, mask_closing
-
-Init = Literal["centred", "iw3"]
 
 FRAMES = 12  # of every forward pass
 CONTEXT = 3  # frames at each end of a pass that only give context, in clips longer than one pass
 OFFSET = 16  # pixels cropped from each side in training and evaluation
-PATCH = 4
 MODULUS = 16 * PATCH  # pixels of a window of enc1
 
 NAMES = {
@@ -31,7 +27,7 @@ NAMES = {
 class LightVideoInpaint(nn.Module):
     """Fills the holes of 12 consecutive frames from what surrounds them in space and time.
 
-    `init` is "iw3" or "centred", whose first output lies about mid-grey; weights are drawn from `generator`.
+    `init` and `generator` say how the weights are drawn, see model.initial_weights.
     Set `checkpoint_blocks` to recompute each block in the backward pass instead of keeping its activations.
     """
 
@@ -39,7 +35,7 @@ class LightVideoInpaint(nn.Module):
         self,
         base_dim: int = 96,
         lv2_mlp_ratio: int = 1,
-        init: Init = "centred",
+        init: Init = "copy",
         generator: torch.Generator | None = None,
     ):
         super().__init__()
@@ -158,24 +154,3 @@ def plan_passes(frames: int) -> list[tuple[list[int], slice]]:
 
 def _clamped(start, frames):  # the 12 frame numbers from start, the first and last frame repeated outside
     return [min(max(t, 0), frames - 1) for t in range(start, start + FRAMES)]
-
-
-def initialise(net: LightVideoInpaint, init: Init, gen: torch.Generator | None = None) -> None:
-    """Draw every weight: "iw3" as iw3 does, "centred" with a first output about mid-grey."""
-    if init not in get_args(Init):
-        raise ValueError(f'init is {init!r}: pass "iw3" or "centred"')
-    nn.init.trunc_normal_(net.mask_bias, std=0.01, generator=gen)
-    draw_he(net.patch, gen)
-    for block in (net.enc1, *net.enc2, net.dec1):
-        block.draw(gen)
-    for conv in (net.down, net.up):  # PyTorch's default for convolutions
-        bound = conv.weight[0].numel() ** -0.5
-        nn.init.uniform_(conv.weight, -bound, bound, generator=gen)
-        nn.init.uniform_(conv.bias, -bound, bound, generator=gen)
-    weight, bias = net.to_image.weight.data, net.to_image.bias.data
-    colours = torch.randn(3, *weight.shape[1:], generator=gen) * (2 / weight.shape[1]) ** 0.5
-    weight.copy_(colours.repeat_interleave(PATCH**2, dim=0))  # the sub-pixels of a token start alike (ICNR)
-    bias.zero_()
-    if init == "centred":  # at base_dim 32 and a rate of 1e-4, 100 steps give 15.6 dB in the holes, "iw3" 5.4 dB
-        weight /= 2**7  # seven blocks, each of which doubles its input
-        bias.fill_(0.5)

@@ -204,7 +204,7 @@ def serve() -> None:
         print(answer, flush=True)
 
 
-def create_tiny(name, init="centred", generator=None):
+def create_tiny(name, init="copy", generator=None):
     return LightVideoInpaint(base_dim=4, init=init, generator=generator)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model.light_video_inpaint import NAMES, LightVideoInpaint
-from tests.originals import inputs
+from tests.formulas import video
 
 
 def fresh(init, seed=0, **kwargs):
@@ -31,34 +31,63 @@ def test_iw3_initial_weights_have_the_distributions_of_the_original():
     assert colours[:, 0].std().item() == pytest.approx((2 / 96) ** 0.5, rel=0.2)
 
 
-def painted(net):  # what a network paints, before compositing
+def clean(frames, height, width):  # -> (T 3 H W), float (T 1 H W) with one square hole
+    holes = torch.zeros(frames, 1, height, width)
+    holes[..., 8:24, 8:24] = 1
+    return video(frames, height, width) * (1 - holes), holes
+
+
+def painted(net, frames, holes):  # what a network paints, before compositing
     seen = []
     net.to_image.register_forward_hook(lambda *args: seen.append(args[-1]))
-    net(*inputs(net, 12, 64, 64)).square().mean().backward()
-    return seen[0].detach()
+    (net(frames, holes) - 0.3).square().mean().backward()
+    height, width = frames.shape[-2:]
+    return torch.nn.functional.pixel_shuffle(seen[0].detach(), 4)[..., :height, :width]
+
+
+def psnr(found, expected, where):
+    return -10 * (found - expected).square()[where.expand_as(found)].mean().log10()
 
 
 def test_a_fresh_iw3_network_starts_far_outside_the_range_of_pixels():
-    assert painted(fresh("iw3")).std() > 20
+    assert painted(fresh("iw3"), *clean(12, 64, 64)).std() > 20
 
 
 @pytest.mark.parametrize("kwargs", NAMES.values(), ids=NAMES)
-def test_a_centred_network_starts_about_mid_grey_and_every_weight_gets_gradient(kwargs):
-    net = fresh("centred", **kwargs)
-    first = painted(net)
-    assert abs(first.mean() - 0.5) < 0.25 and first.std() < 0.6
+def test_a_fresh_network_shows_what_is_visible_paints_holes_grey_and_every_weight_gets_gradient(kwargs):
+    net = fresh("copy", **kwargs)
+    frames, holes = clean(12, 64, 64)
+    first = painted(net, frames, holes)
+    far = torch.nn.functional.max_pool2d(holes, 17, 1, 8) == 0  # from holes, whose grey comes over by convolution
+    assert psnr(first, frames, far) > 18
+    assert (first - 0.5).abs()[holes.bool().expand_as(first)].mean() < 0.1
     assert all(p.grad.isfinite().all() and p.grad.any() for p in net.parameters())
 
 
-@pytest.mark.parametrize("init", ["iw3", "centred"])
+def test_without_noise_between_them_the_last_layer_is_the_inverse_of_the_first():
+    net = fresh("copy")
+    frames, _ = clean(12, 64, 64)
+    tokens = torch.nn.functional.leaky_relu(net.patch(2 * frames - 1), 0.1)
+    back = torch.nn.functional.pixel_shuffle(net.to_image(4 * tokens), 4)  # two blocks double them
+    assert torch.allclose(back, frames, atol=1e-6)
+
+
+def test_a_small_network_copies_low_frequencies():
+    frames, holes = clean(12, 64, 64)
+    blurred = torch.nn.functional.avg_pool2d(frames, 4).repeat_interleave(4, -1).repeat_interleave(4, -2)
+    first = painted(fresh("copy", base_dim=32), blurred, 0 * holes)
+    assert psnr(first, blurred, holes >= 0) > 15
+
+
+@pytest.mark.parametrize("init", ["iw3", "copy"])
 def test_initial_weights_depend_on_the_generator_alone(init):
     before = torch.get_rng_state()
     first, again, other = (fresh(init, seed, base_dim=8).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(v, again[key]) for key, v in first.items())
-    assert not torch.equal(first["patch.weight"], other["patch.weight"])
+    assert not torch.equal(first["down.weight"], other["down.weight"])
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_an_unknown_init_is_refused():
-    with pytest.raises(ValueError, match='init is \'zero\': pass "iw3" or "centred"'):
+    with pytest.raises(ValueError, match='init is \'zero\': pass "copy" or "iw3"'):
         LightVideoInpaint(base_dim=8, init="zero")

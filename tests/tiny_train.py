@@ -12,7 +12,7 @@ from tools import cli
 from train import main, setup
 
 
-def create_tiny(name, init="centred", generator=None):
+def create_tiny(name, init="copy", generator=None):
     return LightVideoInpaint(base_dim=16, init=init, generator=generator)
 
 

@@ -28,7 +28,7 @@ class Config:
         "inpaint.light_video_inpaint_v1_medium",
         "inpaint.light_video_inpaint_v1_large",
     ] = "inpaint.light_video_inpaint_v1"  # network; _small is another name of the first
-    init: Literal["centred", "iw3"] = "centred"  # first weights: output near mid-grey, or iw3's
+    init: Literal["copy", "iw3"] = "copy"  # first weights: what is visible is copied, or iw3's
     checkpoint_file: str = ""  # start from the weights of this file, ours or iw3's
 
     resume: bool = False  # go on from the checkpoint in --model-dir; without one, start
