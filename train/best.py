@@ -3,6 +3,7 @@
 import contextlib
 
 from train.anomalies import quarantine
+from train.config import Config
 from train.evaluation import FILLS, Result, evaluate
 from train.log import Curves, add_scalars
 from train.metrics import HIGHER
@@ -28,6 +29,11 @@ def evaluate_epoch(run: Run) -> bool | None:
         say(run, f"epoch {place.epoch}: evaluation of the raw weights {numbers(results[RAW])}")
     tell_passed(run, result.metrics)
     return best
+
+
+def is_due(config: Config, epoch: int) -> bool:
+    """Whether the epoch ends with an evaluation."""
+    return epoch % config.eval_step == 0 or epoch == config.epochs
 
 
 def evaluate_weights(run: Run) -> dict[str, Result] | None:

@@ -5,10 +5,11 @@ decisions from gathered numbers; so a run that is stopped anywhere goes on as if
 """
 
 import contextlib
+import os
 import time
 
 from tools.cli import Progress, duration
-from train.best import evaluate_epoch, shown
+from train.best import evaluate_epoch, is_due, shown
 from train.log import add_scalars, write_loss_csv
 from train.plan import slots_of
 from train.recipe import set_rates
@@ -68,8 +69,9 @@ def finish_epoch(run: Run, started: float, first_slot: int) -> bool:
     """Evaluate when it is time, keep the best network, close the epoch. False when a signal came in the evaluation."""
     place, config = run.place, run.config
     train_seconds, best = time.monotonic() - started, not run.eval_samples  # without evaluation each epoch is the best
-    if run.eval_samples and (place.epoch % config.eval_step == 0 or place.epoch == config.epochs):
+    if run.eval_samples and is_due(config, place.epoch):
         best = evaluate_epoch(run)
+        run.evaluating = time.monotonic() - started - train_seconds
     if best is None:
         return False
     if best:
@@ -92,17 +94,33 @@ def close_epoch(run: Run, seconds: float, sequences: int) -> None:
         run.history.update(records, losses)
     run.group.first(write_epoch, run, loss)
     best = "" if place.best is None else f"best {shown(run.config.eval_metric)} {place.best:.5f}, "
-    left = (run.config.epochs - place.epoch) * seconds * run.plan.slots / max(sequences, 1)
     say(
         run,
         f"epoch {place.epoch}/{run.config.epochs}: loss {loss:.5f}, {best}"
-        f"{sequences / max(seconds, 1e-9):.2f} sequences/s, "
-        f"data wait {100 * run.waited / max(seconds, 1e-9):.1f} %, stream {place.digest}, {duration(left)} left",
+        f"{sequences / max(seconds, 1e-9):.2f} sequences/s, data wait {100 * run.waited / max(seconds, 1e-9):.1f} %, "
+        f"stream {place.digest}{time_left(run, seconds, sequences)}",
     )
     if run.waited > SLOW_DATA * seconds:
-        workers = run.stream.loader.num_workers
-        say(run, f"the network waits for data: try --num-workers {2 * max(workers, 1)} instead of {workers}")
+        say(run, f"the network waits for data: try {faster_data(run.stream.loader.num_workers)}")
     place.next_epoch()
+
+
+def time_left(run: Run, seconds: float, sequences: int) -> str:
+    """In words, how long the epochs to come will take with their evaluations, if this one says how long one takes."""
+    if not sequences:  # it was only evaluated
+        return ""
+    epochs = range(run.place.epoch + 1, run.config.epochs + 1)
+    training = len(epochs) * seconds * run.plan.slots / sequences
+    evaluating = run.evaluating * sum(is_due(run.config, epoch) for epoch in epochs)
+    return f", {duration(training + evaluating)} left"
+
+
+def faster_data(workers: int) -> str:
+    """Flags that make samples come faster: more processes as long as there are cores for them."""
+    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if workers < cores:
+        return f"--num-workers {min(2 * max(workers, 1), cores)} instead of {workers}"
+    return "--tiles-per-record 2 in a new run, as all cores prepare samples, or --cache-dir for a slow store"
 
 
 def write_epoch(run: Run, loss: float) -> None:

@@ -47,6 +47,7 @@ class Run:
     curves: Curves | None
     bad: dict[str, Fault]  # what is in quarantine, by key
     waited: float = 0.0  # seconds without a sample in this epoch
+    evaluating: float = 0.0  # seconds that the last evaluation took
     after_step: Callable[[], object] = lambda: None  # a profiler's
 
     @property

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from tools.cli import duration
+from train.best import is_due
 from train.evaluation import measure
 from train.loop import slots_to_do
 from train.run import Run, evaluated_weights, say
@@ -46,7 +47,7 @@ def work_left(run: Run) -> tuple[int, int]:
     place, config = run.place, run.config
     epochs = range(place.epoch, config.epochs + 1)
     steps = (len(epochs) * run.plan.slots - place.slots_done) // config.backward_step
-    due = sum(epoch % config.eval_step == 0 or epoch == config.epochs for epoch in epochs)
+    due = sum(is_due(config, epoch) for epoch in epochs)
     return max(steps, 0), due if run.eval_samples else 0
 
 
