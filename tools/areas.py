@@ -4,6 +4,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 import numpy as np
 
@@ -18,7 +19,7 @@ class HoleAreas:
 
     def __init__(self, measure: Callable[[int], float], count: int):
         self.areas = np.full(count, np.nan)  # float64 (N) in [0, 1]
-        self.done = np.zeros(count, bool)
+        self.begun, self.done = np.zeros(count, bool), np.zeros(count, bool)
         self.measure = measure
         self.wanted: deque[int] = deque()
         self.rest: Iterator[int] = iter(())
@@ -30,23 +31,28 @@ class HoleAreas:
     def ask(self, numbers: Iterable[int]) -> None:
         """Measure these next."""
         with self.changed:
-            self.wanted = deque(number for number in numbers if not self.done[number])
+            self.wanted = deque(numbers)
             self.changed.notify_all()
 
     def ask_all(self) -> None:
         """Measure all."""
         with self.changed:
             if not self.asked_all:
-                self.asked_all, self.rest = True, iter(range(len(self.done)))
+                self.asked_all, self.rest = True, iter(range(len(self.begun)))
                 self.changed.notify_all()
 
-    def _next(self) -> int | None:
-        return self.wanted.popleft() if self.wanted else next((n for n in self.rest if not self.done[n]), None)
+    def _begin(self) -> int | None:
+        """The next record that nobody has begun to measure."""
+        wanted = (self.wanted.popleft() for _ in range(len(self.wanted)))
+        number = next((n for n in chain(wanted, self.rest) if not self.begun[n]), None)
+        if number is not None:
+            self.begun[number] = True
+        return number
 
     def _work(self) -> None:
         while True:
             with self.changed:
-                while (number := self._next()) is None:
+                while (number := self._begin()) is None:
                     self.changed.wait()
             with contextlib.suppress(ValueError, OSError, SyntaxError):  # what reading and Pillow raise
                 self.areas[number] = self.measure(number)

@@ -10,7 +10,7 @@ const list = { rows: [], start: 0, found: 0, descending: false, timer: 0 };
 const player = { row: null, frames: [], tints: [], depth: [], frame: 0, playing: false, holes: true, deep: false, last: 0 };
 
 async function ask(path, options) {
-  const answer = await fetch(path, options);
+  const answer = await fetch(path, options).catch(() => { throw new Error("no answer: is make inspect still running?"); });
   const fields = await answer.json();
   if (!answer.ok) throw new Error(fields.error);
   return fields;

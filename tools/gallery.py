@@ -194,8 +194,11 @@ class Gallery:
         try:
             size = member_size(data, 0)
             end = BLOCK + -(-size // BLOCK) * BLOCK
-            return json.loads(data[BLOCK : BLOCK + size]), entry.offset + end + BLOCK, member_size(data, end)
-        except tarfile.TarError as error:
+            info = json.loads(data[BLOCK : BLOCK + size])
+            if not isinstance(info, dict):
+                raise ValueError("its json is no object")
+            return info, entry.offset + end + BLOCK, member_size(data, end)
+        except (tarfile.TarError, ValueError) as error:
             raise ValueError(
                 f"record {entry.key}: does not begin as a record does ({error}): see make verify"
             ) from error
