@@ -206,6 +206,24 @@ def test_a_long_split_is_shown_a_page_at_a_time(tmp_path, driver):
         page.until(lambda: page.text("place") == "25–48 of 60")
 
 
+def test_an_answer_that_comes_late_takes_the_place_of_none_that_was_asked_for_after_it(tmp_path, driver):
+    make_split(tmp_path / "long", records=60, shards=1, frames=2, size=16)
+    with viewed(driver, "-i", tmp_path / "long") as page:
+        driver.execute_script(
+            "const at_once = window.fetch; let late = 400;"
+            "window.fetch = async (...words) => {"
+            "  const answer = at_once(...words);"
+            "  if (late && words[0].startsWith('records?')) {"
+            "    await new Promise((done) => setTimeout(done, late, late = 0)); window.came = true;"
+            "  }"
+            "  return answer; };"
+        )
+        page.click("forth")
+        page.click("forth")
+        page.until(lambda: driver.execute_script("return window.came"))
+        assert len(page.cards()) == 12 and page.text("place") == "49–60 of 60"
+
+
 def test_a_damaged_record_is_one_line_and_the_others_can_be_seen(split, driver):
     flip(split, record=0, at=0.7)
     with viewed(driver, "-i", split, refusals=True) as page:

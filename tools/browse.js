@@ -6,7 +6,7 @@ const ASK_AGAIN = 700; // milliseconds, while areas of holes are being measured
 const TINTS = { 255: [255, 0, 64, 170], 128: [255, 200, 0, 170] }; // hidden, hidden behind two layers
 
 const at = (id) => document.getElementById(id);
-const list = { rows: [], start: 0, found: 0, descending: false, timer: 0 };
+const list = { rows: [], start: 0, found: 0, descending: false, asked: 0, timer: 0 };
 const player = { row: null, frames: [], tints: [], depth: [], frame: 0, playing: false, holes: true, deep: false, last: 0 };
 
 async function ask(path, options) {
@@ -24,11 +24,13 @@ function percent(share) {
 
 async function refresh() {
   clearTimeout(list.timer);
+  const asked = ++list.asked;
   const query = new URLSearchParams({
     sort: at("sort").value, show: at("show").value, descending: list.descending, start: list.start, count: PAGE,
   });
   try {
     const page = await ask(`records?${query}`);
+    if (asked !== list.asked) return; // something else was asked for meanwhile
     if (list.start && list.start >= page.found) return turnTo(Math.max(0, page.found - 1));
     showList(page);
     if (page.measured < page.measurable) list.timer = setTimeout(refresh, ASK_AGAIN);
