@@ -143,6 +143,43 @@ def test_the_table_csv_and_json_say_the_same(outcome):
     assert re.search(rf"(?m)^a: {against['mean']:+.2f} \[.*\] dB in holes against {best}, the best simple fill$", out)
 
 
+def test_checkpoints_are_compared_clip_by_clip_with_the_first_one_by_width_of_the_hole(outcome):
+    folder, out = outcome
+    found = json.loads((folder / "metrics.json").read_text())
+    for name, first in (("b", "a"), ("b streamed", "a streamed")):
+        against = found["methods"][name]["against_first_checkpoint"]
+        assert against["checkpoint"] == first
+        for measure in ("hole_psnr", "hole_ssim", "hole_mae", "hole_tde"):
+            for which in ("", " of 8-32", " of over 64"):
+                pairs = [[c["measures"][m].get(measure + which) for m in (name, first)] for c in found["clips"]]
+                gaps = [ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None]
+                assert against[measure + which]["clips"] == len(gaps)
+                if gaps:
+                    assert against[measure + which]["mean"] == pytest.approx(np.mean(gaps), abs=1e-12)
+        gap = against["hole_psnr"]["mean"]
+        assert f"\n{name} against {first}, dB in holes by their width in px: all: {gap:+.2f} [" in out
+        assert f"<h3>{name} against {first}</h3>" in (folder / "report.html").read_text()
+    others = [name for name in found["methods"] if not name.startswith("b")]
+    assert all(found["methods"][name]["against_first_checkpoint"] == {} for name in others)
+
+
+def test_widths_motions_and_videos_have_every_measure_in_holes(outcome):
+    found = json.loads((outcome[0] / "metrics.json").read_text())
+    motion, video = ({clip[kind] for clip in found["clips"]}.pop() for kind in ("motion", "video"))
+    widths = {name.partition(" of ")[2] for clip in found["clips"] for name in clip["measures"]["a"] if " of " in name}
+    page, lines = (outcome[0] / "report.html").read_text(), (outcome[0] / "metrics.csv").read_text()
+    for measure, title in (
+        ("hole_psnr", "PSNR in holes, dB ↑"),
+        ("hole_ssim", "SSIM in holes ↑"),
+        ("hole_mae", "MAE in holes ↓"),
+        ("hole_tde", "temporal difference error in holes ↓"),
+    ):
+        for group in (*widths, f"motion {motion}", f"video {video}"):
+            assert found["methods"]["a"]["means"][f"{measure} of {group}"]["clips"] > 0
+            assert f"\na,{measure} of {group}," in lines
+        assert page.count(f"<h3>{title}</h3>") == 3
+
+
 def test_the_same_command_finds_the_same_numbers(outcome, split, tmp_path):
     first = json.loads((outcome[0] / "metrics.json").read_text())
     checkpoint = outcome[0] / "a.pth"
@@ -207,6 +244,22 @@ def test_peak_memory_is_that_of_what_the_block_took_and_gave_back():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert 150e6 < int(done.stdout) < 1e9
+
+
+def test_a_second_block_takes_as_much_as_the_first_though_its_memory_was_freed():
+    code = (
+        "import time, torch\n"
+        "from tools import methods\n"
+        "torch.set_num_threads(1)\n"
+        "for _ in range(2):\n"
+        "    with methods.Peak(torch.device('cpu')) as peak:\n"
+        "        held = [torch.ones(20_000) for _ in range(2000)]\n"  # small enough for the C library to keep
+        "        time.sleep(0.3)\n"
+        "        del held\n"
+        "    print(peak.bytes)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert all(120e6 < int(line) < 400e6 for line in done.stdout.split()), done.stdout
 
 
 def test_names_of_checkpoints_are_as_long_as_tells_them_apart():

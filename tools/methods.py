@@ -1,5 +1,6 @@
 """The ways of filling that evaluation compares: checkpoints, the untrained network, simple fills; and their cost."""
 
+import ctypes
 import threading
 import time
 from collections.abc import Sequence
@@ -108,6 +109,7 @@ class Peak:
             torch.cuda.reset_peak_memory_stats(self.device)
             self._before = torch.cuda.memory_allocated(self.device)
         elif STATM.exists():
+            give_back()
             self._before = self._most = resident()
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
@@ -127,6 +129,12 @@ class Peak:
 
 
 STATM = Path("/proc/self/statm")
+
+
+def give_back() -> None:
+    """Let the C library, where it is glibc, return freed memory: what is taken from it again would not be counted."""
+    if hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
 
 
 def resident() -> int:

@@ -51,7 +51,8 @@ def measure(output: torch.Tensor, truth: Truth, lpips=None, parts: dict[str, tor
         "hole_tof": flow_difference(output, truth),
     }
     for part, where in (parts or {}).items():
-        found |= {f"{name} of {part}": value for name, value in in_holes(*planes, where).items()}
+        inside = in_holes(*planes, where) | {"hole_tde": temporal_difference(output, truth.frames, where)}
+        found |= {f"{name} of {part}": value for name, value in inside.items()}
     if lpips is not None:
         found |= lpips(output, truth.frames, truth.holes)
     return {name: float(value) for name, value in found.items()}
