@@ -78,7 +78,8 @@ def _grow(mask, n, base_width, to_left):
     if base_width is not None:
         n = max(round(mask.shape[-1] / base_width * n), 1)
     # n shifts by one pixel reach over n+1 pixels, with zeros from outside; each pass here doubles the reach
-    holes, reach = F.pad(mask > 0, (0, n) if to_left else (n, 0)), 1
+    holes = mask if mask.dtype == torch.bool else mask > 0  # comparing a bool takes longer than all else here
+    holes, reach = F.pad(holes, (0, n) if to_left else (n, 0)), 1
     while reach <= n:
         step = min(reach, n + 1 - reach)
         holes, reach = holes[..., step:] | holes[..., :-step], reach + step

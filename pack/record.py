@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pack.webp import decode_part
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "webp": {"format": "WEBP", "lossless": True, "method": 0},  # about 0.7 of PNG's bytes, decoded faster
     "png": {"format": "PNG"},
@@ -60,14 +63,23 @@ def decode(key: str, members: dict[str, bytes], indexes: Sequence[int] | None = 
 
     Raises ValueError when the members are not those of a whole record.
     """
-    colours, masks = image_members(key, members)
-    chosen = range(len(colours)) if indexes is None else indexes
-    return Record(
-        key,
-        np.stack([decode_image(members[colours[t]], "RGB") for t in chosen]),
-        np.stack([decode_image(members[masks[t]], "L") for t in chosen]),
-        json.loads(members["json"]),
-    )
+    chosen = range(frame_count(key, members)) if indexes is None else indexes
+    frames, masks = decode_frames(key, members, chosen), decode_masks(key, members, chosen)
+    return Record(key, frames, masks, json.loads(members["json"]))
+
+
+def decode_frames(
+    key: str, members: dict[str, bytes], indexes: Sequence[int], box: Box | None = None
+) -> np.ndarray:  # -> uint8 (T H W 3)
+    """These frames of the record of these members, or what is in a box of them. Raises ValueError as `decode`."""
+    colours, _ = image_members(key, members)
+    return np.stack([decode_image(members[colours[t]], "RGB", box) for t in indexes])
+
+
+def decode_masks(key: str, members: dict[str, bytes], indexes: Sequence[int]) -> np.ndarray:  # -> uint8 (T H W)
+    """These masks of the record of these members. Raises ValueError as `decode`."""
+    _, masks = image_members(key, members)
+    return np.stack([decode_image(members[masks[t]], "L") for t in indexes])
 
 
 def frame_count(key: str, members: dict[str, bytes]) -> int:
@@ -97,7 +109,11 @@ def encode_image(pixels: np.ndarray, image_format: str) -> bytes:  # uint8 (H W 
     return out.getvalue()
 
 
-def decode_image(data: bytes, mode: str) -> np.ndarray:  # -> uint8 (H W 3) for RGB, (H W) for L
-    """The pixels of an image file."""
+def decode_image(data: bytes, mode: str, box: Box | None = None) -> np.ndarray:  # -> uint8 (H W 3) of RGB, (H W) of L
+    """The pixels of an image file, or of a box of it."""
+    if box and mode == "RGB" and data[8:12] == b"WEBP" and (part := decode_part(data, box)) is not None:
+        return part
     with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert(mode))
+        if box and (box[2] > image.width or box[3] > image.height):
+            raise ValueError(f"an image of {image.width}x{image.height} does not hold the box {box}: pack it again")
+        return np.asarray(image.convert(mode).crop(box) if box else image.convert(mode))

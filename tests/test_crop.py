@@ -182,7 +182,8 @@ def test_a_sample_is_its_place_in_the_record_with_half_holes_as_holes():
     gen = np.random.default_rng(0)
     frames = gen.integers(0, 256, (12, 90, 100, 3), dtype=np.uint8)
     masks = gen.choice(np.array([0, 128, 255], np.uint8), (12, 90, 100))
-    colours, holes, (y, x) = cut(frames, masks, 64, fixed(tiles=((0.5, 0.25), (0.9, 0.9), (0.1, 0.1), (0.3, 0.6))))
+    draws = fixed(tiles=((0.5, 0.25), (0.9, 0.9), (0.1, 0.1), (0.3, 0.6)))
+    colours, holes, (y, x) = cut(lambda box: frames[:, box[1] : box[3], box[0] : box[2]], masks, 64, draws)
     assert colours.shape == (12, 3, 64, 64) and holes.shape == (12, 1, 64, 64) and holes.dtype == torch.bool
     inside = frames[:, y : y + 64, x : x + 64].transpose(0, 3, 1, 2)
     assert torch.equal(colours, torch.from_numpy(inside).float() / 255)

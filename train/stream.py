@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pack.record import Record, decode, frame_count
+from pack.record import Box, Record, decode, decode_frames, decode_masks, frame_count
 from pack.shard import Entry, Index
 from pack.store import RemotePath, StoreError, parse_place, read_record
 from train.crop import DoesNotFit, Draws, cut, draw, frame_indexes
@@ -156,23 +156,29 @@ class Samples(Dataset):
 
     def _cut(self, number: int, position: int, draws: Draws | None) -> Sample:
         _, entry = self.records[number]
-        frames, masks, indexes = self._decode(number, draws)
-        frames, holes, corner = cut(frames, masks, self.tile, draws)
-        return Sample(frames, holes, position, number, _digest(entry, indexes, corner, draws))
+        if self.keep:
+            record = self._whole(number)
+            indexes = frame_indexes(len(record.frames), self.frames, draws)
+            masks = record.masks[indexes]
 
-    def _decode(self, number: int, draws: Draws | None) -> tuple[np.ndarray, np.ndarray, list[int]]:
-        """Frames (T H W 3) and masks (T H W) of a sample, and which ones of the record they are."""
-        _, entry = self.records[number]
-        if not self.keep:
+            def frames_in(box: Box) -> np.ndarray:
+                return record.frames[indexes, box[1] : box[3], box[0] : box[2]]
+        else:
             members = self._members(number)
             indexes = frame_indexes(frame_count(entry.key, members), self.frames, draws)
-            record = decode(entry.key, members, indexes)
-            return record.frames, record.masks, indexes
+            masks = decode_masks(entry.key, members, indexes)
+
+            def frames_in(box: Box) -> np.ndarray:
+                return decode_frames(entry.key, members, indexes, box)
+
+        frames, holes, corner = cut(frames_in, masks, self.tile, draws)
+        return Sample(frames, holes, position, number, _digest(entry, indexes, corner, draws))
+
+    def _whole(self, number: int) -> Record:
+        """The record, kept until another one is asked for."""
         if self.kept is None or self.kept[0] != number:
-            self.kept = number, decode(entry.key, self._members(number))
-        record = self.kept[1]
-        indexes = frame_indexes(len(record.frames), self.frames, draws)
-        return record.frames[indexes], record.masks[indexes], indexes
+            self.kept = number, decode(self.records[number][1].key, self._members(number))
+        return self.kept[1]
 
     def _members(self, number: int) -> dict[str, bytes]:
         index, entry = self.records[number]
