@@ -1,10 +1,13 @@
 import json
+from contextlib import ExitStack
 
 import pytest
 
 from tests.programs import refused, succeeds
 from tools import bench
-from tools.benches.case import Case, Goal, Race, run_case
+from tools.benches.case import Case, Goal, Race, Workplace, run_case
+
+CASES = {case.name: case for module in bench.MODULES for case in bench.load(module)}
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +21,7 @@ def threads(contained):
     """A case sets PyTorch's threads to what it needs."""
 
 
-@pytest.mark.parametrize(
-    "case", [case for module in bench.MODULES for case in bench.load(module)], ids=lambda c: c.name
-)
+@pytest.mark.parametrize("case", [CASES[name] for name in CASES if name != "packing-cores"], ids=lambda case: case.name)
 def test_every_case_agrees_with_its_reference_and_is_measured(case, folder, clips):
     result = run_case(case, folder, rounds=1, tiny=True).as_json()
     assert json.loads(json.dumps(result)) == result
@@ -28,6 +29,15 @@ def test_every_case_agrees_with_its_reference_and_is_measured(case, folder, clip
     if result["seconds"]:
         assert set(result["seconds"]) == {"ours", "ours cpu", "reference", "reference cpu"}
         assert result["found"] == [result["seconds"]["reference"][0] / result["seconds"]["ours"][0]]
+
+
+def test_all_cores_and_one_pack_the_same_shards(folder, clips):  # measured, it would take twice as long
+    with ExitStack() as stack:
+        race = CASES["packing-cores"].prepare(Workplace(folder, stack, tiny=True))
+        race.check()
+    shares = race.notes["where one core's time goes"]
+    assert set(shares) == {"decoding", "geometry", "depth", "holes", "crops", "encoding"}
+    assert abs(sum(int(share.rstrip("%")) for share in shares.values()) - 100) <= 3
 
 
 def test_nothing_is_timed_when_the_reference_gives_something_else(tmp_path):

@@ -36,6 +36,10 @@ class Workplace:
     stack: ExitStack
     tiny: bool = False  # as small as it can be, for a test of the case itself
 
+    @property
+    def clips(self) -> tuple[Path, ...]:
+        return CLIPS[1:] if self.tiny else CLIPS
+
 
 @dataclass(frozen=True)
 class Race:
@@ -46,6 +50,7 @@ class Race:
     check: Callable[[], None]
     count: int  # how many things one call makes
     unit: str  # and what these are called
+    reference_count: int = 0  # how many a call of the reference makes, where that differs
     notes: dict[str, Any] = field(default_factory=dict)  # what else is worth knowing, such as shares of the time
 
 
@@ -115,22 +120,23 @@ def run_case(case: Case, folder: Path, rounds: int, tiny: bool = False) -> Resul
         if isinstance(work, Gauge):
             found = Spread(tuple(work.measure() for _ in range(rounds)))
             return Result(case.name, case.what, case.goal, found, "", None, {}, work.notes)
-        turns = [(timed(work.ours), timed(work.reference)) for _ in range(rounds)]
+        many = work.reference_count or work.count
+        turns = [(timed(work.ours, work.count), timed(work.reference, many)) for _ in range(rounds)]
         ours, reference = zip(*turns, strict=True)
         ratio, cpu_ratio = (Spread(tuple(b[i] / a[i] for a, b in turns)) for i in (0, 1))
         seconds = {
-            f"{who}{kind}": Spread(tuple(turn[i] / work.count for turn in of))
+            f"{who}{kind}": Spread(tuple(turn[i] for turn in of))
             for who, of in (("ours", ours), ("reference", reference))
             for i, kind in enumerate(("", " cpu"))
         }
         return Result(case.name, case.what, case.goal, ratio, f"s/{work.unit}", cpu_ratio, seconds, work.notes)
 
 
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds on the clock, and of all cores that this process and its children used, that the work takes."""
+def timed(work: Callable[[], object], count: int) -> tuple[float, float]:
+    """Seconds on the clock, and of all cores that this process and its children used, for one of so many things."""
     started, cpu = time.perf_counter(), cpu_seconds()
     work()
-    return time.perf_counter() - started, cpu_seconds() - cpu
+    return (time.perf_counter() - started) / count, (cpu_seconds() - cpu) / count
 
 
 def cpu_seconds() -> float:

@@ -7,16 +7,19 @@ from PIL import Image
 
 from pack.record import decode, encode
 from pack.shard import ShardWriter, list_shards, read_record
-from tools.benches.case import CLIPS, Workplace, run_program
+from tools.benches.case import Workplace, run_program
 
-TINY = ("--short-sides", "144", "--size", "128", "--skip-interval", "60", "--divergence-level", "3")
+TINY = (
+    *("--short-sides", "216", "--size", "160", "--skip-interval", "40"),
+    *("--divergence-level", "3", "--max-shard-bytes", "1KB"),
+)
 
 
 def packed(place: Workplace) -> Path:
     """The split folder with the records of the clips, about 40 of 512 pixels, packed with the default settings."""
     folder = place.folder / "webp"
     words = TINY if place.tiny else ()
-    run_program(["pack/main.py", "--video", *CLIPS, "-o", folder, *words])  # skips what is packed
+    run_program(["pack/main.py", "--video", *place.clips, "-o", folder, *words])  # skips what is packed
     return folder
 
 

@@ -1,0 +1,120 @@
+"""The stream of samples: two workers against one, from a folder and from an S3 server, and against stock webdataset."""
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+from pack import store
+from tools.benches.case import Case, Goal, Race, Workplace
+from tools.benches.records import packed
+from tools.benches.sample import FRAMES, SEED, TILE, textbook_crop, textbook_grow, textbook_jitter
+from train.crop import draw, frame_indexes
+from train.seeds import generator
+from train.stream import Records, Samples, Stream
+
+WORKERS = 2
+SAMPLES = 120  # of a round: filling the workers' queues and emptying them takes as long as a few
+SHUFFLED = 16  # records in webdataset's buffer
+
+
+def stream_of(place: Workplace, split: store.Place, workers: int) -> Callable[[int], list]:
+    """What gives the first so many samples of epoch 1, from workers that live as long as the case."""
+    records = Records(store.list_shards(split))
+    stream = Stream(Samples(records, FRAMES, _tile(place), SEED), workers)
+    place.stack.callback(stream.close)
+    return lambda count: list(stream.samples([(1, number, number % len(records)) for number in range(count)]))
+
+
+def race_of_workers(place: Workplace, split: store.Place) -> Race:
+    one, several = stream_of(place, split, 1), stream_of(place, split, WORKERS)
+    count = 8 if place.tiny else SAMPLES
+
+    def check() -> None:
+        for ours, reference in zip(several(count), one(count), strict=True):
+            assert ours.digest == reference.digest and torch.equal(ours.frames, reference.frames)
+
+    notes = {"cores": f"{len(os.sched_getaffinity(0))} for {WORKERS} workers and the process that takes their samples"}
+    return Race(lambda: several(count), lambda: one(count), check, count, "sample", notes=notes)
+
+
+def prepare_workers(place: Workplace) -> Race:
+    return race_of_workers(place, packed(place))
+
+
+def prepare_s3(place: Workplace) -> Race:
+    from tests import s3  # rclone's server, which the tests use
+
+    root = Path(place.stack.enter_context(tempfile.TemporaryDirectory())) / "buckets"
+    port = place.stack.enter_context(s3.serve(root))
+    shutil.copytree(packed(place), root / s3.BUCKET / "train")
+    place.stack.enter_context(mock.patch.dict(os.environ, s3.environment(f"http://127.0.0.1:{port}"), clear=True))
+    store._client.cache_clear()  # it would ask another server
+    place.stack.callback(store._client.cache_clear)
+    race = race_of_workers(place, store.parse_place(f"s3://{s3.BUCKET}/train"))
+    race.notes["server"] = "rclone on the same cores, which are its too"
+    return race
+
+
+def prepare_webdataset(place: Workplace) -> Race:
+    split = packed(place)
+    keys = [entry.key for shard in store.list_shards(split) for entry in shard.records]
+    ours, count = stream_of(place, split, WORKERS), 8 if place.tiny else SAMPLES
+    stock = stock_stream(split, {key: number for number, key in enumerate(keys)}, _tile(place), count)
+
+    def check() -> None:
+        expected = {sample.record: sample for sample in ours(len(keys))}
+        for number, frames, holes in stock():
+            assert torch.equal(holes, expected[number].holes), f"holes of {keys[number]} differ"
+            assert (frames - expected[number].frames).abs().max() < 1e-6, f"frames of {keys[number]} differ"
+
+    return Race(lambda: ours(count), stock, check, count, "sample")
+
+
+def stock_stream(split: Path, numbers: dict[str, int], tile: int, count: int) -> Callable[[], list]:
+    """What gives so many samples (number of the record, frames, holes) of `wds.WebDataset(...).shuffle().decode()`."""
+    import webdataset
+
+    tars = [str(path) for path in sorted(split.glob("*.tar"))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = webdataset.WebDataset(tars, shardshuffle=False).shuffle(SHUFFLED).decode("rgb")
+    data = data.map(partial(stock_sample, numbers, tile)).with_epoch(count // WORKERS)
+    loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=WORKERS, persistent_workers=True)
+    return lambda: list(islice(loader, count))
+
+
+def stock_sample(numbers: dict[str, int], tile: int, sample: dict):  # -> number, float (T 3 S S), bool (T 1 S S)
+    """The crop of what webdataset decoded: all frames and masks, float (H W 3) in [0, 1]."""
+    number = numbers[sample["__key__"]]
+    draws = draw(generator(SEED, 1, number, "crop"))
+    chosen = frame_indexes(sum(name.endswith("_m.png") for name in sample), FRAMES, draws)
+    masks = torch.stack([torch.from_numpy(sample[f"{t:02d}_m.png"])[None, ..., 0] for t in chosen])  # (T 1 H W)
+    frames = torch.stack([torch.from_numpy(sample[f"{t:02d}_c.webp"]).permute(2, 0, 1) for t in chosen])
+    masks = textbook_grow(textbook_grow(masks, draws.outer, 1), draws.inner, -1)
+    frames, holes = textbook_crop(frames, masks, tile, draws)
+    return number, textbook_jitter(frames, draws.jitter).contiguous(), holes.contiguous()
+
+
+def _tile(place):
+    return 64 if place.tiny else TILE
+
+
+GOAL = Goal(0.95 * WORKERS)
+CASES = (
+    Case("stream-workers", f"{WORKERS} workers / 1, records in a folder", GOAL, prepare_workers),
+    Case("stream-s3", f"{WORKERS} workers / 1, ranged reads from an S3 server on loopback", GOAL, prepare_s3),
+    Case(
+        "stream-webdataset",
+        f"ours / WebDataset(...).shuffle({SHUFFLED}).decode('rgb') with the same crops, {WORKERS} workers each",
+        Goal(2),
+        prepare_webdataset,
+    ),
+)

@@ -1,0 +1,75 @@
+"""How long a training waits for its data, with as many workers as --dry-run asks for."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from tools.benches.case import Case, Gauge, Goal, Workplace, run_program
+from tools.benches.records import packed
+
+STEPS = 200
+MEDIAN_GOAL = 1  # percent of a step
+
+
+def prepare(place: Workplace) -> Gauge:
+    packed(place)
+    data, model = place.folder / "wait data", place.folder / "wait model"
+    data.mkdir(exist_ok=True)
+    for split in ("train", "eval"):
+        (data / split).unlink(missing_ok=True)
+        (data / split).symlink_to(place.folder / "webp")
+    steps = 3 if place.tiny else STEPS
+    words = [
+        "train/main.py",
+        "-i",
+        data,
+        "--model-dir",
+        model,
+        "--loss",
+        "temporal_l1",
+        "--tile",
+        64 if place.tiny else 120,
+    ]
+    words += ["--backward-step", 1, "--num-samples", 12 * steps, "--max-epoch", 1, "--learning-rate-cycles", 1]
+    words += ["--skip-eval", "--seed", 1, "--device", "cpu"]
+
+    def measure() -> float:
+        shutil.rmtree(model, ignore_errors=True)
+        advice, _ = run_program([*words, "--dry-run"])
+        workers = int(re.search(r"--num-workers (\d+) keeps", advice)[1])
+        run_program([*words, "--num-workers", workers])
+        waits = 100 * data_waits(model)
+        assert len(waits) == steps, f"found {len(waits)} steps in the log, expected {steps}"
+        median = float(np.median(waits))
+        gauge.notes["median"] = (
+            f"{median:.2f} %, {'reached' if median <= MEDIAN_GOAL else 'MISSED'} (<= {MEDIAN_GOAL} %)"
+        )
+        gauge.notes["workers"] = f"{workers}, which share the cores with the training"
+        gauge.notes["longest"] = f"{waits.max():.1f} % of step {1 + int(waits.argmax())}"
+        return max(float(np.percentile(waits, 99)), 1e-6)
+
+    gauge = Gauge(measure)
+    return gauge
+
+
+def data_waits(model: Path) -> np.ndarray:
+    """The share of each optimizer step that was spent waiting for samples, as the training logged it."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (logs,) = (model / "logs").glob("*/steps")
+    events = EventAccumulator(str(logs), size_guidance={"scalars": 0})
+    events.Reload()
+    return np.array([event.value for event in events.Scalars("speed/data_wait")])
+
+
+CASES = (
+    Case(
+        "wait",
+        f"data wait in {STEPS} steps of training, 99th percentile",
+        Goal(5, "%", at_most=True),
+        prepare,
+        most_rounds=1,
+    ),
+)
