@@ -293,7 +293,6 @@ def test_an_empty_split_and_a_list_that_is_none_are_one_line(tmp_path, split):
 
 def test_a_port_that_is_taken_is_one_line(split):
     with browse.listen(0) as listener:
-        listener.listen()
         port = listener.getsockname()[1]
         assert f"port {port} is taken" in refused(browse.main, "-i", split, "--port", port)
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import threading
 import time
 
@@ -129,9 +130,10 @@ def test_a_list_that_cannot_be_made_is_one_line(port, query):
     assert status == 422 and "\n" not in json.loads(body)["error"]
 
 
-def test_only_this_machine_can_reach_it():
+def test_only_this_machine_can_reach_it_and_that_from_the_moment_its_address_is_known():
     with listen(0) as listener:
         assert listener.getsockname()[0] == "127.0.0.1"
+        socket.create_connection(listener.getsockname(), 5).close()
 
 
 def test_entries_made_at_the_same_time_are_all_kept(port, split):

@@ -77,6 +77,7 @@ def listen(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
+        listener.listen()  # from here on a browser waits for the answer instead of being refused
     except OSError as error:
         listener.close()
         if error.errno != errno.EADDRINUSE:
