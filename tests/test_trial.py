@@ -91,6 +91,7 @@ def test_the_hparams_tab_gets_settings_and_results_of_a_run_without_further_runs
     session = plugin_data_pb2.HParamsPluginData.FromString(content["_hparams_/session_start_info"])
     assert session.session_start_info.hparams["weight_decay"].number_value == 0.25
     assert session.session_start_info.hparams["optimizer"].string_value == "adamw"
+    assert session.session_start_info.hparams["ema_model"].string_value == "False"
     experiment = plugin_data_pb2.HParamsPluginData.FromString(content["_hparams_/experiment"]).experiment
     shown = {info.name.tag for info in experiment.metric_infos}
     assert shown <= set(reader.Tags()["scalars"])

@@ -1,7 +1,7 @@
 """Plots as SVG text, for a page that needs no other file."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from tools.summary import Interval
@@ -10,22 +10,23 @@ COLOURS = (
     *("#1b6ca8", "#d1495b", "#3c896d", "#edae49", "#7b4b94", "#8d6a4f", "#5c6770", "#e07a5f"),
     *("#17becf", "#a3b18a", "#c2185b", "#1a237e", "#827717", "#00695c", "#ff7043", "#9e9e9e"),
 )
-WIDTH, BAR, LABEL = 860, 22, 290  # pixels
+DRAWN, BAR = 500, 22  # pixels: width of what is drawn beside names and figures, height of a bar
+LETTER = 8.5  # pixels that a letter takes at most, on average
 
 
 def bars(rows: Sequence[tuple[str, Interval, str]], digits: int) -> str:
     """A bar for each (name, interval, colour), with its interval as a line and its mean in figures."""
     known = [v for _, i, _ in rows for v in (i.mean, i.low, i.high) if not math.isnan(v)]
     low, high = min([0.0, *known]), max([0.0, *known])
-    scale = (WIDTH - LABEL - 90) / ((high - low) or 1)
+    scale, label = DRAWN / ((high - low) or 1), room(name for name, _, _ in rows)
 
     def x(value):
-        return LABEL + (value - low) * scale
+        return label + (value - low) * scale
 
     parts = [f'<line x1="{x(0):.1f}" x2="{x(0):.1f}" y1="0" y2="{BAR * len(rows)}" stroke="#888"/>']
     for number, (name, found, colour) in enumerate(rows):
         top = number * BAR
-        parts.append(f'<text x="{LABEL - 8}" y="{top + 15}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<text x="{label - 8}" y="{top + 15}" text-anchor="end">{escape(name)}</text>')
         if math.isnan(found.mean):
             continue
         left, right = sorted((x(0), x(found.mean)))
@@ -36,12 +37,12 @@ def bars(rows: Sequence[tuple[str, Interval, str]], digits: int) -> str:
             )
         figure = x(max(v for v in (0, found.mean, found.high) if not math.isnan(v))) + 6
         parts.append(f'<text x="{figure:.1f}" y="{top + 15}">{found.mean:.{digits}f}</text>')
-    return _svg(BAR * len(rows), parts)
+    return _svg(label + DRAWN + 80, BAR * len(rows), parts)
 
 
 def lines(groups: Sequence[str], curves: dict[str, tuple[Sequence[Interval], str]]) -> str:
     """A line for each name over the groups, with intervals; (intervals, colour) by name."""
-    height, left, right = 300, 50, WIDTH - 300
+    height, left, right = 300, 50, 50 + DRAWN
     means = [v for found, _ in curves.values() for i in found for v in (i.mean, i.low, i.high) if not math.isnan(v)]
     if not means:
         return "<p>nothing measured</p>"
@@ -69,11 +70,16 @@ def lines(groups: Sequence[str], curves: dict[str, tuple[Sequence[Interval], str
             if not math.isnan(i.low):
                 parts.append(f'<path d="M{px:.1f} {y(i.low):.1f}V{y(i.high):.1f}" stroke="{colour}"/>')
         parts.append(f'<text x="{right + 12}" y="{20 + 18 * number}" fill="{colour}">{escape(name)}</text>')
-    return _svg(max(height, 18 * len(curves) + 20), parts)
+    return _svg(right + 12 + room(curves), max(height, 18 * len(curves) + 20), parts)
 
 
-def _svg(height, parts):
+def room(names: Iterable[str]) -> float:
+    """The width that the longest name needs."""
+    return 16 + LETTER * max(map(len, names), default=0)
+
+
+def _svg(width, height, parts):
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" font-size="13" '
+        f'<svg viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" height="{height}" font-size="13" '
         f'font-family="sans-serif" xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
     )

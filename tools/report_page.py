@@ -14,12 +14,13 @@ from tools.plots import COLOURS, bars, lines
 from tools.summary import MEASURES, WIDTHS, Rows
 from train.metrics import as_uint8
 
-STYLE = """body{font:15px/1.5 sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
+STYLE = """body{font:15px/1.5 sans-serif;max-width:1280px;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;font-size:13px;margin:.5em 0}td,th{padding:3px 9px;border-bottom:1px solid #ddd;
 text-align:right;vertical-align:top}td:first-child,th:first-child{text-align:left}td:first-child{white-space:nowrap}
 small{color:#666}td small{display:block;white-space:nowrap}th{vertical-align:bottom}
 figure{display:inline-block;vertical-align:top;margin:3px;width:224px}figure img{width:100%;image-rendering:pixelated}
-figcaption{font-size:12px}.wide{overflow-x:auto}"""
+figcaption{font-size:12px}.wide{overflow-x:auto}
+svg{max-width:100%;height:auto}h1,h3,p,figcaption{overflow-wrap:anywhere}"""
 
 
 def as_html(rows: Rows, methods: Sequence[Method], pictures, notes: Sequence[str], config) -> str:
@@ -59,8 +60,9 @@ def title(measure: str) -> str:
 def html_table(table: list[list[str]]) -> str:
     """Cells as text; an interval in brackets goes below its mean."""
     head, *lines = ["".join(f"<td>{below(escape(cell))}</td>" for cell in line) for line in table]
+    head = head.replace("td>", "th>").replace("_", "_<wbr>")  # long names of files may be broken
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<div class='wide'><table><tr>{head.replace('td>', 'th>')}</tr>{body}</table></div>"
+    return f"<div class='wide'><table><tr>{head}</tr>{body}</table></div>"
 
 
 def below(cell: str) -> str:

@@ -82,6 +82,7 @@ def add_hyperparameters(writer, values: dict, metric: str) -> None:
     from torch.utils.tensorboard.summary import hparams
 
     plain = {name: " ".join(map(str, v)) if isinstance(v, tuple) else v for name, v in values.items()}
+    plain |= {name: str(v) for name, v in plain.items() if isinstance(v, bool)}  # which would be shown as 0.0000
     tags = [f"eval/{name}" for name in dict.fromkeys((*RESULTS, metric))]
     experiment, session, _ = hparams(plain, dict.fromkeys(["epoch/train_loss", *tags], 0.0))
     writer.file_writer.add_summary(experiment)
