@@ -7,7 +7,11 @@ channels-last memory, so that the token MLPs see (T H W C) without a copy.
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
+aten = torch.ops.aten
+
+EPSILON = 1e-5  # of layer norms
 PATCH = 4  # side of the cell of pixels that becomes a token
 
 
@@ -42,17 +46,63 @@ def edge_pad(x, left, right, top, bottom):  # (T C H W) -> (T C H+top+bottom W+l
 
 
 class ChannelNorm(nn.Module):
-    """Layer norm over the last axis with a scale and no bias, computed in the autocast dtype as iw3 does."""
+    """The scale of a layer norm over channels, which has no bias; the token MLP applies it."""
 
     def __init__(self, channels):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
 
-    def forward(self, x):  # (... C) -> (... C)
-        device = x.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-        with torch.autocast(device, enabled=False):
-            return F.layer_norm(x.to(dtype), self.weight.shape, self.weight.to(dtype), eps=1e-5)
+
+class _GatedMix(torch.autograd.Function):
+    """The token MLP without its residual, which keeps less than autograd would, and computes the rest again.
+
+    Kept are the input, what goes into the two GELUs and the mixed gate: 7 numbers a channel at ratio 2 instead of 16.
+    Recomputed are norms, GELUs and products, which cost little beside the matrix products.
+    """
+
+    @staticmethod
+    def forward(ctx, t, norm1, norm2, w_in, b_in, mix, b_mix, w_out, b_out):  # (N P C), weights -> (N P C)
+        n = F.layer_norm(t, norm1.shape, norm1, eps=EPSILON)
+        # Each half by its own product: halves of one result would be strided, and copied in both directions.
+        u, v = (F.linear(n, w, b) for w, b in zip(w_in.chunk(2), b_in.chunk(2), strict=True))  # (N P H) each
+        gate = F.layer_norm(F.gelu(v), norm2.shape, norm2, eps=EPSILON).flatten(1)
+        gate = torch.addmm(b_mix[:, None], mix, gate).view(v.shape)
+        ctx.save_for_backward(t, u, v, gate, norm1, norm2, w_in, mix, w_out)
+        return F.linear(F.gelu(u).mul_(gate), w_out, b_out)
+
+    @staticmethod
+    def backward(ctx, grad):  # g_x is the gradient of x
+        t, u, v, gate, norm1, norm2, w_in, mix, w_out = ctx.saved_tensors
+        grad = grad.flatten(0, 1)
+        gated = F.gelu(u)
+        g_product = (grad @ w_out).view(u.shape)
+        g_gate = (g_product * gated).flatten(1)  # (N P*H)
+        g_w_out = grad.t() @ gated.mul_(gate).flatten(0, 1)
+        g_u = aten.gelu_backward(g_product.mul_(gate), u).flatten(0, 1)
+        del gated, g_product  # here and below: what is no longer needed would raise the peak
+
+        opened = F.gelu(v)
+        normed, *moments = aten.native_layer_norm(opened, norm2.shape, norm2, None, EPSILON)
+        g_mix = g_gate @ normed.flatten(1).t()
+        g_normed = (mix.t() @ g_gate).view(v.shape)
+        g_opened, g_norm2, _ = layer_norm_backward(g_normed, opened, moments, norm2)
+        g_b_mix = g_gate.sum(1)
+        del normed, g_gate, g_normed, opened
+        g_v = aten.gelu_backward(g_opened, v).flatten(0, 1)
+        del g_opened
+
+        normed, *moments = aten.native_layer_norm(t, norm1.shape, norm1, None, EPSILON)
+        w_u, w_v = w_in.chunk(2)
+        g_normed = torch.addmm(g_u @ w_u, g_v, w_v).view(t.shape)
+        normed = normed.flatten(0, 1)
+        g_w_in = torch.cat([g_u.t() @ normed, g_v.t() @ normed])
+        g_b_in = torch.cat([g_u.sum(0), g_v.sum(0)])
+        g_t, g_norm1, _ = layer_norm_backward(g_normed, t, moments, norm1)
+        return g_t, g_norm1, g_norm2, g_w_in, g_b_in, g_mix, g_b_mix, g_w_out, grad.sum(0)
+
+
+def layer_norm_backward(grad, x, moments, weight):  # -> gradients of x and weight, None
+    return aten.native_layer_norm_backward(grad, x, weight.shape, *moments, weight, None, [True, True, False])
 
 
 class TokenMLP(nn.Module):
@@ -69,11 +119,16 @@ class TokenMLP(nn.Module):
         self.proj_out = nn.Linear(hidden, channels)
 
     def forward(self, t, norm1, norm2):  # (N P C) -> (N P C)
-        n, proj, mix = norm1(t), self.proj_in, self.proj_spatial
-        # Each half by its own product: halves of one result would be strided, and copied in both directions.
-        u, v = (F.gelu(F.linear(n, w, b)) for w, b in zip(proj.weight.chunk(2), proj.bias.chunk(2), strict=True))
-        v = torch.addmm(mix.bias[:, None], mix.weight[:, :, 0], norm2(v).flatten(1)).view(u.shape)
-        return self.proj_out(u * v) + t
+        mix = self.proj_spatial.weight[:, :, 0]
+        weights = [norm1.weight, norm2.weight, self.proj_in.weight, self.proj_in.bias]
+        weights += [mix, self.proj_spatial.bias, self.proj_out.weight, self.proj_out.bias]
+        device = t.device.type
+        if not torch.is_autocast_enabled(device):
+            return _GatedMix.apply(t, *weights) + t
+        # As iw3 does under autocast, all of it is computed in that precision, norms too, which autocast would raise.
+        half = (value.to(torch.get_autocast_dtype(device)) for value in (t, *weights))
+        with torch.autocast(device, enabled=False):
+            return _GatedMix.apply(*half) + t
 
     def draw(self, gen):
         """Fill the weights so that the gate starts near 1."""
@@ -150,7 +205,10 @@ class Block(nn.Module):
 
     def forward(self, x):  # (T C H W) -> (T C H W)
         x = x + self.gmlp(x, self.norm1, self.norm2)
-        return x + self.glu_conv(x)
+        if not torch.is_grad_enabled():
+            return x + self.glu_conv(x)
+        # Recomputed in the backward pass but for its last convolution, which nothing waits for: nearly free.
+        return x + checkpoint(self.glu_conv, x, use_reentrant=False, preserve_rng_state=False)
 
     def draw(self, gen):
         """Fill the weights with iw3's initial values."""

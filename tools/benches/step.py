@@ -1,0 +1,96 @@
+"""A training step of the network: ours against the same blocks written plainly, in time and in memory.
+
+T frames (12), H height and W width of the tile.
+"""
+
+import json
+import resource
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from model.light_video_inpaint import LightVideoInpaint
+from tools.benches.case import Case, Gauge, Goal, Race, Workplace, run_program
+from tools.benches.plain_network import PlainNetwork
+
+FRAMES, TILE, CHEAP = 12, 256, 248  # CHEAP is padded to 256, 256 to 320
+TOLERANCE = 2e-5
+
+
+def networks(tiny: bool) -> tuple[LightVideoInpaint, PlainNetwork]:
+    """Ours and the plain one, with the same weights."""
+    kwargs = {"base_dim": 16 if tiny else 96, "lv2_mlp_ratio": 1}
+    ours = LightVideoInpaint(**kwargs, generator=torch.Generator().manual_seed(0))
+    plain = PlainNetwork(**kwargs)
+    plain.load_state_dict(ours.state_dict())
+    return ours, plain
+
+
+def inputs(network: LightVideoInpaint, size: int) -> tuple[Tensor, Tensor]:  # -> (T 3 H W), (T 1 H W)
+    gen = torch.Generator().manual_seed(1)
+    holes = torch.rand(FRAMES, 1, size // 8, size // 8, generator=gen) > 0.9
+    holes = holes.repeat_interleave(8, -1).repeat_interleave(8, -2)
+    return network.preprocess(torch.rand(FRAMES, 3, size, size, generator=gen), holes)
+
+
+def step(network: nn.Module, frames: Tensor, holes: Tensor, bf16: bool = False) -> Tensor:
+    """Forward and backward with a simple loss, whose own time hardly counts; the output."""
+    network.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        output = network(frames, holes)
+    (output.float() - 0.3).abs().mean().backward()
+    return output.detach()
+
+
+def prepare(size: int, plain_size: int, bf16: bool = False) -> Callable[[Workplace], Race]:
+    def ready(place: Workplace) -> Race:
+        ours, plain = networks(place.tiny)
+        tiles = (48, 64) if place.tiny else (size, plain_size)
+        mine, theirs = (inputs(ours, tile) for tile in tiles)
+
+        def check():
+            found, expected = step(ours, *mine), step(plain, *mine)
+            assert (found - expected).abs().max() < TOLERANCE
+            for weight, other in zip(ours.parameters(), plain.parameters(), strict=True):
+                assert (weight.grad - other.grad).abs().max() < 20 * TOLERANCE * other.grad.abs().max()
+
+        return Race(lambda: step(ours, *mine, bf16), lambda: step(plain, *theirs), check, 1, "step")
+
+    return ready
+
+
+def memory(place: Workplace) -> Gauge:
+    """Peak of a step in a process of its own, without what it held before the step: ours as a share of the plain."""
+
+    def measure() -> float:
+        ours, plain = (grown(who, place.tiny) for who in ("ours", "plain"))
+        return 100 * ours / plain
+
+    return Gauge(measure)
+
+
+def grown(who: str, tiny: bool) -> int:
+    out, _ = run_program(["-m", "tools.benches.step", who, int(tiny)])
+    return json.loads(out.splitlines()[-1])
+
+
+def main() -> None:
+    """Print by how many bytes the first step of "ours" or "plain" lets this process grow."""
+    who, tiny = sys.argv[1], bool(int(sys.argv[2]))
+    ours, plain = networks(tiny)
+    frames, holes = inputs(ours, 64 if tiny else TILE)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step(ours if who == "ours" else plain, frames, holes)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+
+
+CASES = (
+    Case("step", f"a training step at {TILE} against plain blocks, fp32", Goal(1.3), prepare(TILE, TILE)),
+    Case("step-tile-248", f"the same at {CHEAP} against plain blocks at {TILE}", Goal(2), prepare(CHEAP, TILE)),
+    Case("step-memory", "memory that a step takes, of the plain blocks'", Goal(67, "%", at_most=True), memory, 3),
+)
+
+if __name__ == "__main__":
+    main()
