@@ -20,7 +20,17 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from tools import cli
 
-MODULES = ("holes", "packing", "sample", "stream", "wait")  # of tools/benches, each with its CASES
+MODULES = (
+    "holes",
+    "packing",
+    "sample",
+    "stream",
+    "wait",
+    "step",
+    "perceptual",
+    "startup",
+    "scale",
+)  # of tools/benches, each with its CASES
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,16 @@ def packed(place: Workplace) -> Path:
     return folder
 
 
+def as_dataset(place: Workplace) -> Path:
+    """A folder whose splits train/ and eval/ are both these records."""
+    folder, split = place.folder / "dataset", packed(place)
+    folder.mkdir(exist_ok=True)
+    for name in ("train", "eval"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(split)
+    return folder
+
+
 def converted(place: Workplace, image_format: str) -> Path:
     """The same records as shards of another image format."""
     folder = place.folder / image_format

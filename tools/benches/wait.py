@@ -7,19 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from tools.benches.case import Case, Gauge, Goal, Workplace, run_program
-from tools.benches.records import packed
+from tools.benches.records import as_dataset
 
 STEPS = 200
 MEDIAN_GOAL = 1  # percent of a step
 
 
 def prepare(place: Workplace) -> Gauge:
-    packed(place)
-    data, model = place.folder / "wait data", place.folder / "wait model"
-    data.mkdir(exist_ok=True)
-    for split in ("train", "eval"):
-        (data / split).unlink(missing_ok=True)
-        (data / split).symlink_to(place.folder / "webp")
+    data, model = as_dataset(place), place.folder / "wait model"
     steps = 3 if place.tiny else STEPS
     words = [
         "train/main.py",

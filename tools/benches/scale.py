@@ -1,0 +1,33 @@
+"""What a second training process brings, as far as the cores allow."""
+
+import os
+import re
+import shutil
+
+from tools.benches.case import Case, Gauge, Workplace, run_program
+from tools.benches.records import as_dataset
+
+STEPS = 12
+PROCESSES = 2
+
+
+def prepare(place: Workplace) -> Gauge:
+    """Sequences a second of two processes with a thread each, of those of one process with one thread, twice."""
+    data, model = as_dataset(place), place.folder / "scale model"
+
+    def rate(processes: int) -> float:
+        shutil.rmtree(model, ignore_errors=True)
+        words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes, "train/main.py"]
+        words += ["-i", data, "--model-dir", model, "--loss", "temporal_l1", "--tile", 64 if place.tiny else 120]
+        words += ["--num-samples", 12 * (2 if place.tiny else STEPS) * processes, "--backward-step", processes]
+        words += ["--max-epoch", 1, "--learning-rate-cycles", 1, "--skip-eval", "--seed", 1, "--device", "cpu"]
+        out, _ = run_program([*words, "--num-workers", 0], OMP_NUM_THREADS="1")
+        return float(re.search(r"epoch 1/1: .* ([\d.]+) sequences/s", out)[1])
+
+    def measure() -> float:
+        return 100 * rate(PROCESSES) / (PROCESSES * rate(1))
+
+    return Gauge(measure, notes={"cores": len(os.sched_getaffinity(0))})
+
+
+CASES = (Case("scale", f"rate of {PROCESSES} training processes, of {PROCESSES} times one's", None, prepare, 3),)
