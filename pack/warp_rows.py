@@ -98,26 +98,25 @@ def _positions(depth, pad, slope, offset, to_left):  # (W) -> (W + 2 pad), the b
     for x in range(len(positions)):
         shift = depth[_inside(x - pad, width)] * slope - offset
         position = np.float32(x) + shift if to_left else np.float32(x) - shift
-        positions[x] = min(max(position, ZERO), end)
+        positions[x] = min(position, end) if position > ZERO else ZERO  # not a number becomes 0, which is a place
     return positions
 
 
 @kernel
 def _nearest_sources(depth, positions, pad):  # (W), (W + 2 pad) -> (W), (W) padded x, or -1
     """Each pixel's nearest source, the rightmost of equally near ones, of those that round down, and up, to it."""
-    width = len(depth)
-    nearest_low, nearest_high = np.full(width, -np.inf, np.float32), np.full(width, -np.inf, np.float32)
-    low_sources, high_sources = np.full(width, -1, np.int32), np.full(width, -1, np.int32)
-    for x in range(len(positions)):
+    width, padded = len(depth), len(positions)
+    nearest_low, nearest_high = np.full(padded, -np.inf, np.float32), np.full(padded, -np.inf, np.float32)
+    low_sources, high_sources = np.full(padded, -1, np.int32), np.full(padded, -1, np.int32)
+    for x in range(padded):  # every position is inside
         near = depth[_inside(x - pad, width)]
-        low = np.int32(positions[x])
-        target = low - pad
-        if 0 <= target < width and near >= nearest_low[target]:
-            nearest_low[target], low_sources[target] = near, x
-        target += np.int32(positions[x] > low)
-        if 0 <= target < width and near >= nearest_high[target]:
-            nearest_high[target], high_sources[target] = near, x
-    return low_sources, high_sources
+        low = np.uint32(positions[x])
+        if near >= nearest_low[low]:
+            nearest_low[low], low_sources[low] = near, x
+        high = low + np.uint32(positions[x] > low)
+        if near >= nearest_high[high]:
+            nearest_high[high], high_sources[high] = near, x
+    return low_sources[pad : pad + width], high_sources[pad : pad + width]
 
 
 @kernel

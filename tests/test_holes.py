@@ -116,6 +116,13 @@ def test_of_equally_near_pixels_the_right_one_is_seen():
     assert np.array_equal(by_rows, expected[0, 0, 0].numpy())
 
 
+@pytest.mark.parametrize("to_left", [True, False])
+def test_every_depth_even_none_moves_a_pixel_to_a_place_inside_the_row(to_left):
+    depth = np.array([0.1, np.nan, 0.5, np.inf, -np.inf, 1e30, -1e30], np.float32)
+    positions = warp_rows._positions(depth, 3, np.float32(2), np.float32(0.5), to_left)
+    assert len(positions) == 13 and positions.min() >= 0 and positions.max() <= 12
+
+
 def test_an_even_depth_hides_nothing(method):
     for view in ("left", "right"):
         inside = nonwarp_mask(torch.full((1, 1, 4, 200), 0.5), 5, 0.5, view)

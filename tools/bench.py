@@ -95,7 +95,7 @@ def _measure(module: str, name: str, folder: Path, rounds: int) -> dict:
 class Table:
     """Prints a row for each result, as it comes."""
 
-    WIDTHS = (18, 24, 24, 24, 18, 12, 8)
+    WIDTHS = (18, 32, 32, 24, 18, 12, 8)
 
     def __init__(self):
         self.row("case", "ours", "reference", "ratio", "CPU ratio", "goal", "")
@@ -111,8 +111,9 @@ class Table:
         verdict = {True: "reached", False: "MISSED", None: ""}[result["reached"]]
         cpu = spread(result["cpu_ratio"]) if result["cpu_ratio"] else ""
         self.row(result["name"], *sides, f"{spread(result['found'])} {unit}", cpu, aim, verdict)
+        print(f"    {result['what']}", flush=True)
         for name, value in result["notes"].items():
-            print(f"{'':20}{name}: {value}", flush=True)
+            print(f"    {name}: {value}", flush=True)
 
 
 def spread(values: list[float]) -> str:
