@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("pack", "train", "model", "tools")
 HEAVY = ("torch", "torchvision", "av", "transformers", "numba", "tensorboard")
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py") if path.name != "__init__.py")
-PROGRAMS = [path for path in MODULES if "cli.run(" in path.read_text() and path.name != "cli.py"]
+PROGRAMS = [path for path in MODULES if "\n    cli.run(main)" in path.read_text()]
 ALLOWED = {  # what a room may import from the others; its own modules it may
     "model": set(),
     "pack": {"tools.cli", "model.morphology", "model.mask_mlbw", "model.checkpoint"},
