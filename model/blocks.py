@@ -203,12 +203,12 @@ class Block(nn.Module):
         self.norm2 = ChannelNorm(channels * ratio)
         self.glu_conv = GatedConv(channels)
 
-    def forward(self, x):  # (T C H W) -> (T C H W)
+    def forward(self, x, lean=True):  # (T C H W) -> (T C H W)
+        """`lean` computes the gated convolution again in the backward pass, but for its last product: nearly free."""
         x = x + self.gmlp(x, self.norm1, self.norm2)
-        if not torch.is_grad_enabled():
-            return x + self.glu_conv(x)
-        # Recomputed in the backward pass but for its last convolution, which nothing waits for: nearly free.
-        return x + checkpoint(self.glu_conv, x, use_reentrant=False, preserve_rng_state=False)
+        if lean and torch.is_grad_enabled():
+            return x + checkpoint(self.glu_conv, x, use_reentrant=False, preserve_rng_state=False)
+        return x + self.glu_conv(x)
 
     def draw(self, gen):
         """Fill the weights with iw3's initial values."""
