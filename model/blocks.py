@@ -85,9 +85,10 @@ class _GatedMix(torch.autograd.Function):
         normed, *moments = aten.native_layer_norm(opened, norm2.shape, norm2, None, EPSILON)
         g_mix = g_gate @ normed.flatten(1).t()
         g_normed = (mix.t() @ g_gate).view(v.shape)
-        g_opened, g_norm2, _ = layer_norm_backward(g_normed, opened, moments, norm2)
         g_b_mix = g_gate.sum(1)
-        del normed, g_gate, g_normed, opened
+        del normed, g_gate
+        g_opened, g_norm2, _ = layer_norm_backward(g_normed, opened, moments, norm2)
+        del g_normed, opened
         g_v = aten.gelu_backward(g_opened, v).flatten(0, 1)
         del g_opened
 
@@ -152,7 +153,9 @@ class SpatialMLP(nn.Module):
     def forward(self, x, norm1, norm2):  # (T C H W) -> (T C H W)
         # Shifted windows that hang over the border hold zero tokens, which take part like any other.
         py, px = self.pad
-        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, px, px, py, py))
+        padded = x.permute(0, 2, 3, 1)
+        if py:  # F.pad copies even when there is nothing to add
+            padded = F.pad(padded, (0, 0, px, px, py, py))
         frames, height, width, channels = padded.shape
         rows, cols = self.size
         grid = (frames, height // rows, rows, width // cols, cols, channels)
