@@ -45,7 +45,7 @@ class Config:
         "hole_l1lpips",
         "hole_l1",
     ] = "temporal_l1lpips"  # what is minimised; names without lpips need no VGG16 weights
-    lpips_frames: int = 12  # frames of each sequence that LPIPS looks at
+    lpips_frames: int = 3  # random frames of each sequence that LPIPS looks at; iw3: 12
     diff_aug: bool = True  # move output and truth together before the loss (never for --loss dct)
 
     max_epoch: int = 200  # epochs; cosine schedules end one early, at their minimum, as in iw3
