@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.blocks import ChannelNorm, GatedConv, SpatialMLP, edge_pad, spatial_block, temporal_block
+from model.blocks import ChannelNorm, GatedConv, SpatialMLP, TokenMLP, edge_pad, spatial_block, temporal_block
 from tests.formulas import feature
 from tests.originals import filled, golden, near
 
@@ -18,15 +18,46 @@ def test_edge_pad_repeats_the_border_and_passes_gradient_to_the_original_pixels_
 
 
 @pytest.mark.parametrize("shift", [0, 1])
-@pytest.mark.parametrize("norm", ["norm", "nonorm"])
-def test_window_mlps_equal_the_original(shift, norm):
+def test_window_mlps_equal_the_original(shift):
     unit = filled(SpatialMLP(8, (4, 8), 2, shift=bool(shift)))
-    norms = [torch.nn.Identity()] * 2
-    if norm == "norm":
-        norms = [ChannelNorm(8), ChannelNorm(16)]
-        for k, (module, n) in enumerate(zip(norms, (8, 16), strict=True)):
-            module.weight.data = 1 + 0.1 * torch.sin(torch.arange(n) + k + 1.0)
-    near(unit(feature(2, 8, 16, 24), *norms), golden("gmlp_units")[f"win2d_shift{shift}_{norm}"])
+    norms = [ChannelNorm(8), ChannelNorm(16)]
+    for k, (module, n) in enumerate(zip(norms, (8, 16), strict=True)):
+        module.weight.data = 1 + 0.1 * torch.sin(torch.arange(n) + k + 1.0)
+    near(unit(feature(2, 8, 16, 24), *norms), golden("gmlp_units")[f"win2d_shift{shift}_norm"])
+
+
+def written_out(unit, t, norm1, norm2):  # the token MLP by its formula, each line for itself: (N P C) -> (N P C)
+    u, v = F.gelu(unit.proj_in(norm1(t))).chunk(2, dim=-1)
+    v = unit.proj_spatial(norm2(v).transpose(0, 1)).transpose(0, 1)
+    return unit.proj_out(u * v) + t
+
+
+def norm_in(weight, dtype):  # iw3's: under autocast in that precision, which autocast alone would raise to float32
+    def norm(x):
+        with torch.autocast("cpu", enabled=False):
+            return F.layer_norm(x.to(dtype), weight.shape, weight.to(dtype), eps=1e-5)
+
+    return norm
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-12), (torch.bfloat16, 2e-2)])
+def test_the_token_mlp_has_the_values_and_gradients_of_its_formula_in_each_precision(dtype, atol):
+    unit = filled(TokenMLP(8, 6, 2))
+    scales = [torch.linspace(0.5, 1.5, n) for n in (8, 16)]
+    if dtype == torch.float64:
+        unit, scales = unit.double(), [scale.double() for scale in scales]
+    norms = [ChannelNorm(len(scale)) for scale in scales]
+    for norm, scale in zip(norms, scales, strict=True):
+        norm.weight.data = scale
+    t = feature(6, 5, 8).to(torch.float64 if dtype == torch.float64 else torch.float32).requires_grad_()
+    learned = [t, *unit.parameters(), *(norm.weight for norm in norms)]
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        found = unit(t, *norms)
+        expected = written_out(unit, t, *(norm_in(norm.weight, dtype) for norm in norms))
+    assert found.dtype == expected.dtype == t.dtype
+    assert torch.allclose(found, expected, atol=atol)
+    for a, b in zip(*(torch.autograd.grad(out.square().sum(), learned) for out in (found, expected)), strict=True):
+        assert torch.allclose(a, b, atol=atol * b.abs().max().item())
 
 
 @pytest.mark.parametrize(
@@ -40,11 +71,3 @@ def test_window_mlps_equal_the_original(shift, norm):
 )
 def test_blocks_equal_the_original(block, shape, key):
     near(filled(block)(feature(*shape)), golden("gmlp_units")[key])
-
-
-def test_norms_are_computed_in_the_dtype_of_autocast():
-    norm, x = ChannelNorm(8), feature(2, 3, 8)
-    with torch.autocast("cpu", torch.bfloat16):
-        out = norm(x)
-    assert out.dtype == torch.bfloat16
-    assert torch.equal(out, F.layer_norm(x.bfloat16(), (8,), torch.ones(8).bfloat16(), eps=1e-5))

@@ -69,8 +69,8 @@ def test_a_killed_packing_goes_on_with_the_open_part_and_ends_with_the_same_byte
 
 
 @pytest.mark.parametrize(("number", "status", "count"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)])
-def test_a_signal_ends_a_packing_cleanly(short_films, tmp_path, number, status, count):
-    process = start("--video", short_films, "-o", tmp_path, "--max-workers", count, start_new_session=True)
+def test_a_signal_ends_a_packing_cleanly(films, tmp_path, number, status, count):
+    process = start("--video", films, "-o", tmp_path, "--max-workers", count, start_new_session=True)
     wait_for(lambda: len(list(tmp_path.glob("*.tmp"))) == count, process)
     time.sleep(0.2)
     os.killpg(process.pid, number)  # as a terminal's Ctrl-C and a scheduler do

@@ -160,8 +160,8 @@ def _cpu_of_children(parent: int) -> float:
     return sum(stats[pid][1] for pid in family - {parent}) / os.sysconf("SC_CLK_TCK")
 
 
-def run_program(words: Sequence[object], cores: int | None = None, **environment: str) -> tuple[str, int]:
-    """What a program of ours prints, and its peak memory in bytes; on the first so many cores, where told.
+def run_program(words: Sequence[object], cores: int | None = None, **environment: str) -> str:
+    """What a program of ours prints; on the first so many cores, where told.
 
     Raises ValueError with what it wrote on stderr where it fails.
     """
@@ -170,16 +170,24 @@ def run_program(words: Sequence[object], cores: int | None = None, **environment
         if cores:
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
-    process = subprocess.Popen(
+    done = subprocess.run(
         [sys.executable, *map(str, words)], cwd=ROOT, env=os.environ | environment, preexec_fn=settle,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    out = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise ValueError(f"{' '.join(map(str, words))} failed: {out[-2000:]}")
-    return out, usage.ru_maxrss * 1024
+    if done.returncode:
+        raise ValueError(f"{' '.join(map(str, words))} failed: {done.stdout[-2000:]}")
+    return done.stdout
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held so far.
+
+    Not ru_maxrss where it can be helped: on Linux that starts with what the parent held when it forked.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _plain(value: Any) -> Any:

@@ -21,7 +21,7 @@ def prepare(place: Workplace) -> Gauge:
         words += ["-i", data, "--model-dir", model, "--loss", "temporal_l1", "--tile", 64 if place.tiny else 120]
         words += ["--num-samples", 12 * (2 if place.tiny else STEPS) * processes, "--backward-step", processes]
         words += ["--max-epoch", 1, "--learning-rate-cycles", 1, "--skip-eval", "--seed", 1, "--device", "cpu"]
-        out, _ = run_program([*words, "--num-workers", 0], OMP_NUM_THREADS="1")
+        out = run_program([*words, "--num-workers", 0], OMP_NUM_THREADS="1")
         return float(re.search(r"epoch 1/1: .* ([\d.]+) sequences/s", out)[1])
 
     def measure() -> float:

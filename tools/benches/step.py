@@ -3,8 +3,6 @@
 T frames (12), H height and W width of the tile.
 """
 
-import json
-import resource
 import sys
 from collections.abc import Callable
 
@@ -12,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from model.light_video_inpaint import LightVideoInpaint
-from tools.benches.case import Case, Gauge, Goal, Race, Workplace, run_program
+from tools.benches.case import Case, Gauge, Goal, Race, Workplace, peak_memory, run_program
 from tools.benches.plain_network import PlainNetwork
 
 FRAMES, TILE, CHEAP = 12, 256, 248  # CHEAP is padded to 256, 256 to 320
@@ -75,8 +73,8 @@ def memory(place: Workplace) -> Gauge:
 
 
 def grown(who: str, tiny: bool) -> int:
-    out, _ = run_program(["-m", "tools.benches.step", who, int(tiny)], MALLOC_MMAP_THRESHOLD_="262144")
-    return json.loads(out.splitlines()[-1])
+    out = run_program(["-m", "tools.benches.step", who, int(tiny)], MALLOC_MMAP_THRESHOLD_="262144")
+    return int(out.splitlines()[-1])
 
 
 def main() -> None:
@@ -86,9 +84,9 @@ def main() -> None:
     frames, holes = inputs(ours, 128 if tiny else TILE)
     network = ours if who == "ours" else plain
     step(network, *inputs(ours, 64))  # loads the libraries, whose size is no matter of the network
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     step(network, frames, holes)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+    print(peak_memory() - before)
 
 
 CASES = (

@@ -32,7 +32,7 @@ def prepare(place: Workplace) -> Gauge:
 
     def measure() -> float:
         shutil.rmtree(model, ignore_errors=True)
-        advice, _ = run_program([*words, "--dry-run"])
+        advice = run_program([*words, "--dry-run"])
         workers = int(re.search(r"--num-workers (\d+) keeps", advice)[1])
         run_program([*words, "--num-workers", workers])
         waits = 100 * data_waits(model)
