@@ -13,6 +13,9 @@ from tests import s3
 from tests.films import Brightness, make_video
 from tools.clips import fetch_clips
 
+# A shell's background job ignores Ctrl-C, and so would every program that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(scope="session")
 def clips() -> Path:
