@@ -106,7 +106,7 @@ class Table:
     def show(self, result: dict) -> None:
         goal, seconds = result["goal"], result["seconds"]
         sides = [f"{spread(seconds[who])} {result['unit']}" for who in ("ours", "reference")] if seconds else ["", ""]
-        unit = goal["unit"] if goal else "x"
+        unit = goal["unit"] if goal else "x" if seconds else result["unit"]
         aim = f"{'<=' if goal['at_most'] else '>='} {goal['value']:g} {unit}" if goal else ""
         verdict = {True: "reached", False: "MISSED", None: ""}[result["reached"]]
         cpu = spread(result["cpu_ratio"]) if result["cpu_ratio"] else ""

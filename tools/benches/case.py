@@ -60,6 +60,7 @@ class Gauge:
 
     measure: Callable[[], float]
     check: Callable[[], None] = lambda: None
+    unit: str = "%"  # of the figure, where no goal says it
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -96,7 +97,7 @@ class Result:
     what: str
     goal: Goal | None
     found: Spread
-    unit: str  # of the seconds, "s/frame"
+    unit: str  # of the seconds, "s/frame", or of the figure
     cpu_ratio: Spread | None
     seconds: dict[str, Spread]  # of "ours", "reference", "ours cpu" and "reference cpu", for one unit
     notes: dict[str, Any]
@@ -119,7 +120,7 @@ def run_case(case: Case, folder: Path, rounds: int, tiny: bool = False) -> Resul
         work.check()
         if isinstance(work, Gauge):
             found = Spread(tuple(work.measure() for _ in range(rounds)))
-            return Result(case.name, case.what, case.goal, found, "", None, {}, work.notes)
+            return Result(case.name, case.what, case.goal, found, work.unit, None, {}, work.notes)
         many = work.reference_count or work.count
         turns = [(timed(work.ours, work.count), timed(work.reference, many)) for _ in range(rounds)]
         ours, reference = zip(*turns, strict=True)
