@@ -216,7 +216,7 @@ def growth(folder, count, warm):
 
 def test_the_memory_of_a_worker_does_not_grow(tmp_path):
     # In a process of its own: what the tests before left in the heap would be the worker's, too.
-    code = "import sys, pathlib; from tests.test_stream import growth as g; print(g(pathlib.Path(sys.argv[1]), 150, 20)[0])"
+    code = "import sys; from tests.test_stream import Path, growth; print(growth(Path(sys.argv[1]), 150, 20)[0])"
     root = Path(__file__).resolve().parents[1]
     out = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=root, check=True, capture_output=True, text=True)
     assert int(out.stdout) < 40e6  # 110 MB when torch keeps memory of 64 samples of 2.4 MB
