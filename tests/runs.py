@@ -204,6 +204,12 @@ def serve() -> None:
         print(answer, flush=True)
 
 
+class NoStop:
+    """Nobody asks the run to stop."""
+
+    name = ""
+
+
 def create_tiny(name, init="copy", generator=None):
     return LightVideoInpaint(base_dim=4, init=init, generator=generator)
 

@@ -19,10 +19,6 @@ from train.save import save
 from train.state import checkpoints
 
 
-class NoStop:
-    name = ""
-
-
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     monkeypatch.setattr(setup, "create_network", runs.create_tiny)
@@ -38,7 +34,7 @@ def data(tmp_path_factory):
 
 def build(data, folder, *flags):
     config = cli.parse(Config, runs.command(data, folder, *map(str, flags)))
-    return setup.build(config, Group(0, 1, torch.device("cpu")), NoStop())
+    return setup.build(config, Group(0, 1, torch.device("cpu")), runs.NoStop())
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +247,7 @@ def test_processes_that_do_not_share_a_step_evenly_are_told(data, tmp_path):
     with pytest.raises(
         ValueError, match="--backward-step 2 counts sequences over all 3 processes: expected a multiple of 3"
     ):
-        setup.build(config, Group(0, 3, torch.device("cpu")), NoStop())
+        setup.build(config, Group(0, 3, torch.device("cpu")), runs.NoStop())
 
 
 @pytest.mark.parametrize(

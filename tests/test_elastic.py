@@ -28,10 +28,7 @@ def run(data, tmp_path, monkeypatch):
     monkeypatch.setattr(setup, "create_network", runs.create_tiny)
     config = cli.parse(Config, runs.command(data, tmp_path, "--backward-step", "4", "--clip-grad-norm", "1"))
 
-    class NoStop:
-        name = ""
-
-    run = setup.build(config, Group(0, 1, torch.device("cpu")), NoStop())
+    run = setup.build(config, Group(0, 1, torch.device("cpu")), runs.NoStop())
     yield run
     run.curves.close()
 

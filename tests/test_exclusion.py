@@ -22,10 +22,6 @@ from train.state import moved_records
 from train.stream import Records
 
 
-class NoStop:
-    name = ""
-
-
 @pytest.fixture
 def data(tmp_path):
     return make_data(tmp_path / "data", records=6, evaluation=2, size=72)
@@ -38,7 +34,7 @@ def tiny(monkeypatch):
 
 def build(data, folder, *flags):
     config = cli.parse(Config, runs.command(data, folder, *map(str, flags)))
-    return setup.build(config, Group(0, 1, torch.device("cpu")), NoStop())
+    return setup.build(config, Group(0, 1, torch.device("cpu")), runs.NoStop())
 
 
 def keys_of(run):

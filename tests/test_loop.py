@@ -23,10 +23,7 @@ def run(data, tmp_path, monkeypatch):
     monkeypatch.setattr(setup, "create_network", runs.create_tiny)
     flags = runs.command(data, tmp_path, "--max-epoch", "9", "--scheduler", "step", "--eval-step", "4")
 
-    class NoStop:
-        name = ""
-
-    run = setup.build(cli.parse(Config, flags), Group(0, 1, torch.device("cpu")), NoStop())
+    run = setup.build(cli.parse(Config, flags), Group(0, 1, torch.device("cpu")), runs.NoStop())
     run.place.epoch, run.place.slots_done = 2, 4
     yield run
     run.curves.close()
