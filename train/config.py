@@ -116,7 +116,7 @@ class Config:
     amp_float: Literal["fp16", "bf16"] = "fp16"  # precision on GPUs
     dry_run: bool = False  # one step: say what memory, workers and time the run would need, and write nothing
     profile: int = 0  # write a torch.profiler trace of so many optimizer steps below logs/
-    checkpoint_blocks: bool = False  # recompute whole blocks in the backward pass: fewer activations are kept, for more time
+    checkpoint_blocks: bool = False  # recompute whole blocks: keeps fewer activations, takes more time
     seed: int = -1  # of data order, augmentation and first weights; -1 draws one
 
     def __post_init__(self):
