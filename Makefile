@@ -48,7 +48,7 @@ demo: setup $(VENV)/clips.installed ## real clips become shards, a trained netwo
 	$(BIN)/python tools/demo.py
 
 test: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed $(VENV)/browser.installed ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --max-worker-restart 2
 
 test-hard: $(VENV)/core.installed $(VENV)/test.installed ## the long forms of kills and faults, with their figures
 	$(BIN)/python tests/hard.py

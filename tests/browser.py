@@ -1,8 +1,11 @@
-"""A real browser without a window, driven through the WebDriver of the system's Chromium."""
+"""The page of a split, and a real browser without a window: the system's Chromium, driven through its WebDriver."""
 
 import contextlib
 import io
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +31,22 @@ def find(*names: str) -> str:
         if path := shutil.which(name):
             return path
     raise FileNotFoundError(f"{' or '.join(names)} is missing: apt-get install chromium chromium-driver, or make test")
+
+
+@contextlib.contextmanager
+def served(*words: object, env: dict[str, str] | None = None) -> Iterator[str]:
+    """The address of the page that `make inspect` shows, in a process of its own; Ctrl-C must end it."""
+    program = Path(__file__).resolve().parents[1] / "tools" / "browse.py"
+    words = [sys.executable, program, "--port", "0", *words]
+    process = subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, text=True, env=env)
+    try:
+        yield process.stdout.readline().partition(" ")[0]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 @contextlib.contextmanager

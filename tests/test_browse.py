@@ -2,11 +2,8 @@
 
 import contextlib
 import os
-import signal
-import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +12,7 @@ from pack.exclusion import LIST, read_keys
 from pack.record import decode, encode
 from pack.shard import ShardWriter, list_shards, read_record
 from tests import runs, s3
-from tests.browser import Viewer, browser
+from tests.browser import Viewer, browser, served
 from tests.programs import refused
 from tests.shards import make_data, make_split, texture_record
 from tests.test_faults import flip
@@ -23,7 +20,6 @@ from tools import browse
 from train.mining import History
 from train.stream import Records
 
-ROOT = Path(__file__).resolve().parents[1]
 WIDTHS = {0: 9, 1: 30, 2: 3, 3: 21, 4: 15}  # of the hole in each record, pixels
 BY_AREA = ["test_2_0", "test_0_0", "test_4_0", "test_3_0", "test_1_0"]
 
@@ -58,21 +54,6 @@ def viewed(driver, *words, env=None, refusals=False):
         driver.get("about:blank")  # or it would go on asking
         driver.get_log("browser")
     assert refusals or said == []
-
-
-@contextlib.contextmanager
-def served(*words, env=None):
-    """The address of a page."""
-    words = [sys.executable, ROOT / "tools" / "browse.py", "--port", "0", *words]
-    process = subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, text=True, env=env)
-    try:
-        yield process.stdout.readline().partition(" ")[0]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 @pytest.fixture

@@ -4,17 +4,14 @@ import http.client
 import json
 import socket
 import threading
-import time
 
 import pytest
-import uvicorn
 
 from pack.exclusion import LIST
 from pack.shard import list_shards
+from tests.browser import served
 from tests.shards import make_split
 from tools.browse import listen
-from tools.gallery import Gallery
-from tools.page import create_app
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +22,8 @@ def split(tmp_path_factory):
 @pytest.fixture(scope="module")
 def port(split):
     """That of a page which shows the split."""
-    with listen(0) as listener:
-        app = create_app(Gallery(split, list_shards(split), split / LIST))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        thread.join()
+    with served("-i", split) as url:
+        yield int(url.rstrip("/").rpartition(":")[2])
 
 
 def ask(port, path, method="GET", body=None, **headers):
