@@ -7,7 +7,6 @@ channels-last memory, so that the token MLPs see (T H W C) without a copy.
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 aten = torch.ops.aten
 
@@ -206,11 +205,8 @@ class Block(nn.Module):
         self.norm2 = ChannelNorm(channels * ratio)
         self.glu_conv = GatedConv(channels)
 
-    def forward(self, x, lean=True):  # (T C H W) -> (T C H W)
-        """`lean` computes the gated convolution again in the backward pass, but for its last product: nearly free."""
+    def forward(self, x):  # (T C H W) -> (T C H W)
         x = x + self.gmlp(x, self.norm1, self.norm2)
-        if lean and torch.is_grad_enabled():
-            return x + checkpoint(self.glu_conv, x, use_reentrant=False, preserve_rng_state=False)
         return x + self.glu_conv(x)
 
     def draw(self, gen):

@@ -130,7 +130,7 @@ class LightVideoInpaint(nn.Module):
 
     def _run(self, block, h, frames_at_once):
         if self.checkpoint_blocks and torch.is_grad_enabled():
-            return checkpoint(block, h, False, use_reentrant=False, preserve_rng_state=False)  # nothing is random
+            return checkpoint(block, h, use_reentrant=False, preserve_rng_state=False)  # nothing is random
         if isinstance(block.gmlp, SpatialMLP) and frames_at_once < FRAMES:
             return torch.cat([block(frames) for frames in h.split(frames_at_once)])
         return block(h)
