@@ -3,7 +3,10 @@
 Shards stay as they are; who trains or measures leaves these records out. Lines that begin with # are for the reader.
 """
 
-from collections.abc import Iterable
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,11 +39,23 @@ def listed_keys(split: Place) -> frozenset[str]:
 
 def change_list(path: Path, key: str, excluded: bool) -> None:
     """Put a key on the list or take it off; what else the file says stays. It appears whole. Raises OSError."""
-    lines = read_lines(path) if path.exists() else []
-    kept = [line for line in lines if line.strip() != key]
-    if excluded and len(kept) < len(lines):
-        return
-    write_file(path, as_text([*kept, key] if excluded else kept))
+    with locked(path.parent):
+        lines = read_lines(path) if path.exists() else []
+        kept = [line for line in lines if line.strip() != key]
+        if excluded and len(kept) < len(lines):
+            return
+        write_file(path, as_text([*kept, key] if excluded else kept))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One thread of this machine at a time, so that two pages or tabs on one split lose no entry of each other's."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def as_text(lines: Iterable[str]) -> bytes:

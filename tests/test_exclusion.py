@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +23,14 @@ from train.dist import Group
 from train.loop import train as train_loop
 from train.state import moved_records
 from train.stream import Records
+
+ROOT = Path(__file__).resolve().parents[1]
+ENTER = """
+import sys, pathlib
+from pack.exclusion import change_list
+for key in sys.argv[2:]:
+    change_list(pathlib.Path(sys.argv[1]), key, True)
+"""
 
 
 @pytest.fixture
@@ -70,6 +81,14 @@ def test_a_list_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         change_list(tmp_path / LIST, "b", True)
     assert [path.name for path in tmp_path.iterdir()] == [LIST] and read_keys(tmp_path / LIST) == {"a"}
+
+
+def test_programs_that_change_a_list_at_the_same_time_lose_no_entry_of_each_other(tmp_path):
+    path = tmp_path / LIST
+    names = [[f"{who}_{number}" for number in range(100)] for who in "abc"]
+    programs = [subprocess.Popen([sys.executable, "-c", ENTER, path, *keys], cwd=ROOT) for keys in names]
+    assert [program.wait() for program in programs] == [0, 0, 0]
+    assert read_keys(path) == {key for keys in names for key in keys}
 
 
 def test_what_is_left_out_of_a_shard_never_comes_into_its_index(data):

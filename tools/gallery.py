@@ -66,7 +66,7 @@ class Gallery:
         self.numbers = {entry.key: number for number, (_, entry) in enumerate(self.places)}
         self.videos = [str(shard.source.get("video") or shard.name) for shard, _ in self.places]
         self.areas = HoleAreas(self.hole_area, len(self.places))
-        self.list_lock, self.read_lock, self.depth_lock = threading.Lock(), threading.Lock(), threading.Lock()
+        self.read_lock, self.depth_lock = threading.Lock(), threading.Lock()
         self.head = functools.lru_cache(4096)(self._head)
         self.thumbnail = functools.lru_cache(512)(self._thumbnail)
         self._kept_members = functools.lru_cache(8)(self._members)
@@ -138,8 +138,7 @@ class Gallery:
         number = self.numbers[key]
         if self.path is None:
             raise ValueError(f"{self.split} is not written to: start with --exclude FILE, and train with the same flag")
-        with self.list_lock:  # two tabs must not write over each other's entries
-            change_list(self.path, key, excluded)
+        change_list(self.path, key, excluded)
         if not excluded and number in self.excluded():
             raise ValueError(f"{key} is on {self.split / LIST} too, which is not written to: take it off there")
 
