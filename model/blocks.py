@@ -19,11 +19,14 @@ class _EdgePad(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, left, right, top, bottom):
-        ctx.inner = (slice(top, top + x.shape[-2]), slice(left, left + x.shape[-1]))
-        padded = F.pad(x, (left, right, top, bottom))  # mode="replicate" would give up channels-last on CUDA
-        rows, cols = ctx.inner
-        padded[..., : cols.start] = padded[..., cols.start : cols.start + 1]
-        padded[..., cols.stop :] = padded[..., cols.stop - 1 : cols.stop]
+        height, width = x.shape[-2:]
+        ctx.inner = rows, cols = slice(top, top + height), slice(left, left + width)
+        # F.pad would fill all of it first, and with mode="replicate" give up channels-last on CUDA
+        size = (*x.shape[:-2], top + height + bottom, left + width + right)
+        padded = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        padded[..., rows, cols] = x
+        padded[..., rows, : cols.start] = x[..., :1]
+        padded[..., rows, cols.stop :] = x[..., -1:]
         padded[..., : rows.start, :] = padded[..., rows.start : rows.start + 1, :]
         padded[..., rows.stop :, :] = padded[..., rows.stop - 1 : rows.stop, :]
         return padded
@@ -40,7 +43,10 @@ def draw_he(conv, gen):
 
 
 def edge_pad(x, left, right, top, bottom):  # (T C H W) -> (T C H+top+bottom W+left+right)
-    """The map with its border values repeated outwards; as in iw3 only the original pixels receive gradient."""
+    """The map in channels-last memory, its border values repeated outwards.
+
+    As in iw3 only the original pixels receive gradient.
+    """
     return _EdgePad.apply(x, left, right, top, bottom)
 
 

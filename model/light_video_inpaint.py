@@ -117,7 +117,7 @@ class LightVideoInpaint(nn.Module):
         # A size that is a multiple already grows by a whole window, as in iw3: weights are trained with it.
         pad = (0, MODULUS - width % MODULUS, 0, MODULUS - height % MODULUS)
         holes = F.max_pool2d(edge_pad(mask, *pad), PATCH) > 0.99  # (T 1 H/4 W/4)
-        x = edge_pad((x - 0.5) / 0.5, *pad).contiguous(memory_format=torch.channels_last)
+        x = edge_pad((x - 0.5) / 0.5, *pad)
         h = F.leaky_relu(self.patch(x), 0.1)  # (T C H/4 W/4)
         h = torch.where(holes, self.mask_bias.to(h.dtype), h)
         skip = self._run(self.enc1, h, frames_at_once)
