@@ -17,6 +17,7 @@ import torch
 from model.light_video_inpaint import NAMES, Init, LightVideoInpaint
 
 BASE_NAME = "inpaint.light_video_inpaint_v1"
+BASE_FILE = Path(__file__).parent / "base" / f"{BASE_NAME}.pth"
 ALIASES = {f"{BASE_NAME}_small": BASE_NAME}  # never appears in a file
 
 
@@ -78,12 +79,17 @@ def network_name(net: LightVideoInpaint) -> str:
     return next((name for name, kwargs in NAMES.items() if kwargs == net.kwargs), BASE_NAME)
 
 
+def locate(path: str | Path) -> Path:
+    """Where a network lies: "base" is the one that comes with the project, see model/base/README.md."""
+    return BASE_FILE if str(path) == "base" else Path(path)
+
+
 def read_file(path: str | Path) -> dict:
-    """The dict of a file that torch.save wrote, its tensors on the CPU and every byte checked against its CRC.
+    """The dict of a file that torch.save wrote, or of "base", its tensors on the CPU and every byte checked by its CRC.
 
     Raises FileNotFoundError, or ValueError for a file that is truncated, altered or something else.
     """
-    mend = "copy it again or use an earlier one"
+    path, mend = locate(path), "copy it again or use an earlier one"
     with open(path, "rb") as file:
         if not zipfile.is_zipfile(file):
             raise ValueError(f"{path} is no checkpoint or cut short ({os.path.getsize(path)} bytes): {mend}")

@@ -28,7 +28,8 @@ class Config:
     """Measure checkpoints and simple fills on a split, and write a report."""
 
     ALIASES: ClassVar = {"data": ("-i",), "out": ("-o",)}
-    checkpoint: tuple[str, ...] = ()  # weight files or training checkpoints, ours or iw3's; none: only simple fills
+    checkpoint: tuple[str, ...] = ()  # weight files or training checkpoints, ours or iw3's, or base;
+    # none: only simple fills
     data: str = "data/eval"  # a split: folder or URL
     out: str = "evaluation"  # folder that gets report.html, metrics.json and metrics.csv
     baselines: tuple[str, ...] = ("all",)  # all, none, or names of simple fills

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Config:
     """Export a network for iw3."""
 
-    checkpoint: str  # weight file or training checkpoint, iw3's or ours
+    checkpoint: str  # weight file or training checkpoint, iw3's or ours, or base
     out: str  # weight file to write
     ema: bool = True  # of a training checkpoint take the averaged weights, which evaluation saw, where it has any;
     # --no-ema: those of the last step
@@ -30,10 +30,10 @@ class Config:
 
 def main():
     config = cli.parse(Config)
-    from model.checkpoint import load_network, network_name, read_file, write_file
+    from model.checkpoint import load_network, locate, network_name, read_file, write_file
 
     out = Path(config.out)
-    if out.exists() and os.path.samefile(out, config.checkpoint):
+    if out.exists() and os.path.samefile(out, locate(config.checkpoint)):
         raise ValueError(f"{out} would overwrite the checkpoint that it is made of: pass another -o")
     net, payload = load_network(config.checkpoint), read_file(config.checkpoint)
     weights, origin = choose_weights(payload, config.ema)

@@ -17,7 +17,7 @@ class Config:
 
     ALIASES: ClassVar = {"out": ("-o",), "video": ("-i",)}
     video: str = ""  # the film
-    checkpoint: str = ""  # weight file or training checkpoint, ours or iw3's; without it a simple fill is used
+    checkpoint: str = ""  # weight file or training checkpoint, ours or iw3's, or base; without it a simple fill is used
     out: str = ""  # film to write, .mp4, .mov or .mkv (default: NAME_LAYOUT.mp4 here)
     divergence: float = 2.5  # strength: disparity between nearness 0 and 1 in percent of the longer side
     convergence: float = 0.5  # nearness that lies on the screen

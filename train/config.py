@@ -29,7 +29,7 @@ class Config:
         "inpaint.light_video_inpaint_v1_large",
     ] = "inpaint.light_video_inpaint_v1"  # network; _small is another name of the first
     init: Literal["copy", "iw3"] = "copy"  # first weights: what is visible is copied, or iw3's
-    checkpoint_file: str = ""  # start from the weights of this file, ours or iw3's
+    checkpoint_file: str = ""  # start from the weights of this file, ours or iw3's, or from base, which is here
 
     resume: bool = False  # go on from the checkpoint in --model-dir; without one, start
     reset_state: bool = False  # with --resume: take the weights alone, start optimizer and epochs anew
