@@ -68,6 +68,7 @@ def resume(data, folder, *flags):
         (("--num-samples", 96), "--num-samples: 48 -> 96"),
         (("--tile", 72), "--tile: 64 -> 72"),
         (("--hard-example", "none"), "--hard-example: linear -> none"),
+        (("--augment", "strong"), "--augment: iw3 -> strong"),
         (("--no-diff-aug", "--seed", 3), "--diff-aug: True -> False; --seed: 1 -> 3"),
     ],
 )
@@ -76,6 +77,16 @@ def test_a_setting_that_decides_what_a_step_computes_is_named_old_and_new(flags,
         resume(data, folder, *flags)
     assert f"({line})" in str(caught.value)
     assert str(caught.value).endswith("give the flags back, or start from its weights with --reset-state")
+
+
+def test_a_checkpoint_from_before_a_setting_has_its_default(data, folder):
+    newest = next(folder.glob("*.checkpoint.pth"))
+    saved = read_file(newest)
+    del saved["train_kwargs"]["augment"]
+    write_file(newest, saved)
+    assert resume(data, folder).place.epoch == 2
+    with pytest.raises(ValueError, match=r"\(--augment: iw3 -> strong\)"):
+        resume(data, folder, "--augment", "strong")
 
 
 def test_another_network_in_the_folder_is_named_old_and_new(data, folder, monkeypatch):

@@ -15,8 +15,9 @@ from tests import runs
 from tests.runs import one_thread  # noqa: F401
 from tests.shards import make_data, make_split
 from tests.test_faults import flip
+from train.looks import draw_look
 from train.plan import Plan, replacement, slots_of
-from train.stream import Fault, Records, Samples, Stream, deaths_told, eval_slots
+from train.stream import HUNG_UP, Fault, Records, Samples, Stream, deaths_told, eval_slots
 
 SEED, TILE = 11, 64
 
@@ -29,8 +30,8 @@ def split(tmp_path_factory):
     return folder
 
 
-def samples(split, seed=SEED):
-    return Samples(Records(list_shards(split)), 12, TILE, seed)
+def samples(split, seed=SEED, strong=False):
+    return Samples(Records(list_shards(split)), 12, TILE, seed, strong=strong)
 
 
 def slots(count, start=0):
@@ -72,6 +73,13 @@ def test_another_seed_epoch_or_slot_augments_otherwise(split):
     assert len(set(digests)) == 4 and digest(1, 1, 1) == digests[0]
 
 
+def test_strong_augmentation_is_the_slots_too_and_in_its_digest(split, expected):
+    alone = [content(sample) for sample in Stream(samples(split, strong=True), 0).samples(slots(16))]
+    stream = Stream(samples(split, strong=True), 2)
+    assert [content(sample) for sample in stream.samples(slots(16))] == alone
+    assert all(a[1] == b[1] and a[2] != b[2] for a, b in zip(alone, expected, strict=True))
+
+
 def test_the_digest_covers_record_frames_place_and_augmentation(split, monkeypatch):
     from train import stream
 
@@ -85,9 +93,10 @@ def test_the_digest_covers_record_frames_place_and_augmentation(split, monkeypat
         {"outer": drawn.outer + 1},
         {"inner": drawn.inner + 1},
         {"tiles": tuple((1 - y, 1 - x) for y, x in drawn.tiles)},
+        {"look": draw_look(stream.generator(SEED))},
     ]:
         changed = type(drawn)(**(vars(drawn) | change))
-        monkeypatch.setattr(stream, "draw", lambda _, changed=changed: changed)
+        monkeypatch.setattr(stream, "draw", lambda *_, changed=changed: changed)
         assert samples(split)[1, 1, 0].digest != plain.digest, change
 
 
@@ -182,6 +191,41 @@ def test_a_worker_that_dies_is_one_line(split):
         for _ in Stream(samples(split), 1).samples(slots(10) * 100):
             for worker in set(children(os.getpid())) - set(before):
                 os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("hung_up", HUNG_UP)
+def test_a_worker_that_dies_while_its_sample_is_fetched_is_one_line(split, monkeypatch, hung_up):
+    stream = Stream(samples(split), 1)
+    found = stream.samples(slots(10) * 100)
+    next(found)
+    iterator = stream.loader._iterator
+    killed = []
+
+    def fetch(*_, **__):
+        killed.append(os.kill(iterator._workers[0].pid, signal.SIGKILL))
+        raise hung_up
+
+    monkeypatch.setattr(iterator, "_try_get_data", fetch)
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's, which may be the first to tell
+    try:
+        with pytest.raises(OSError, match=r"^a data worker died.*--resume.*--num-workers$"):
+            list(found)
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+    assert killed
+
+
+def test_what_looks_like_a_death_but_is_none_is_not_called_one(split, monkeypatch):
+    stream = Stream(samples(split), 1)
+    found = stream.samples(slots(10) * 100)
+    next(found)
+
+    def fetch(*_, **__):
+        raise EOFError("of something else")
+
+    monkeypatch.setattr(stream.loader._iterator, "_try_get_data", fetch)
+    with pytest.raises(EOFError, match="of something else"):
+        list(found)
 
 
 def test_a_run_whose_worker_dies_ends_with_one_line_and_status_2(tmp_path):

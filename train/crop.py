@@ -12,6 +12,7 @@ import torch
 
 from model.morphology import dilate_inner, dilate_outer
 from pack.record import Box
+from train.looks import Look, apply_look, draw_look, shrink
 
 EVAL_STRIDE = 64  # between the windows that evaluation chooses from
 TILES = 4  # random windows that training chooses from
@@ -31,9 +32,10 @@ class Draws:
     outer: int  # pixels by which holes grow to the right
     inner: int  # and to the left
     tiles: tuple[tuple[float, float], ...]  # (y, x) of each window
+    look: Look | None = None  # with --augment strong
 
 
-def draw(gen: torch.Generator) -> Draws:
+def draw(gen: torch.Generator, strong: bool = False) -> Draws:
     """The draws of a training slot. The number of draws is fixed, so that no draw depends on another's outcome."""
     u = torch.rand(14, generator=gen, dtype=torch.float64).tolist()
     tiles = torch.rand(TILES, 2, generator=gen, dtype=torch.float64).tolist()
@@ -44,6 +46,7 @@ def draw(gen: torch.Generator) -> Draws:
         outer=1 + int(u[11] * 20) if u[10] < 0.5 else 0,
         inner=1 + int(u[13] * 4) if u[12] < 0.25 else 0,
         tiles=tuple((y, x) for y, x in tiles),
+        look=draw_look(gen) if strong else None,
     )
 
 
@@ -100,13 +103,18 @@ def cut(
     """The sample's frames float (T 3 S S) in [0, 1], its holes bool (T 1 S S), and where its tile stands (y, x).
 
     masks are uint8 (T H W). They alone say where the tile is, so `frames` decodes no more than that box: uint8
-    (T S S 3). This is the one place where frames become float.
+    (T S S 3), or twice the side for a look that shrinks. This is the one place where frames become float.
     """
     grown = augment_masks(torch.from_numpy(masks), draws)
-    y, x = choose_tile(grown, side, draws)
-    tile = frames((x, y, x + side, y + side)).transpose(0, 3, 1, 2)  # (T 3 S S)
+    look = draws and draws.look
+    factor = look.shrink if look and side * look.shrink <= min(masks.shape[1:]) else 1
+    seen = side * factor
+    y, x = choose_tile(grown, seen, draws)
+    tile = frames((x, y, x + seen, y + seen)).transpose(0, 3, 1, 2)  # (T 3 seen seen)
     colours = torch.from_numpy(np.ascontiguousarray(tile)).float().div_(255)
-    holes = grown[:, None, y : y + side, x : x + side].bool()  # (T 1 S S)
+    holes = grown[:, None, y : y + seen, x : x + seen].bool()  # (T 1 seen seen)
+    if look:
+        colours, holes = apply_look(*shrink(colours, holes, factor), look)
     return jitter(colours, draws).contiguous(), holes.contiguous(), (y, x)
 
 

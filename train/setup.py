@@ -76,7 +76,7 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
         history=History(len(records)) if config.hard_example == "linear" else None,
         plan=Plan(records.sizes, slots, place.seed, config.shuffle_shards, records.shares, tiles),
         stream=Stream(
-            Samples(records, config.frames, config.tile, place.seed, read, keep=tiles > 1),
+            Samples(records, config.frames, config.tile, place.seed, read, tiles > 1, config.augment == "strong"),
             workers,
             group.device.type == "cuda",
             tiles,

@@ -24,7 +24,7 @@ from train.stream import Fault, Records
 VERSION = 1
 # settings that decide what a step computes: with another value the run would not be the one that was begun
 FIXED = (
-    "arch loss lpips_frames diff_aug num_samples backward_step tile tiles_per_record frames hard_example "
+    "arch loss lpips_frames diff_aug num_samples backward_step tile tiles_per_record frames augment hard_example "
     "shuffle_shards optimizer ema_model ema_decay ema_step discriminator seed"
 ).split()
 
@@ -155,7 +155,7 @@ def differences(saved: dict[str, Any], config: Config, data: dict[str, Any]) -> 
     found = []
     old, new = saved["train_kwargs"], asdict(config)
     for name in FIXED:
-        before, now = old.get(name, new[name]), new[name]
+        before, now = old.get(name, getattr(Config, name)), new[name]  # an older Backfill had no setting but this
         if name == "seed":
             before = saved["backfill"]["place"]["seed"]
             now = config.seed if config.seed >= 0 else before

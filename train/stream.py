@@ -10,7 +10,7 @@ import hashlib
 import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from itertools import chain
 from multiprocessing import forkserver, get_context, resource_tracker
 from typing import Any
@@ -30,6 +30,9 @@ from train.stop import SIGNALS
 ATTEMPTS = 10  # bad records in a row before a slot gives up
 M_MMAP_THRESHOLD = -3  # of malloc.h
 UNUSABLE = (ValueError, OSError, SyntaxError)  # what a bad record raises; Pillow calls a broken PNG a SyntaxError
+# what fetching a sample from the memory of a worker raises that has just died
+HUNG_UP = (EOFError, ConnectionError, FileNotFoundError)
+WORKER_DIED = "a data worker died, often for lack of memory ({}): go on with --resume, perhaps with fewer --num-workers"
 
 Slot = tuple[int, int, int]  # epoch, position in the epoch, record
 Reader = Callable[[Index, Entry], dict[str, bytes]]
@@ -102,7 +105,7 @@ class Samples(Dataset):
     """Samples by slot: augmented for training with a seed, the fixed ones of evaluation without.
 
     `read` fetches the members of a record: from where its shard lies, or through a cache. With `keep` the last record
-    stays decoded, for slots in a row that show the same one.
+    stays decoded, for slots in a row that show the same one. `strong` augmentation adds looks to iw3's.
     """
 
     def __init__(
@@ -113,9 +116,10 @@ class Samples(Dataset):
         seed: int | None = None,
         read: Reader | None = None,
         keep: bool = False,
+        strong: bool = False,
     ):
         self.records, self.frames, self.tile, self.seed = records, frames, tile, seed
-        self.read, self.keep = read or read_record, keep
+        self.read, self.keep, self.strong = read or read_record, keep, strong
         self.kept: tuple[int, Record] | None = None
 
     def __getitem__(self, slot: Slot) -> Sample | Fault:
@@ -123,7 +127,7 @@ class Samples(Dataset):
         epoch, position, number = slot
         if self.seed is None:
             return self.sample(number, position, None)
-        draws = draw(generator(self.seed, epoch, position, "crop"))
+        draws = draw(generator(self.seed, epoch, position, "crop"), self.strong)
         faults = []
         for attempt in range(ATTEMPTS):
             chosen = replacement(self.seed, epoch, position, attempt, len(self.records)) if attempt else number
@@ -226,7 +230,23 @@ class Stream:
     def __call__(self, slots: Sequence[Slot]) -> Iterator[Sample | Fault]:
         """The sample of each slot, or its fault. Raises StoreError when a store refuses or stays away."""
         self.positions.slots = slots
-        return map(_told, chain.from_iterable(iter(self.loader)))
+        try:
+            for found in chain.from_iterable(iter(self.loader)):
+                if isinstance(found, Outage):
+                    raise StoreError(f"{found.reason}; when that is mended, go on with --resume")
+                yield found
+        except HUNG_UP as error:
+            if self._lost_a_worker():
+                raise OSError(WORKER_DIED.format("it took a sample along")) from error
+            raise
+
+    def _lost_a_worker(self) -> bool:
+        iterator = self.loader._iterator
+        for worker in iterator._workers if iterator else ():
+            worker.join(1)  # that it has hung up can be known before that it has ended
+            if not worker.is_alive():
+                return True
+        return False
 
     def close(self) -> None:
         """End the workers. Without it a process that exits would wait for them, who ignore what exiting sends them."""
@@ -255,10 +275,7 @@ def deaths_told() -> Iterator[None]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise OSError(
-            f"a data worker died, often for lack of memory ({str(error).splitlines()[0].rstrip('. ')}): "
-            f"go on with --resume, perhaps with fewer --num-workers"
-        ) from error
+        raise OSError(WORKER_DIED.format(str(error).splitlines()[0].rstrip(". "))) from error
 
 
 def eval_slots(count: int, rank: int, world: int) -> list[Slot]:
@@ -281,14 +298,9 @@ def worker_context(remote: bool) -> Any:
     return context
 
 
-def _told(found: Sample | Fault) -> Sample | Fault:
-    if isinstance(found, Outage):
-        raise StoreError(f"{found.reason}; when that is mended, go on with --resume")
-    return found
-
-
 def _digest(entry: Entry, indexes: list[int], corner: tuple[int, int], draws: Draws | None) -> int:
-    text = json.dumps([entry.key, entry.crc32, indexes, corner, draws and [draws.jitter, draws.outer, draws.inner]])
+    drawn = draws and [draws.jitter, draws.outer, draws.inner, *([astuple(draws.look)] if draws.look else [])]
+    text = json.dumps([entry.key, entry.crc32, indexes, corner, drawn])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "big")
 
 
