@@ -58,13 +58,17 @@ def resized(height: int, width: int, short_side: int) -> tuple[int, int]:
     return height * short_side // short, width * short_side // short
 
 
-def best_window(masks: np.ndarray, size: int, places: tuple) -> tuple[int, int, int]:  # uint8 (T H W) in half holes
-    """x, y and half holes over all frames of the square with the most holes; the first one of several.
+def windows(size: int, shape: tuple[int, int], places: tuple) -> list[tuple[int, int]]:
+    """The corners (x, y) of squares of this size in frames of shape (H, W).
 
-    `places` are positions (x, y) of the candidates, in [0, 1) of the room that there is.
+    `places` are their positions (x, y), in [0, 1) of the room that there is.
     """
-    height, width = masks.shape[1:]
-    spots = [(int(x * (width - size + 1)), int(y * (height - size + 1))) for x, y in places]
-    counts = [int(masks[:, y : y + size, x : x + size].sum(dtype=np.int64)) for x, y in spots]
+    height, width = shape
+    return [(int(x * (width - size + 1)), int(y * (height - size + 1))) for x, y in places]
+
+
+def best_window(masks: np.ndarray, size: int, corners: list[tuple[int, int]]) -> tuple[int, int, int]:
+    """x, y and half holes over all frames of the square with the most holes in uint8 (T H W); the first of several."""
+    counts = [int(masks[:, y : y + size, x : x + size].sum(dtype=np.int64)) for x, y in corners]
     best = counts.index(max(counts))
-    return *spots[best], counts[best]
+    return *corners[best], counts[best]

@@ -8,6 +8,7 @@ nearness that does not move.
 import importlib.util
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -24,19 +25,22 @@ def nonwarp_mask(
     view: View,
     size: tuple[int, int] | None = None,
     threads: int | None = None,
+    spans: np.ndarray | None = None,
 ) -> torch.Tensor:  # (B 1 h w) -> float (B 1 H W)
     """The pixels that the other view hides: 1 where it has no trace of them, 0.5 where a nearer layer passed by.
 
     size is the frames' (H, W) where that differs from the depth's. On a CPU this many threads share the rows; torch's
-    number unless told.
+    number unless told. spans, int (H 2), are the columns [first, end) of each row that matter: elsewhere a mask that is
+    found row by row is 0.
     """
     depth = depth.float()
     if size is not None and tuple(size) != depth.shape[-2:]:
         depth = F.interpolate(depth, size, mode="bilinear", align_corners=True, antialias=True)
     if view == "left":  # the same in a mirror, but for its first steps
         depth = depth.flip(-1)
+        spans = spans if spans is None else depth.shape[-1] - spans[:, ::-1]
     if HAS_NUMBA and depth.device.type == "cpu":
-        mask = _mask_by_rows(depth, divergence, convergence, view, threads or torch.get_num_threads())
+        mask = _mask_by_rows(depth, divergence, convergence, view, threads or torch.get_num_threads(), spans)
     else:  # frame by frame, because a frame of 1080p takes 400 MB of tensors
         mask = torch.cat([_mask_by_tensors(frame, divergence, convergence, view) for frame in depth.split(1)])
     return mask.flip(-1) if view == "left" else mask
@@ -67,12 +71,13 @@ def warp_scale(width: int, divergence: float, convergence: float) -> tuple[int, 
     return int(width * divergence * 0.01 + 2), slope, slope * convergence
 
 
-def _mask_by_rows(depth, divergence, convergence, view, threads):  # (B 1 H W) -> same
+def _mask_by_rows(depth, divergence, convergence, view, threads, spans):  # (B 1 H W) -> same
     from pack.warp_rows import mask_rows  # not before it is used, because it imports numba
 
-    width = depth.shape[-1]
+    batch, _, height, width = depth.shape
     scale = warp_scale(width, divergence, convergence)
-    mask = mask_rows(depth.reshape(-1, width).numpy(), *scale, view == "right", threads)
+    spans = np.tile(np.array([0, width]) if spans is None else spans, (batch * (height if spans is None else 1), 1))
+    mask = mask_rows(depth.reshape(-1, width).numpy(), spans, *scale, view == "right", threads)
     return torch.from_numpy(mask).view(depth.shape)
 
 

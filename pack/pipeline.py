@@ -18,7 +18,7 @@ from model.morphology import dilate, erode
 from pack.config import Config
 from pack.depth import normalise
 from pack.draw import Draw, draw_clip, uniform
-from pack.geometry import best_window, reshape
+from pack.geometry import best_window, reshape, windows
 from pack.holes import dilate_edge, nonwarp_mask
 from pack.mappers import mapper
 from pack.motion_depth import MotionDepth
@@ -26,6 +26,7 @@ from pack.record import Record, record_key, video_key
 from pack.video import Clip, VideoInfo
 
 LEAST_HOLES = 300  # pixels a frame: iw3 keeps no record with less
+CLOSING = 4  # pixels beyond a window that its closed holes depend on
 LEVELS = np.array([0, 128, 255], np.uint8)  # of a mask's image, for 0, 1 and 2 half holes
 
 
@@ -70,10 +71,13 @@ def shape_clips(clips: Iterator[Clip], video: VideoInfo, metric: bool, config: C
 def make_records(shaped: Shaped, video: VideoInfo, models: Models, config: Config) -> list[Record]:
     """The records of a clip, upright ones first; fewer than asked for where there are too few holes."""
     depth = clip_depth(shaped, models, config)
+    shape = shaped.frames.shape[1:3]
+    corners = [[windows(config.size, shape, places) for places in both] for both in shaped.draw.places]
+    asked = [[corner for both in corners for corner in both[mirrored]] for mirrored in range(2)]
     records = []
-    for mirrored, holes in enumerate(clip_holes(depth, shaped, models, config)):
+    for mirrored, holes in enumerate(clip_holes(depth, shaped, models, config, asked)):
         for sample in range(config.num_samples):
-            window = best_window(holes, config.size, shaped.draw.places[sample][mirrored])
+            window = best_window(holes, config.size, corners[sample][mirrored])
             if window[2] > LEAST_HOLES * 2 * len(holes):
                 info = describe(shaped, video, config, bool(mirrored), models.mask is not None, window)
                 records.append(cut_out(shaped, holes, info, sample, config))
@@ -95,19 +99,23 @@ def estimate(frames, models, config):  # (T 3 H W) -> (T 1 h w)
         return torch.cat(list(pool.map(models.depth, frames.split(config.batch_size))))
 
 
-def clip_holes(depth, shaped, models, config):  # (T 1 h w) -> uint8 (2 T H W): half holes upright and mirrored
-    """What the other view hides of the clip and of its mirror image."""
+def clip_holes(depth, shaped, models, config, corners=None):  # (T 1 h w) -> uint8 (2 T H W) in half holes
+    """What the other view hides of the clip and of its mirror image.
+
+    corners are those of the windows (upright ones, mirrored ones) that matter; elsewhere holes may be missing.
+    """
     draw, size = shaped.draw, shaped.frames.shape[1:3]
     curve = mapper(draw.mapper)
+    spans = [None if corners is None else spans_of(corners[mirrored], config.size, size) for mirrored in range(2)]
     holes = np.empty((2, len(depth), *size), np.uint8)
     for start in range(0, len(depth), config.batch_size):
         part = depth[start : start + config.batch_size]
         wide = fit(curve(part), size)
         if models.mask is None:
-            upright = warped_holes(wide, draw, models)
+            upright = warped_holes(wide, draw, models, spans[0])
         else:
             upright = 2 * hole_mask(models.mask, part, draw.divergence, draw.convergence, curve, size).byte()
-        for variant, masks in enumerate((upright, warped_holes(wide.flip(-1), draw, models))):
+        for variant, masks in enumerate((upright, warped_holes(wide.flip(-1), draw, models, spans[1]))):
             holes[variant, start : start + config.batch_size] = masks[:, 0].cpu().numpy()
     return holes
 
@@ -122,9 +130,20 @@ def fit(depth, size):  # (B 1 h w) -> (B 1 H W)
     return F.interpolate(depth, size, mode="bilinear", antialias=shrinks)
 
 
-def warped_holes(disparity, draw, models):  # (B 1 H W) -> uint8 (B 1 H W) in half holes
+def spans_of(corners, side, size):  # [(x, y)], of frames (H, W) -> int (H 2)
+    """The columns [first, end) of each row in which holes must be known for windows of this side."""
+    height, width = size
+    spans = np.array([[width, 0]] * height)
+    for x, y in corners:
+        rows = spans[max(y - CLOSING, 0) : y + side + CLOSING]
+        rows[:, 0] = np.minimum(rows[:, 0], max(x - CLOSING, 0))
+        rows[:, 1] = np.maximum(rows[:, 1], min(x + side + CLOSING, width))
+    return spans
+
+
+def warped_holes(disparity, draw, models, spans=None):  # (B 1 H W) -> uint8 (B 1 H W) in half holes
     """What the forward warp leaves without a source, closed as `mask_closing` does but in uint8, which is faster."""
-    mask = nonwarp_mask(disparity, draw.divergence, draw.convergence, draw.view, threads=models.threads)
+    mask = nonwarp_mask(disparity, draw.divergence, draw.convergence, draw.view, threads=models.threads, spans=spans)
     mask = (mask * 2).byte()
     return (erode(dilate(mask, 2), 2) + mask).clamp(max=2)
 

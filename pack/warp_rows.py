@@ -20,11 +20,17 @@ LEAST_WEIGHT, MOST_WEIGHT = np.float32(1e-5), np.float32(1 - 1e-5)
 kernel = numba.njit(nogil=True, cache=os.access(Path(__file__).parent, os.W_OK), error_model="numpy")
 
 
-def mask_rows(depth, pad: int, slope: float, offset: float, left_first: bool, threads: int):
-    """The hole values of depth rows, both float32 (N W), from a warp to the left (or right) and back."""
-    mask = np.empty_like(depth)
+def mask_rows(depth, spans, pad: int, slope: float, offset: float, left_first: bool, threads: int):
+    """The hole values of depth rows, both float32 (N W), from a warp to the left (or right) and back.
+
+    spans (N 2) are the columns [first, end) of each row that are asked for; elsewhere stands 0.
+    """
+    mask = np.zeros_like(depth)
     scale = pad, np.float32(slope), np.float32(offset)
-    _share(lambda rows: _mask_rows(depth[rows], mask[rows], *scale, left_first), len(depth), threads)
+    beyond = dependence(depth, slope, offset)
+    _share(
+        lambda rows: _mask_rows(depth[rows], mask[rows], spans[rows], beyond, *scale, left_first), len(depth), threads
+    )
     return mask
 
 
@@ -36,6 +42,21 @@ def image_rows(image, depth, pad: int, slope: float, offset: float, to_left: boo
     return warped
 
 
+def dependence(depth, slope: float, offset: float) -> int:
+    """How many pixels to either side can matter to a pixel's hole value.
+
+    Neighbours land no farther apart than the depth's range moves them, D, so nothing is UNSEEN for longer. Ever smaller
+    sources ahead of an overtaken pixel stand ever farther ahead, so that within D follows one that is not overtaken:
+    holes are no wider than 2 D. A warp looks that far, at most REACH, to fill its sources, to mark and, the first one,
+    to fill its holes; both look for sources as far as these move.
+    """
+    low, high = min(float(depth.min(initial=0)), 0.0), max(float(depth.max(initial=0)), 0.0)
+    farthest = max(abs(low * slope - offset), abs(high * slope - offset)) + 2
+    hole = 2 * (slope * (high - low) + 2) + 4 + farthest  # with a border that has moved into the picture
+    beyond = 3 * (min(REACH, hole) + 1) + 2 * farthest
+    return int(beyond) + 1 if beyond < depth.shape[1] else depth.shape[1]  # of what is not a number, the whole row
+
+
 def _share(work, count, threads):
     """Call work with a slice of the rows on each of the threads."""
     ends = np.linspace(0, count, threads + 1).astype(int)
@@ -45,78 +66,95 @@ def _share(work, count, threads):
 
 @kernel
 def _image_rows(image, depth, warped, pad, slope, offset, to_left):  # (N C W), (N W), (N C W) to be written
-    width = depth.shape[1]
     for row in range(len(depth)):
         for colour in range(image.shape[1]):
-            values = _warp(image[row, colour], depth[row], pad, slope, offset, to_left)
-            for k in range(width):
-                warped[row, colour, k if to_left else width - 1 - k] = values[k]
+            values = _warp(image[row, colour], depth[row], 0, pad, slope, offset, to_left)
+            warped[row, colour] = values if to_left else values[::-1]
 
 
 @kernel
-def _mask_rows(depth, mask, pad, slope, offset, left_first):  # (N W), (N W) to be written
-    width = depth.shape[1]
-    warped, nothing = np.empty(width, np.float32), np.zeros(width, np.float32)
+def _mask_rows(depth, mask, spans, beyond, pad, slope, offset, left_first):  # (N W), (N W) to be written, (N 2)
     for row in range(len(depth)):
-        filled = _fill(_warp(depth[row], depth[row], pad, slope, offset, left_first))
-        for k in range(width):
-            warped[k if left_first else width - 1 - k] = filled[k]
-        back = _warp(nothing, warped, pad, slope, offset, not left_first)
-        for k in range(width):
-            hole = ONE if back[k] == UNSEEN else HALF if back[k] == OVERTAKEN else ZERO
-            mask[row, width - 1 - k if left_first else k] = hole
+        first, end = spans[row]
+        if first >= end:
+            continue
+        start = max(first - beyond, 0)
+        part = depth[row, start : min(end + beyond, depth.shape[1])]
+        warped = _fill(_warp(part, part, start, pad, slope, offset, left_first))
+        back = _warp(None, warped if left_first else warped[::-1].copy(), start, pad, slope, offset, not left_first)
+        back = back[::-1] if left_first else back[:]
+        for x in range(first, end):
+            value = back[x - start]
+            mask[row, x] = ONE if value == UNSEEN else HALF if value == OVERTAKEN else ZERO
 
 
 @kernel
-def _warp(image, depth, pad, slope, offset, to_left):  # (W), (W) -> (W) in walking order
-    """One row moved by its depth, UNSEEN and OVERTAKEN in its holes."""
+def _warp(image, depth, start, pad, slope, offset, to_left):  # (W), (W) -> (W) in walking order
+    """One row, or the part of one from column `start` on, moved by its depth, UNSEEN and OVERTAKEN in its holes.
+
+    Without an image the rest is 0.
+    """
     width = len(depth)
-    positions = _positions(depth, pad, slope, offset, to_left)
-    low_sources, high_sources = _nearest_sources(depth, positions, pad)
+    depth = _padded(depth, pad)
+    positions = _positions(depth, start, slope, offset, to_left)
+    low_sources, high_sources = _nearest_sources(depth, positions, start)
+    for x in range(len(positions)):
+        positions[x] = min(max(positions[x] - np.floor(positions[x]), LEAST_WEIGHT), MOST_WEIGHT)
+    high_weights = positions  # of the sources
+    padded_image = depth if image is None else _padded(image, pad)
     values, sources = np.empty(width, np.float32), np.empty(width, np.float32)
     for k in range(width):
-        x = k if to_left else width - 1 - k
+        x = np.uint32(pad + (k if to_left else width - 1 - k))
         low, high = low_sources[x], high_sources[x]
-        low_weight = ONE - _high_weight(positions[low]) if low >= 0 else ZERO
-        high_weight = _high_weight(positions[high]) if high >= 0 else ZERO
-        weights = low_weight + high_weight
-        low_value = image[_inside(low - pad, width)] if low >= 0 else UNSEEN
-        high_value = image[_inside(high - pad, width)] if high >= 0 else UNSEEN
-        value = (low_value * low_weight + high_value * high_weight) / weights
-        source = (np.float32(low) * low_weight + np.float32(high) * high_weight) / weights
-        values[k] = value if weights > ZERO else UNSEEN
-        sources[k] = source if weights > ZERO else UNSEEN
+        value = source = UNSEEN
+        if low >= 0 or high >= 0:
+            low_weight, low_value, high_weight, high_value = ZERO, UNSEEN, ZERO, UNSEEN
+            if low >= 0:
+                low_weight, low_value = ONE - high_weights[low], padded_image[low]
+            if high >= 0:
+                high_weight, high_value = high_weights[high], padded_image[high]
+            weights = low_weight + high_weight
+            value = ZERO if image is None else (low_value * low_weight + high_value * high_weight) / weights
+            # columns of the whole row, as they are rounded
+            source = (np.float32(start + low) * low_weight + np.float32(start + high) * high_weight) / weights
+        values[k], sources[k] = value, source
     _mark_overtaken(values, _fill(sources), to_left)
     return values
 
 
 @kernel
-def _positions(depth, pad, slope, offset, to_left):  # (W) -> (W + 2 pad), the border values being repeated outside
-    width = len(depth)
-    positions = np.empty(width + 2 * pad, np.float32)
-    end = np.float32(len(positions) - 1)
-    for x in range(len(positions)):
-        shift = depth[_inside(x - pad, width)] * slope - offset
-        position = np.float32(x) + shift if to_left else np.float32(x) - shift
-        positions[x] = min(position, end) if position > ZERO else ZERO  # not a number becomes 0, which is a place
+def _padded(values, pad):  # (W) -> (W + 2 pad), the border values being repeated outside
+    padded = np.empty(len(values) + 2 * pad, np.float32)
+    padded[:pad] = values[0]
+    padded[pad : pad + len(values)] = values
+    padded[pad + len(values) :] = values[-1]
+    return padded
+
+
+@kernel
+def _positions(depth, start, slope, offset, to_left):  # (W + 2 pad) -> same
+    positions = np.empty_like(depth)
+    least, most = np.float32(start), np.float32(start + len(depth) - 1)
+    for x in range(len(depth)):
+        shift = depth[x] * slope - offset
+        position = np.float32(start + x) + shift if to_left else np.float32(start + x) - shift
+        positions[x] = min(position, most) if position > least else least  # not a number becomes a place, too
     return positions
 
 
 @kernel
-def _nearest_sources(depth, positions, pad):  # (W), (W + 2 pad) -> (W), (W) padded x, or -1
+def _nearest_sources(depth, positions, start):  # (W + 2 pad) x 2 -> (W + 2 pad) x 2: padded x, or -1
     """Each pixel's nearest source, the rightmost of equally near ones, of those that round down, and up, to it."""
-    width, padded = len(depth), len(positions)
-    nearest_low, nearest_high = np.full(padded, -np.inf, np.float32), np.full(padded, -np.inf, np.float32)
-    low_sources, high_sources = np.full(padded, -1, np.int32), np.full(padded, -1, np.int32)
-    for x in range(padded):  # every position is inside
-        near = depth[_inside(x - pad, width)]
-        low = np.uint32(positions[x])
-        if near >= nearest_low[low]:
-            nearest_low[low], low_sources[low] = near, x
-        high = low + np.uint32(positions[x] > low)
-        if near >= nearest_high[high]:
-            nearest_high[high], high_sources[high] = near, x
-    return low_sources[pad : pad + width], high_sources[pad : pad + width]
+    low_sources, high_sources = np.full(len(depth), -1, np.int32), np.full(len(depth), -1, np.int32)
+    for x in range(len(depth)):  # every position is inside
+        place = np.uint32(positions[x])
+        low = place - np.uint32(start)
+        high = low + np.uint32(positions[x] > place)
+        if low_sources[low] < 0 or depth[x] >= depth[low_sources[low]]:
+            low_sources[low] = x
+        if high_sources[high] < 0 or depth[x] >= depth[high_sources[high]]:
+            high_sources[high] = x
+    return low_sources, high_sources
 
 
 @kernel
@@ -125,34 +163,28 @@ def _high_weight(position):
 
 
 @kernel
-def _inside(x, width):
-    return min(max(x, 0), width - 1)
-
-
-@kernel
 def _fill(values):  # (W) -> (W), both in walking order
     """The row with values below 0 replaced as in pack.holes."""
     filled = np.empty_like(values)
-    seen = -1  # the border, where a 0 stands
+    seen, last = -1, ZERO  # the border, where a 0 stands
     for k in range(len(values)):
         if values[k] >= ZERO:
-            seen = k
-        source = max(seen, k - REACH)
-        filled[k] = values[source] if source >= 0 else ZERO
+            seen, last = k, values[k]
+        elif k - seen > REACH:
+            last = values[k - REACH]
+        filled[k] = last
     return filled
 
 
 @kernel
 def _mark_overtaken(values, sources, to_left):  # (W) to be marked, (W), both in walking order
     """Mark the pixels for which a smaller source (larger for the right view) comes within REACH."""
-    width = len(values)
-    following = np.empty(
-        width, np.int32
-    )  # the next pixel with such a source, found by way of those of the pixels between
-    for k in range(width - 1, -1, -1):
-        after = k + 1
-        while after < width and (sources[after] >= sources[k] if to_left else sources[after] <= sources[k]):
-            after = following[after]
-        following[k] = after
-        if after < width and after - k <= REACH:
-            values[k] = OVERTAKEN
+    extreme = sources[-1]  # of all that follow
+    for k in range(len(values) - 2, -1, -1):
+        if not (extreme < sources[k] if to_left else extreme > sources[k]):
+            extreme = sources[k]
+            continue
+        for after in range(k + 1, min(k + REACH + 1, len(values))):
+            if sources[after] < sources[k] if to_left else sources[after] > sources[k]:
+                values[k] = OVERTAKEN
+                break

@@ -6,7 +6,7 @@ import torchvision.transforms.functional as TF
 from torchvision.transforms import InterpolationMode
 
 from pack.draw import draw_clip, uniform
-from pack.geometry import best_window, reshape, resize, resized, rotate
+from pack.geometry import best_window, reshape, resize, resized, rotate, windows
 
 
 def waves(t=2, height=90, width=161):  # uint8 (T H W 3), smooth, so that a wrong pixel grid shows
@@ -72,13 +72,12 @@ def test_the_window_with_the_most_holes_is_taken_and_the_first_of_several():
     masks = np.zeros((2, 40, 60), np.uint8)
     masks[:, 20:24, 40:50] = 2
     masks[1, 0, 0] = 1
-    corners = ((0.0, 0.0), (0.999, 0.999), (0.999, 0.999), (0.5, 0.0))
+    corners = windows(20, (40, 60), ((0.0, 0.0), (0.999, 0.999), (0.999, 0.999), (0.5, 0.0)))
     assert best_window(masks, 20, corners) == (40, 20, 2 * 40 * 2)
     assert best_window(masks, 20, corners[:1]) == (0, 0, 1)
     assert best_window(masks * 0, 20, corners[1:])[:2] == (40, 20)
 
 
 def test_every_window_lies_inside_and_every_position_can_be_drawn():
-    masks = np.zeros((1, 22, 21), np.uint8)
-    spots = {best_window(masks, 20, ((x / 100, y / 100),)) for x in range(100) for y in range(100)}
-    assert spots == {(x, y, 0) for x in range(2) for y in range(3)}
+    spots = windows(20, (22, 21), [(x / 100, y / 100) for x in range(100) for y in range(100)])
+    assert set(spots) == {(x, y) for x in range(2) for y in range(3)}

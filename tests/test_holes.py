@@ -110,7 +110,7 @@ def test_of_equally_near_pixels_the_right_one_is_seen():
     )  # moves by 4 and half a rounding step at 32: pixels 13, 14 round up to 18
     image = torch.rand(1, 1, 1, 100, generator=torch.Generator().manual_seed(0))
     expected = textbook_warp(image, depth, 16, 0, "left")
-    by_rows = warp_rows._warp(image[0, 0, 0].numpy(), depth[0, 0, 0].numpy(), *warp_scale(100, 16, 0), True)
+    by_rows = warp_rows._warp(image[0, 0, 0].numpy(), depth[0, 0, 0].numpy(), 0, *warp_scale(100, 16, 0), True)
     by_tensors, _ = forward_warp(image, depth, 16, 0, "left")
     assert torch.equal(by_tensors[..., 4:], expected[..., 4:])
     assert np.array_equal(by_rows, expected[0, 0, 0].numpy())
@@ -119,8 +119,34 @@ def test_of_equally_near_pixels_the_right_one_is_seen():
 @pytest.mark.parametrize("to_left", [True, False])
 def test_every_depth_even_none_moves_a_pixel_to_a_place_inside_the_row(to_left):
     depth = np.array([0.1, np.nan, 0.5, np.inf, -np.inf, 1e30, -1e30], np.float32)
-    positions = warp_rows._positions(depth, 3, np.float32(2), np.float32(0.5), to_left)
-    assert len(positions) == 13 and positions.min() >= 0 and positions.max() <= 12
+    positions = warp_rows._positions(warp_rows._padded(depth, 3), 7, np.float32(2), np.float32(0.5), to_left)
+    assert len(positions) == 13 and positions.min() >= 7 and positions.max() <= 19
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_is_asked_for_of_a_row_is_what_the_whole_row_has_there(seed):
+    gen = torch.Generator().manual_seed(seed)
+    height, width = 3, int(torch.randint(100, 1500, (), generator=gen))
+    depth = random_depth(("noise", "steps", "layers")[seed % 3], (2, 1, height, width), gen)
+    if seed % 5 == 4:  # depth need not keep to [0, 1]
+        depth = depth * 1.5 - 0.2
+    divergence = float(torch.rand((), generator=gen)) * (1, 5, 20, 60)[seed % 4]
+    convergence = (0.0, 0.5, 1.0, float(torch.rand((), generator=gen)))[seed // 4 % 4]
+    first = torch.randint(0, width, (height,), generator=gen).numpy()
+    spans = np.stack((first, np.minimum(first + width // 10, width)), 1)
+    spans[1] = 0  # asks for nothing
+    for view in ("left", "right"):
+        whole = nonwarp_mask(depth, divergence, convergence, view)
+        part = nonwarp_mask(depth, divergence, convergence, view, spans=spans)
+        for row, (a, b) in enumerate(spans):
+            assert torch.equal(part[:, :, row, a:b], whole[:, :, row, a:b])
+            assert not part[:, :, row, :a].any() and not part[:, :, row, b:].any()
+
+
+def test_a_window_of_a_wide_frame_does_not_depend_on_all_of_it():
+    depth = torch.rand(1, 2541, generator=torch.Generator().manual_seed(0)).numpy()
+    assert 100 < warp_rows.dependence(depth, *warp_scale(2541, 1.0, 0.5)[1:]) < 200
+    assert warp_rows.dependence(depth * np.nan, *warp_scale(2541, 1.0, 0.5)[1:]) == 2541
 
 
 def test_an_even_depth_hides_nothing(method):
