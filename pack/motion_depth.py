@@ -29,13 +29,17 @@ class MotionDepth:
 
     @torch.inference_mode()
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
-        frames = _shrink(frames.to(self.device, torch.float32), self.short_side)
+        frames = self.shrink(frames)
         edge = outlines(frames)
         nearness = picture_cue(frames, edge)
         if len(frames) > 1:
             motion, worth, onward, back = motion_cue(frames, edge)
             nearness = follow(torch.lerp(nearness, motion, worth), frames, onward, back)
         return (sharpen(nearness, edge) * 4096).round() / 4096  # the last bits depend on the number of threads
+
+    def shrink(self, frames: torch.Tensor) -> torch.Tensor:  # (T 3 H W) -> (T 3 h w)
+        """The frames at the size of the depth, which all else is computed from; those of that size as they are."""
+        return _shrink(frames.to(self.device, torch.float32), self.short_side)
 
 
 def outlines(frames: torch.Tensor) -> Edges:  # (T 3 h w) -> (T 1 h w-1), (T 1 h-1 w)
@@ -163,4 +167,6 @@ def _stretch(x, low, high):
 def _shrink(frames, short_side):  # (T C H W) -> (T C h w)
     scale = min(1, short_side / min(frames.shape[-2:]))
     size = [max(1, round(length * scale)) for length in frames.shape[-2:]]
+    if size == list(frames.shape[-2:]):
+        return frames.contiguous()
     return F.interpolate(frames, size, mode="bilinear", antialias=True).contiguous()

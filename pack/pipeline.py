@@ -86,17 +86,26 @@ def make_records(shaped: Shaped, video: VideoInfo, models: Models, config: Confi
 
 def clip_depth(shaped: Shaped, models: Models, config: Config) -> torch.Tensor:  # -> (T 1 h w) in [0, 1]
     """Nearness of the clip's frames, with one scale for all of them."""
-    frames = torch.from_numpy(shaped.frames).to(models.device).permute(0, 3, 1, 2).float().div_(255)
-    depth = normalise(estimate(frames, models, config))
+    depth = normalise(estimate(shaped.frames, models, config.batch_size))
     return torch.cat([dilate_edge(part, shaped.draw.edge_dilation) for part in depth.split(config.batch_size)])
 
 
-def estimate(frames, models, config):  # (T 3 H W) -> (T 1 h w)
-    """Raw nearness; on the CPU, a network's batches are shared by threads, but motion needs the whole clip."""
-    if models.device.type == "cuda" or isinstance(models.depth, MotionDepth):
-        return models.depth(frames)
-    with ThreadPoolExecutor(models.threads) as pool:
-        return torch.cat(list(pool.map(models.depth, frames.split(config.batch_size))))
+def estimate(frames, models, batch_size):  # uint8 (T H W 3) -> (T 1 h w)
+    """Raw nearness. Some frames at a time become float, on the CPU shared by threads; motion needs the whole clip."""
+    by_motion = isinstance(models.depth, MotionDepth)
+    look = models.depth.shrink if by_motion else models.depth
+
+    def work(start):
+        part = torch.from_numpy(frames[start : start + batch_size]).to(models.device)
+        return look(part.permute(0, 3, 1, 2).float().div_(255))
+
+    starts = range(0, len(frames), batch_size)
+    if models.device.type == "cuda":
+        parts = torch.cat(list(map(work, starts)))
+    else:
+        with ThreadPoolExecutor(models.threads) as pool:
+            parts = torch.cat(list(pool.map(work, starts)))
+    return models.depth(parts) if by_motion else parts
 
 
 def clip_holes(depth, shaped, models, config, corners=None):  # (T 1 h w) -> uint8 (2 T H W) in half holes
