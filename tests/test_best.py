@@ -116,7 +116,7 @@ def evaluated(network, data):
     from tests.test_evaluation import CPU, Group, Stop
     from train.evaluation import evaluate
     from train.loss import create_loss
-    from train.stream import Records, Samples
+    from train.samples import Records, Samples
 
     samples = Samples(Records(list_shards(data / "eval")), 12, 64)
     found = evaluate(network, create_loss("temporal_l1"), samples, Group(0, 1, CPU), 0, Stop(), 1, None)

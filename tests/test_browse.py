@@ -18,7 +18,7 @@ from tests.shards import make_data, make_split, texture_record
 from tests.test_faults import flip
 from tools import browse
 from train.mining import History
-from train.stream import Records
+from train.samples import Records
 
 WIDTHS = {0: 9, 1: 30, 2: 3, 3: 21, 4: 15}  # of the hole in each record, pixels
 BY_AREA = ["test_2_0", "test_0_0", "test_4_0", "test_3_0", "test_1_0"]

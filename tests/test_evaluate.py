@@ -26,7 +26,7 @@ from tools.summary import Interval, Rows, interval
 from train.evaluation import measure as measure_in_training
 from train.evaluation import trim
 from train.loss import create_loss
-from train.stream import Records, Samples
+from train.samples import Records, Samples
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--tile", 80, "--device", "cpu", "--pictures", 1)

@@ -12,7 +12,7 @@ from train.dist import Group
 from train.evaluation import evaluate, measure, trim
 from train.loss import create_loss
 from train.metrics import as_uint8
-from train.stream import Records, Samples
+from train.samples import Records, Samples
 
 COUNT = 7
 CPU = torch.device("cpu")

@@ -17,12 +17,12 @@ from tests.shards import make_data, make_split
 from tests.test_evaluate import SMALL
 from tests.test_split import keys, write_split
 from tools import cli, evaluate, folders, losses, split, transfer
-from train import setup, stream
+from train import samples, setup
 from train.config import Config
 from train.dist import Group
 from train.loop import train as train_loop
+from train.samples import Records
 from train.state import moved_records
-from train.stream import Records
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTER = """
@@ -101,7 +101,7 @@ def test_what_is_left_out_of_a_shard_never_comes_into_its_index(data):
 
 def test_training_never_draws_an_excluded_record_and_says_how_many_there_are(data, tmp_path, capsys, monkeypatch):
     read = set()
-    monkeypatch.setattr(stream, "read_record", lambda shard, entry: read.add(entry.key) or read_record(shard, entry))
+    monkeypatch.setattr(samples, "read_record", lambda shard, entry: read.add(entry.key) or read_record(shard, entry))
     (data / "train" / LIST).write_text("test_2_0\ntest_3_0\n")
     (data / "eval" / LIST).write_text("test_1000_0\n")
     run = build(data, tmp_path / "model")

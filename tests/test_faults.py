@@ -14,7 +14,7 @@ from tests.runs import one_thread  # noqa: F401
 from tests.shards import make_data, make_split
 from tools.verify import verify_shard
 from train.plan import replacement
-from train.stream import Fault, Records, Samples
+from train.samples import Fault, Records, Samples
 
 SEED, SHARDS, RECORDS = 3, 3, 6
 

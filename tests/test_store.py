@@ -11,8 +11,9 @@ from tests import runs, s3
 from tests.shards import make_data, make_split
 from train.config import Config
 from train.plan import Plan
+from train.samples import Records, Samples
 from train.sources import load_split, parse_sources
-from train.stream import Records, Samples, Stream
+from train.stream import Stream
 
 URL = f"s3://{s3.BUCKET}"
 FLAGS = (

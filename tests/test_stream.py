@@ -17,7 +17,8 @@ from tests.shards import make_data, make_split
 from tests.test_faults import flip
 from train.looks import draw_look
 from train.plan import Plan, replacement, slots_of
-from train.stream import HUNG_UP, Fault, Records, Samples, Stream, deaths_told, eval_slots
+from train.samples import Fault, Records, Samples
+from train.stream import HUNG_UP, Stream, deaths_told, eval_slots
 
 SEED, TILE = 11, 64
 
@@ -81,11 +82,11 @@ def test_strong_augmentation_is_the_slots_too_and_in_its_digest(split, expected)
 
 
 def test_the_digest_covers_record_frames_place_and_augmentation(split, monkeypatch):
-    from train import stream
+    from train import samples as module
 
     plain = samples(split)[1, 1, 0]
     assert samples(split)[1, 1, 1].digest != plain.digest
-    drawn = stream.draw(stream.generator(SEED, 1, 1, "crop"))
+    drawn = module.draw(module.generator(SEED, 1, 1, "crop"))
     for change in [
         {"reverse": not drawn.reverse},
         {"start": (drawn.start + 0.5) % 1},
@@ -93,10 +94,10 @@ def test_the_digest_covers_record_frames_place_and_augmentation(split, monkeypat
         {"outer": drawn.outer + 1},
         {"inner": drawn.inner + 1},
         {"tiles": tuple((1 - y, 1 - x) for y, x in drawn.tiles)},
-        {"look": draw_look(stream.generator(SEED))},
+        {"look": draw_look(module.generator(SEED))},
     ]:
         changed = type(drawn)(**(vars(drawn) | change))
-        monkeypatch.setattr(stream, "draw", lambda *_, changed=changed: changed)
+        monkeypatch.setattr(module, "draw", lambda *_, changed=changed: changed)
         assert samples(split)[1, 1, 0].digest != plain.digest, change
 
 
@@ -121,9 +122,9 @@ def test_a_slot_gives_up_after_ten_bad_records(tmp_path):
 
 
 def test_a_passing_fault_of_the_disk_is_read_again(split, monkeypatch):
-    from train import stream
+    from train import samples as module
 
-    real, calls = stream.read_record, []
+    real, calls = module.read_record, []
 
     def flaky(index, entry):
         calls.append(entry.key)
@@ -132,7 +133,7 @@ def test_a_passing_fault_of_the_disk_is_read_again(split, monkeypatch):
         return real(index, entry)
 
     expected = content(samples(split)[1, 0, 0])
-    monkeypatch.setattr(stream, "read_record", flaky)
+    monkeypatch.setattr(module, "read_record", flaky)
     assert content(samples(split)[1, 0, 0]) == expected and len(calls) == 2
 
 

@@ -10,7 +10,8 @@ from tests.shards import make_data, make_split
 from tests.test_faults import flip
 from tests.test_stream import content
 from train.plan import Plan, slots_of
-from train.stream import Records, Samples, Stream
+from train.samples import Records, Samples
+from train.stream import Stream
 
 SEED, TILES = 11, 3
 

@@ -97,8 +97,8 @@ def evaluate(out: Path) -> dict[str, dict[str, float]]:
     from pack.shard import file_sha256, list_shards
     from train.evaluation import measure
     from train.loss import create_loss
+    from train.samples import Records, Samples
     from train.seeds import generator
-    from train.stream import Records, Samples
 
     found = out / "metrics.json"
     sha256 = file_sha256(out / f"{NETWORK}.pth")

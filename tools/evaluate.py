@@ -141,7 +141,7 @@ def read_clip(shard, entry, tile: int, device) -> Clip | str:
     from tools.quality import hole_widths
     from train.crop import DoesNotFit, choose_tile, frame_indexes
     from train.evaluation import trim
-    from train.stream import UNUSABLE
+    from train.samples import UNUSABLE
 
     try:
         members = read_record(shard, entry)

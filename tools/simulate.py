@@ -78,7 +78,7 @@ def measured(config: Config) -> dict[str, str]:
 
     from pack.shard import parse_index
     from train.plan import Plan, epoch_slots
-    from train.stream import Records
+    from train.samples import Records
 
     each = config.records // config.videos
     text = [index_text(number, each, config.record_bytes) for number in range(config.videos)]

@@ -1,8 +1,8 @@
 """What a run leaves out, counts and tells of, until it is too much: steps that are not finite, records that are bad."""
 
 from train.run import Run, say
+from train.samples import Fault
 from train.state import write_quarantine
-from train.stream import Fault
 
 SKIPS = 100  # steps that are not finite, after which an epoch ends the run
 BAD_SHARE, BAD_FEW = 0.001, 3  # of the records may be bad, or a few in a small dataset

@@ -10,8 +10,9 @@ from train.dist import Group
 from train.fills import nearest_frame, replicate
 from train.log import eval_picture, write_picture
 from train.metrics import hole_share, sequence_metrics
+from train.samples import Fault, Sample, Samples
 from train.stop import Stop
-from train.stream import Fault, Sample, Samples, Stream, eval_slots
+from train.stream import Stream, eval_slots
 
 SHOWN = 4  # pictures that TensorBoard gets
 FILLS = {"replicate": replicate, "nearest_frame": nearest_frame}  # which the network ought to pass

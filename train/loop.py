@@ -14,9 +14,10 @@ from train.log import add_scalars, write_loss_csv
 from train.plan import slots_of
 from train.recipe import set_rates
 from train.run import Run, say
+from train.samples import Slot
 from train.save import save, save_best, write_networks
 from train.step import step
-from train.stream import Slot, deaths_told
+from train.stream import deaths_told
 
 SLOW_DATA = 0.05  # share of an epoch spent waiting for samples that deserves a warning
 

@@ -17,9 +17,10 @@ from train.log import Curves
 from train.mining import History
 from train.optim import averaged
 from train.plan import Plan
+from train.samples import Fault, Samples
 from train.state import Place
 from train.stop import Stop
-from train.stream import Fault, Samples, Stream
+from train.stream import Stream
 
 
 @dataclass

@@ -25,12 +25,13 @@ from train.plan import Plan, epoch_slots
 from train.recipe import create_optimizer_of, create_scaler
 from train.resume import find_checkpoint, goes_on, restore
 from train.run import Run
+from train.samples import Records, Samples
 from train.save import save
 from train.seeds import generator
 from train.sources import load_split
 from train.state import Place, changed, describe_data, read_quarantine, set_aside
 from train.stop import Stop
-from train.stream import Records, Samples, Stream
+from train.stream import Stream
 
 
 def build(config: Config, group: Group, stop: Stop) -> Run:

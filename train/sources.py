@@ -10,7 +10,7 @@ from pack.exclusion import leave_out_listed, left_out_keys
 from pack.shard import Index
 from pack.store import Place, list_shards, parse_place
 from train.config import Config
-from train.stream import Records, Samples
+from train.samples import Records, Samples
 
 
 @dataclass(frozen=True)

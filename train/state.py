@@ -19,7 +19,7 @@ import numpy as np
 from model.checkpoint import read_file
 from pack.shard import write_file as publish
 from train.config import Config
-from train.stream import Fault, Records
+from train.samples import Fault, Records
 
 VERSION = 1
 # settings that decide what a step computes: with another value the run would not be the one that was begun

@@ -14,8 +14,8 @@ from train.log import add_scalars
 from train.optim import clip_gradients
 from train.recipe import autocast
 from train.run import Run
+from train.samples import Sample
 from train.seeds import generator
-from train.stream import Sample
 
 
 def step(run: Run, samples: Iterator[Sample]) -> float | None:

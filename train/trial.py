@@ -15,8 +15,9 @@ from train.best import is_due
 from train.evaluation import measure
 from train.loop import slots_to_do
 from train.run import Run, evaluated_weights, say
+from train.samples import Fault, Sample
 from train.step import step
-from train.stream import Fault, Sample, Stream
+from train.stream import Stream
 
 GIB = 2**30
 QUICK = 10.0  # seconds of a first step, which warms up, below which a second one is timed instead

@@ -15,8 +15,8 @@ from pack.shard import list_shards
 from tools.benches.case import Case, Goal, Race, Workplace
 from tools.benches.records import as_folders, converted, packed
 from train.crop import Draws, draw, frame_indexes
+from train.samples import Records, Samples
 from train.seeds import generator
-from train.stream import Records, Samples
 
 FRAMES, TILE = 12, 256
 SAMPLES = 24  # of a round

@@ -17,8 +17,9 @@ from tools.benches.case import Case, Goal, Race, Workplace
 from tools.benches.records import packed
 from tools.benches.sample import FRAMES, SEED, TILE, textbook_crop, textbook_grow, textbook_jitter
 from train.crop import draw, frame_indexes
+from train.samples import Records, Samples
 from train.seeds import generator
-from train.stream import Records, Samples, Stream
+from train.stream import Stream
 
 WORKERS = 2
 SAMPLES = 120  # of a round: filling the workers' queues and emptying them takes as long as a few
