@@ -1,4 +1,5 @@
-"""A video becomes shards: while a clip's depth is computed, the next is decoded and the last one's images encoded."""
+"""A video becomes shards: while a clip's holes are found, the next one's depth is computed, the one after that decoded,
+and the last one's images are encoded."""
 
 import time
 from collections import deque
@@ -11,7 +12,7 @@ from typing import Any
 
 from pack.config import Config
 from pack.parts import PartWriter, State, read_state, remove_leftovers, remove_parts
-from pack.pipeline import Models, make_records, shape_clips
+from pack.pipeline import Models, clip_depth, make_records, shape_clips
 from pack.record import Record, encode, video_key
 from pack.sources import fingerprint
 from pack.video import Report, VideoInfo, probe, read_clips
@@ -94,9 +95,10 @@ def encoded_clips(
         ThreadPoolExecutor(models.threads) as pool,
         closing(clips),
         closing(ahead(shape_clips(fresh, video, models.depth.metric, config))) as shaped_clips,
+        closing(ahead((shaped, clip_depth(shaped, models, config)) for shaped in shaped_clips)) as deep_clips,
     ):
-        for shaped in shaped_clips:
-            records = make_records(shaped, video, models, config)
+        for shaped, depth in deep_clips:
+            records = make_records(shaped, depth, video, models, config)
             waiting.append((shaped.clip, [pool.submit(to_members, record, config.image_format) for record in records]))
             while len(waiting) > AHEAD:
                 yield collect(*waiting.popleft())

@@ -68,9 +68,10 @@ def shape_clips(clips: Iterator[Clip], video: VideoInfo, metric: bool, config: C
 
 
 @torch.inference_mode()
-def make_records(shaped: Shaped, video: VideoInfo, models: Models, config: Config) -> list[Record]:
+def make_records(
+    shaped: Shaped, depth: torch.Tensor, video: VideoInfo, models: Models, config: Config
+) -> list[Record]:  # depth (T 1 h w) in [0, 1]
     """The records of a clip, upright ones first; fewer than asked for where there are too few holes."""
-    depth = clip_depth(shaped, models, config)
     shape = shaped.frames.shape[1:3]
     corners = [[windows(config.size, shape, places) for places in both] for both in shaped.draw.places]
     asked = [[corner for both in corners for corner in both[mirrored]] for mirrored in range(2)]
@@ -84,6 +85,7 @@ def make_records(shaped: Shaped, video: VideoInfo, models: Models, config: Confi
     return records
 
 
+@torch.inference_mode()
 def clip_depth(shaped: Shaped, models: Models, config: Config) -> torch.Tensor:  # -> (T 1 h w) in [0, 1]
     """Nearness of the clip's frames, with one scale for all of them."""
     depth = normalise(estimate(shaped.frames, models, config.batch_size))

@@ -89,15 +89,13 @@ def shares(place: Workplace, words: tuple[str, ...]) -> dict[str, str]:
     config = cli.parse(Config, ["--video", *map(str, place.clips), "--device", "cpu", *words])
     models = load_models(config, 0, 1)
     spent: Counter = Counter()
-    depth = clocked(spent, "depth", pipeline.clip_depth)
-    holes = clocked(spent, "holes", pipeline.clip_holes)
-    with mock.patch.object(pipeline, "clip_depth", depth), mock.patch.object(pipeline, "clip_holes", holes):
+    with mock.patch.object(pipeline, "clip_holes", clocked(spent, "holes", pipeline.clip_holes)):
         for path in place.clips:
             clips = read_clips(path, config.seq, config.max_fps, config.skip_first, config.skip_interval, Report())
             with closing(clips):
                 for _ in range(PROFILED):
                     profile_clip(spent, clips, probe(path), models, config)
-    spent["crops"] -= spent["depth"] + spent["holes"]  # which are inside
+    spent["crops"] -= spent["holes"]  # which are inside
     return {stage: f"{seconds / spent.total():.0%}" for stage, seconds in spent.most_common()}
 
 
@@ -105,7 +103,8 @@ def profile_clip(spent: Counter, clips: Iterator[Clip], video: VideoInfo, models
     """What pack.film does with a clip, one stage after the other."""
     clip = clocked(spent, "decoding", next)(clips)
     shaped = clocked(spent, "geometry", next)(pipeline.shape_clips(iter([clip]), video, False, config))
-    for record in clocked(spent, "crops", pipeline.make_records)(shaped, video, models, config):
+    depth = clocked(spent, "depth", pipeline.clip_depth)(shaped, models, config)
+    for record in clocked(spent, "crops", pipeline.make_records)(shaped, depth, video, models, config):
         clocked(spent, "encoding", encode)(record, config.image_format)
 
 
