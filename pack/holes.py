@@ -76,8 +76,10 @@ def _mask_by_rows(depth, divergence, convergence, view, threads, spans):  # (B 1
 
     batch, _, height, width = depth.shape
     scale = warp_scale(width, divergence, convergence)
-    spans = np.tile(np.array([0, width]) if spans is None else spans, (batch * (height if spans is None else 1), 1))
-    mask = mask_rows(depth.reshape(-1, width).numpy(), spans, *scale, view == "right", threads)
+    if spans is None:
+        spans = np.full((height, 2), (0, width))
+    rows = depth.reshape(-1, width).numpy()
+    mask = mask_rows(rows, np.tile(spans, (batch, 1)), *scale, view == "right", threads)
     return torch.from_numpy(mask).view(depth.shape)
 
 

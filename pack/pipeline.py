@@ -26,7 +26,7 @@ from pack.record import Record, record_key, video_key
 from pack.video import Clip, VideoInfo
 
 LEAST_HOLES = 300  # pixels a frame: iw3 keeps no record with less
-CLOSING = 4  # pixels beyond a window that its closed holes depend on
+CLOSING = 2  # pixels by which holes are grown and shrunk again, so that closed ones depend on twice as many around
 LEVELS = np.array([0, 128, 255], np.uint8)  # of a mask's image, for 0, 1 and 2 half holes
 
 
@@ -144,11 +144,12 @@ def fit(depth, size):  # (B 1 h w) -> (B 1 H W)
 def spans_of(corners, side, size):  # [(x, y)], of frames (H, W) -> int (H 2)
     """The columns [first, end) of each row in which holes must be known for windows of this side."""
     height, width = size
-    spans = np.array([[width, 0]] * height)
+    around = 2 * CLOSING
+    spans = np.full((height, 2), (width, 0))
     for x, y in corners:
-        rows = spans[max(y - CLOSING, 0) : y + side + CLOSING]
-        rows[:, 0] = np.minimum(rows[:, 0], max(x - CLOSING, 0))
-        rows[:, 1] = np.maximum(rows[:, 1], min(x + side + CLOSING, width))
+        rows = spans[max(y - around, 0) : y + side + around]
+        rows[:, 0] = np.minimum(rows[:, 0], max(x - around, 0))
+        rows[:, 1] = np.maximum(rows[:, 1], min(x + side + around, width))
     return spans
 
 
@@ -156,7 +157,7 @@ def warped_holes(disparity, draw, models, spans=None):  # (B 1 H W) -> uint8 (B 
     """What the forward warp leaves without a source, closed as `mask_closing` does but in uint8, which is faster."""
     mask = nonwarp_mask(disparity, draw.divergence, draw.convergence, draw.view, threads=models.threads, spans=spans)
     mask = (mask * 2).byte()
-    return (erode(dilate(mask, 2), 2) + mask).clamp(max=2)
+    return (erode(dilate(mask, CLOSING), CLOSING) + mask).clamp(max=2)
 
 
 def describe(shaped, video, config, mirrored, learned, window) -> dict[str, Any]:

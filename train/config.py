@@ -55,9 +55,7 @@ class Config:
     # 248 costs 0.64 of 256
     tiles_per_record: int = 1  # sequences cut from each visited record, which is read and decoded once
     frames: int = FRAMES  # frames of a sequence; the networks take 12
-    augment: Literal["iw3", "strong"] = (
-        "iw3"  # strong: half size, upside down, other colours, contrast and softness, too
-    )
+    augment: Literal["iw3", "strong"] = "iw3"  # strong: half size, upside down, other colours, contrast, softness, too
     hard_example: Literal["linear", "none"] = "linear"  # draw records by their last losses, or each equally often
     shuffle_shards: int = 0  # shards that draws mix at a time (0: all), fewer suit a cache
 
