@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pack.webp import decode_part
+from pack import jpeg, png, webp
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -105,16 +105,22 @@ def image_members(key: str, members: dict[str, bytes]) -> tuple[list[str], list[
 
 def encode_image(pixels: np.ndarray, image_format: str) -> bytes:  # uint8 (H W 3) or (H W)
     """The bytes of an image file."""
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, **SAVE_OPTIONS[image_format])
+    out, options = io.BytesIO(), SAVE_OPTIONS[image_format]
+    if image_format == "jpeg":
+        options = options | {"restart_marker_blocks": jpeg.restart_interval(pixels.shape[1])}
+    Image.fromarray(pixels).save(out, **options)
     return out.getvalue()
 
 
 def decode_image(data: bytes, mode: str, box: Box | None = None) -> np.ndarray:  # -> uint8 (H W 3) of RGB, (H W) of L
-    """The pixels of an image file, or of a box of it."""
-    if box and mode == "RGB" and data[8:12] == b"WEBP" and (part := decode_part(data, box)) is not None:
+    """The pixels of an image file, or of a box of it, of which no more is decoded than it takes."""
+    if box and mode == "RGB" and data[8:12] == b"WEBP" and (part := webp.decode_part(data, box)) is not None:
         return part
+    if box and (smaller := jpeg.part_of(data, box) or png.top_of(data, box)) is not None:
+        data, (left, top) = smaller
+        box = box[0] - left, box[1] - top, box[2] - left, box[3] - top
     with Image.open(io.BytesIO(data)) as image:
         if box and (box[2] > image.width or box[3] > image.height):
             raise ValueError(f"an image of {image.width}x{image.height} does not hold the box {box}: pack it again")
-        return np.asarray(image.convert(mode).crop(box) if box else image.convert(mode))
+        shown = image if image.mode == mode else image.convert(mode)
+        return np.asarray(shown.crop(box) if box else shown)
