@@ -105,6 +105,8 @@ def image_members(key: str, members: dict[str, bytes]) -> tuple[list[str], list[
 
 def encode_image(pixels: np.ndarray, image_format: str) -> bytes:  # uint8 (H W 3) or (H W)
     """The bytes of an image file."""
+    if image_format == "png" and pixels.ndim == 2:
+        return png.encode_grey(pixels)
     out, options = io.BytesIO(), SAVE_OPTIONS[image_format]
     if image_format == "jpeg":
         options = options | {"restart_marker_blocks": jpeg.restart_interval(pixels.shape[1])}
@@ -116,6 +118,8 @@ def decode_image(data: bytes, mode: str, box: Box | None = None) -> np.ndarray: 
     """The pixels of an image file, or of a box of it, of which no more is decoded than it takes."""
     if box and mode == "RGB" and data[8:12] == b"WEBP" and (part := webp.decode_part(data, box)) is not None:
         return part
+    if not box and mode == "L" and (pixels := png.decode_grey(data)) is not None:
+        return pixels
     if box and (smaller := jpeg.part_of(data, box) or png.top_of(data, box)) is not None:
         data, (left, top) = smaller
         box = box[0] - left, box[1] - top, box[2] - left, box[3] - top
