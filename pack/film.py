@@ -1,11 +1,12 @@
-"""A video becomes shards: while a clip's holes are found, the next one's depth is computed, the one after that decoded,
-and the last one's images are encoded."""
+"""A video becomes shards: of some clips at a time depth and holes are computed, while the next one is decoded and the
+images of the last ones are encoded."""
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pack.record import Record, encode, video_key
 from pack.sources import fingerprint
 from pack.video import Report, VideoInfo, probe, read_clips
 
-AHEAD = 2  # clips whose images are encoded behind the one that is computed
+AHEAD = 2  # clips that wait to be computed or written, so that no thread waits for them
 Members = list[tuple[str, dict[str, bytes]]]
 
 
@@ -90,20 +91,27 @@ def encoded_clips(
     """Number and encoded records (key, members) of each clip from `first` on, in their order."""
     clips = read_clips(video.path, config.seq, config.max_fps, config.skip_first, config.skip_interval, report)
     fresh = (clip for clip in clips if clip.number >= first)
+    encoders, computers = ThreadPoolExecutor(models.clips * models.threads), ThreadPoolExecutor(models.clips)
+    one_by_one = threading.Lock() if models.device.type == "cuda" else nullcontext()  # as its memory allows
+
+    def compute(shaped):
+        with one_by_one:
+            depth = clip_depth(shaped, models, config)
+        records = make_records(shaped, depth, video, models, config)
+        return shaped.clip, [encoders.submit(to_members, record, config.image_format) for record in records]
+
     waiting: deque = deque()
-    with (
-        ThreadPoolExecutor(models.threads) as pool,
-        closing(clips),
-        closing(ahead(shape_clips(fresh, video, models.depth.metric, config))) as shaped_clips,
-        closing(ahead((shaped, clip_depth(shaped, models, config)) for shaped in shaped_clips)) as deep_clips,
-    ):
-        for shaped, depth in deep_clips:
-            records = make_records(shaped, depth, video, models, config)
-            waiting.append((shaped.clip, [pool.submit(to_members, record, config.image_format) for record in records]))
-            while len(waiting) > AHEAD:
-                yield collect(*waiting.popleft())
+    try:
+        with closing(clips), closing(ahead(shape_clips(fresh, video, models.depth.metric, config))) as shaped_clips:
+            for shaped in shaped_clips:
+                waiting.append(computers.submit(compute, shaped))
+                while len(waiting) > models.clips + AHEAD:
+                    yield collect(*waiting.popleft().result())
         while waiting:
-            yield collect(*waiting.popleft())
+            yield collect(*waiting.popleft().result())
+    finally:
+        for pool in (computers, encoders):
+            pool.shutdown(cancel_futures=True)
 
 
 def ahead(items: Iterator) -> Iterator:

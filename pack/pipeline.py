@@ -37,7 +37,8 @@ class Models:
     depth: Callable[[torch.Tensor], torch.Tensor]
     mask: torch.nn.Module | None
     device: torch.device
-    threads: int
+    clips: int  # computed at once
+    threads: int  # for each of them
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,13 @@ def clip_depth(shaped: Shaped, models: Models, config: Config) -> torch.Tensor: 
 def estimate(frames, models, batch_size):  # uint8 (T H W 3) -> (T 1 h w)
     """Raw nearness. Some frames at a time become float, on the CPU shared by threads; motion needs the whole clip."""
     by_motion = isinstance(models.depth, MotionDepth)
-    look = models.depth.shrink if by_motion else models.depth
+    look, step = (models.depth.shrink, 1) if by_motion else (models.depth, batch_size)
 
     def work(start):
-        part = torch.from_numpy(frames[start : start + batch_size]).to(models.device)
-        return look(part.permute(0, 3, 1, 2).float().div_(255))
+        part = torch.from_numpy(frames[start : start + step]).to(models.device).permute(0, 3, 1, 2)
+        return look(part.to(torch.float32, memory_format=torch.contiguous_format).div_(255))
 
-    starts = range(0, len(frames), batch_size)
+    starts = range(0, len(frames), step)
     if models.device.type == "cuda":
         parts = torch.cat(list(map(work, starts)))
     else:

@@ -26,7 +26,9 @@ from pack.parts import Unwritable
 from pack.pipeline import Models
 from pack.report import Board
 
-MEMORY = 4 * 2**30  # bytes for one process: a clip of full HD as float, its depth and holes, and the libraries
+MEMORY = 4 * 2**30  # bytes for one process: some clips of full HD, their depth and holes, and the libraries
+CLIP_MEMORY = 2 * 2**30  # and for each clip that it computes at once
+GPU_CLIPS = 2  # one's holes are found while the other's depth is computed
 
 
 def pack(films: list[Film], config: Config, settings: dict[str, Any]) -> list[Outcome]:
@@ -80,9 +82,10 @@ def load_models(config: Config, number: int, processes: int) -> Models:
     threads = max(1, cores() // processes)
     torch.backends.cudnn.deterministic = True
     device = choose_device(config.device, number)
+    clips = max(1, min(threads, memory() // processes // CLIP_MEMORY)) if device.type == "cpu" else GPU_CLIPS
     depth = load_depth(config.model_type, config.resolution, device, config.batch_size)
     mask = load_mask_network(config.mask_model, device) if config.mask_model else None
-    return Models(depth, mask, device, threads)
+    return Models(depth, mask, device, clips, max(1, threads // clips))
 
 
 def choose_device(name: str, number: int) -> torch.device:
@@ -101,13 +104,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory() -> int:
+    """Bytes of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def process_count(config: Config, films: int) -> int:
     """How many processes pack, each with a film at a time."""
     if config.max_workers or "RANK" in os.environ:
         return min(config.max_workers or 1, films)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     gpus = 0 if config.device == "cpu" else torch.cuda.device_count()
-    return max(1, min(gpus or min(cores() // 2, memory // MEMORY), films))
+    return max(1, min(gpus or min(cores() // 2, memory() // MEMORY), films))
 
 
 def pack_on_workers(

@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from pack import workers
+from pack import pipeline, workers
 from pack.shard import list_shards
 from tests.films import ROOT, SMALL, Brightness, digests, lines, pack, records, start, wait_for
 
@@ -23,6 +24,27 @@ def test_threads_and_processes_do_not_change_a_byte(clips, tmp_path, monkeypatch
         pack(tmp_path / str(threads), *words)
     assert digests(tmp_path / "1") == digests(tmp_path / "3")
     assert len(records(tmp_path / "1")) >= 2
+
+
+def test_a_clip_that_is_ready_early_waits_for_the_one_before_it(film, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "load_depth", Brightness)
+    pack(tmp_path / "plain", "--video", film)
+    overtaken, ready = threading.Event(), []
+
+    def clip_depth(shaped, *others):
+        if shaped.clip == 0:
+            assert overtaken.wait(60)
+        depth = pipeline.clip_depth(shaped, *others)
+        ready.append(shaped.clip)
+        if shaped.clip == 1:
+            overtaken.set()
+        return depth
+
+    monkeypatch.setattr("pack.film.clip_depth", clip_depth)
+    monkeypatch.setattr(workers, "cores", lambda: 2)
+    pack(tmp_path / "overtaken", "--video", film)
+    assert ready[0] == 1 and sorted(ready) == list(range(len(ready)))
+    assert digests(tmp_path / "overtaken") == digests(tmp_path / "plain")
 
 
 def test_workers_and_ranks_do_not_change_a_byte(short_films, tmp_path):

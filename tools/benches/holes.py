@@ -107,7 +107,7 @@ def ours(depth):  # (B 1 H W) -> uint8 (B 1 H W) in half holes
     from pack.pipeline import Models, warped_holes
 
     draw = Draw(None, 1080, "bicubic", DIVERGENCE, CONVERGENCE, "none", 0, "right", ())
-    return warped_holes(depth, draw, Models(None, None, torch.device("cpu"), torch.get_num_threads()))
+    return warped_holes(depth, draw, Models(None, None, torch.device("cpu"), 1, torch.get_num_threads()))
 
 
 def prepare(place: Workplace) -> Race:
