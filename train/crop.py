@@ -87,14 +87,25 @@ def choose_tile(masks: torch.Tensor, side: int, draws: Draws | None) -> tuple[in
     return windows[int(np.argmax(sums))]
 
 
-def jitter(frames: torch.Tensor, draws: Draws | None) -> torch.Tensor:  # float (T 3 S S) -> same
+def to_float(pixels: np.ndarray) -> torch.Tensor:  # uint8 (T S S 3) -> float (T 3 S S) in [0, 1]
+    """Pixels as the network takes them."""
+    planes = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    frames = torch.empty(planes.shape)
+    for to, plane in zip(frames, planes, strict=True):  # a frame stays in the processor's cache, twelve do not
+        to.copy_(plane).div_(255)
+    return frames
+
+
+def jitter_(frames: torch.Tensor, draws: Draws | None) -> torch.Tensor:  # float (T 3 S S) -> same, in place
     """Colours changed alike in all frames."""
     if draws is None or draws.jitter is None:
         return frames
     if draws.jitter == "gray":
-        return frames.mean(1, keepdim=True).expand_as(frames)
+        return frames.copy_(frames.mean(1, keepdim=True))
     scale, bias = (frames.new_tensor(values).view(3, 1, 1) for values in draws.jitter)
-    return (frames * scale).add_(bias).clamp_(0, 1)
+    for frame in frames:
+        frame.mul_(scale).add_(bias).clamp_(0, 1)
+    return frames
 
 
 def cut(
@@ -110,12 +121,11 @@ def cut(
     factor = look.shrink if look and side * look.shrink <= min(masks.shape[1:]) else 1
     seen = side * factor
     y, x = choose_tile(grown, seen, draws)
-    tile = frames((x, y, x + seen, y + seen)).transpose(0, 3, 1, 2)  # (T 3 seen seen)
-    colours = torch.from_numpy(np.ascontiguousarray(tile)).float().div_(255)
+    colours = to_float(frames((x, y, x + seen, y + seen)))  # (T 3 seen seen)
     holes = grown[:, None, y : y + seen, x : x + seen].bool()  # (T 1 seen seen)
     if look:
         colours, holes = apply_look(*shrink(colours, holes, factor), look)
-    return jitter(colours, draws).contiguous(), holes.contiguous(), (y, x)
+    return jitter_(colours.contiguous(), draws), holes.contiguous(), (y, x)
 
 
 def _jitter(scales: list[float], biases: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
