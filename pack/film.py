@@ -3,7 +3,6 @@ images of the last ones are encoded."""
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pack.ahead import ahead, in_order
 from pack.config import Config
 from pack.parts import PartWriter, State, read_state, remove_leftovers, remove_parts
 from pack.pipeline import Models, clip_depth, make_records, shape_clips
@@ -91,7 +91,7 @@ def encoded_clips(
     """Number and encoded records (key, members) of each clip from `first` on, in their order."""
     clips = read_clips(video.path, config.seq, config.max_fps, config.skip_first, config.skip_interval, report)
     fresh = (clip for clip in clips if clip.number >= first)
-    encoders, computers = ThreadPoolExecutor(models.clips * models.threads), ThreadPoolExecutor(models.clips)
+    encoders = ThreadPoolExecutor(models.clips * models.threads)
     one_by_one = threading.Lock() if models.device.type == "cuda" else nullcontext()  # as its memory allows
 
     def compute(shaped):
@@ -100,34 +100,17 @@ def encoded_clips(
         records = make_records(shaped, depth, video, models, config)
         return shaped.clip, [encoders.submit(to_members, record, config.image_format) for record in records]
 
-    waiting: deque = deque()
     try:
-        with closing(clips), closing(ahead(shape_clips(fresh, video, models.depth.metric, config))) as shaped_clips:
-            for shaped in shaped_clips:
-                waiting.append(computers.submit(compute, shaped))
-                while len(waiting) > models.clips + AHEAD:
-                    yield collect(*waiting.popleft().result())
-        while waiting:
-            yield collect(*waiting.popleft().result())
+        with (
+            closing(clips),
+            closing(ahead(shape_clips(fresh, video, models.depth.metric, config))) as shaped,
+            closing(in_order(compute, shaped, models.clips, models.clips + AHEAD)) as computed,
+        ):
+            for clip, members in computed:
+                yield clip, [future.result() for future in members]
     finally:
-        for pool in (computers, encoders):
-            pool.shutdown(cancel_futures=True)
-
-
-def ahead(items: Iterator) -> Iterator:
-    """The same items, of which the next is computed by a thread while the caller uses the last."""
-    end = object()
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(bool).result()  # a signal while the thread starts would leave it running: it has no work yet
-        following = thread.submit(next, items, end)
-        while (item := following.result()) is not end:
-            following = thread.submit(next, items, end)
-            yield item
+        encoders.shutdown(cancel_futures=True)
 
 
 def to_members(record: Record, image_format: str) -> tuple[str, dict[str, bytes]]:
     return record.key, encode(record, image_format)
-
-
-def collect(clip: int, futures: list) -> tuple[int, Members]:
-    return clip, [future.result() for future in futures]

@@ -5,16 +5,16 @@ the disparity of two views between nearness 0 and 1 in percent of the width, hal
 nearness that does not move.
 """
 
-import importlib.util
 from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from pack.compiled import HAS_NUMBA
+
 View = Literal["left", "right"]
 UNSEEN, OVERTAKEN = -1.0, -2.0  # values of a warped image where no source lands, and where a nearer layer passed by
-HAS_NUMBA = importlib.util.find_spec("numba") is not None  # looked up, not imported: that takes a second
 REACH = 100  # pixels: iw3 does 100 rounds from neighbour to neighbour, and what lies farther stays as it is
 
 

@@ -116,11 +116,13 @@ def encode_image(pixels: np.ndarray, image_format: str) -> bytes:  # uint8 (H W 
 
 def decode_image(data: bytes, mode: str, box: Box | None = None) -> np.ndarray:  # -> uint8 (H W 3) of RGB, (H W) of L
     """The pixels of an image file, or of a box of it, of which no more is decoded than it takes."""
-    if box and mode == "RGB" and data[8:12] == b"WEBP" and (part := webp.decode_part(data, box)) is not None:
-        return part
+    if box and mode == "RGB":
+        decode_part = webp.decode_part if data[8:12] == b"WEBP" else png.decode_part
+        if (part := decode_part(data, box)) is not None:
+            return part
     if not box and mode == "L" and (pixels := png.decode_grey(data)) is not None:
         return pixels
-    if box and (smaller := jpeg.part_of(data, box) or png.top_of(data, box)) is not None:
+    if box and (smaller := jpeg.part_of(data, box)) is not None:
         data, (left, top) = smaller
         box = box[0] - left, box[1] - top, box[2] - left, box[3] - top
     with Image.open(io.BytesIO(data)) as image:

@@ -4,20 +4,16 @@ Arithmetic is float32, operation by operation in the order of pack.holes, so tha
 W values; "in walking order" means left to right for the left view and right to left for the right view.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import numba
 import numpy as np
+
+from pack.compiled import kernel
 
 # as in pack.holes; not imported, because numba's cache would not notice a change there
 UNSEEN, OVERTAKEN, REACH = np.float32(-1), np.float32(-2), 100
 ZERO, ONE, HALF = np.float32(0), np.float32(1), np.float32(0.5)
 LEAST_WEIGHT, MOST_WEIGHT = np.float32(1e-5), np.float32(1 - 1e-5)
-
-# nogil and plain threads: numba's own threads end the process when two callers or a fork meet them
-kernel = numba.njit(nogil=True, cache=os.access(Path(__file__).parent, os.W_OK), error_model="numpy")
 
 
 def mask_rows(depth, spans, pad: int, slope: float, offset: float, left_first: bool, threads: int):

@@ -1,5 +1,6 @@
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -12,24 +13,62 @@ from tests.shards import texture_record
 PIXELS = texture_record(3, frames=1, size=101).frames[0]
 
 
-@pytest.mark.parametrize("box", [(0, 0, 101, 100), (0, 0, 1, 1), (7, 12, 50, 99), (30, 3, 31, 90)])
-def test_the_upper_rows_alone_are_decoded_and_are_the_same(box):
-    small, corner = png.top_of(encode_image(PIXELS, "png"), box)
-    with Image.open(io.BytesIO(small)) as image:
-        assert (image.size, corner) == ((101, box[3]), (0, 0))
-        assert np.array_equal(np.asarray(image), PIXELS[: box[3]])
+BOXES = [(0, 0, 101, 101), (0, 0, 1, 1), (7, 12, 50, 99), (30, 3, 31, 90)]
 
 
-def test_what_has_no_other_rows_or_is_interlaced_or_no_png_is_left_as_it_is():
+def filtered(pixels, filters):
+    """An RGB PNG of these pixels whose rows have these filters, in two chunks with another one between them."""
+    height, width = pixels.shape[:2]
+    flat = np.pad(pixels.reshape(height, -1).astype(int), ((1, 0), (3, 0)))  # 0 above and to the left
+    left, above, corner = flat[1:, :-3], flat[:-1, 3:], flat[:-1, :-3]
+    near = np.stack((left, above, corner))
+    nearest = np.abs(near - (left + above - corner)).argmin(0)  # the first one on ties
+    paeth = np.take_along_axis(near, nearest[None], 0)[0]
+    nothing = np.zeros_like(left)
+    guesses = np.stack((nothing, left, above, (left + above) // 2, paeth, nothing))  # there is no filter 5
+    rows = flat[1:, 3:] - guesses[filters, np.arange(height)]
+    content = zlib.compress(np.concatenate((np.array(filters)[:, None], rows), 1).astype(np.uint8))
+    chunks = [(b"IHDR", struct.pack(">II", width, height) + png.COLOUR), (b"tEXt", b"a\0b"), (b"IDAT", content[:99])]
+    chunks += [(b"IDAT", content[99:]), (b"IEND", b"")]
+    return png.SIGNATURE + b"".join(png._chunk(name, content) for name, content in chunks)
+
+
+@pytest.mark.parametrize("box", BOXES)
+@pytest.mark.parametrize("kind", [0, 1, 2, 3, 4, "each in turn"])
+def test_a_part_is_decoded_as_pillow_decodes_the_whole(kind, box, monkeypatch):
+    filters = [row % 5 if kind == "each in turn" else kind for row in range(101)]
+    data = filtered(PIXELS, filters)
+    with Image.open(io.BytesIO(data)) as image:
+        assert np.array_equal(np.asarray(image), PIXELS)
+    left, top, right, bottom = box
+    monkeypatch.setattr(record.Image, "open", None)
+    assert np.array_equal(decode_image(data, "RGB", box), PIXELS[top:bottom, left:right])
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_without_numba_pillow_decodes_the_part(box, monkeypatch):
+    left, top, right, bottom = box
+    data = encode_image(PIXELS, "png")
+    assert np.array_equal(png.decode_part(data, box), PIXELS[top:bottom, left:right])
+    monkeypatch.setattr(png, "HAS_NUMBA", False)
+    assert png.decode_part(data, box) is None
+    assert np.array_equal(decode_image(data, "RGB", box), PIXELS[top:bottom, left:right])
+
+
+def test_what_does_not_hold_the_box_or_is_no_plain_rgb_png_is_left_to_pillow():
     data = encode_image(PIXELS, "png")
     interlaced = data[:28] + b"\x01" + data[29:]
+    grey = encode_image(PIXELS[..., 0], "png")
     for other, box in (
-        (data, (0, 0, 5, 101)),
         (data, (0, 0, 5, 102)),
+        (data, (0, 0, 102, 5)),
         (interlaced, (0, 0, 5, 5)),
-        (b"GIF89a", (0,) * 4),
+        (grey, (0, 0, 5, 5)),
+        (filtered(PIXELS, [0] * 4 + [5] * 97), (0, 0, 5, 5)),
+        (data[:30], (0, 0, 5, 5)),
+        (b"GIF89a", (0, 0, 5, 5)),
     ):
-        assert png.top_of(other, box) is None
+        assert png.decode_part(other, box) is None
 
 
 def test_damage_above_the_end_of_the_box_is_found():
@@ -37,6 +76,8 @@ def test_damage_above_the_end_of_the_box_is_found():
     length = struct.unpack(">I", data[33:37])[0]
     with pytest.raises((OSError, SyntaxError)):
         decode_image(data[: 41 + length // 8], "RGB", (0, 0, 50, 100))
+    with pytest.raises((OSError, SyntaxError)):
+        decode_image(data[:60] + b"\xff" * 40 + data[100:], "RGB", (0, 0, 50, 100))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (512, 512)])

@@ -9,9 +9,8 @@ import os
 import shutil
 import sys
 import tarfile
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 import numpy as np
 from PIL import Image
 
+from pack.ahead import in_order
 from pack.config import parse_bytes
 from pack.exclusion import leave_out_listed
 from pack.record import MASK_LEVELS, Record, decode, encode, encode_image
@@ -131,14 +131,14 @@ def import_folders(folders: list[Path], out: Path, config: Config, workers: int)
     """Publish the records of these folders as shards in `out`; says how many shards."""
     read = partial(read_members, image_format=config.image_format)
     settings = {"image_format": config.image_format}
-    samples = ahead(read, folders, workers, "import")
+    samples = told(read, folders, workers, "import")
     return write_shards(out, config.name, samples, parse_bytes("--max-shard-bytes", config.max_shard_bytes), settings)
 
 
 def export_records(records: list[tuple[Index, Entry]], out: Path, workers: int) -> None:
     """Publish these records as folders in `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    for _ in ahead(partial(write_folder, out), records, workers, "export"):
+    for _ in told(partial(write_folder, out), records, workers, "export"):
         pass
 
 
@@ -150,18 +150,12 @@ def check_key(key: str, place: Path) -> None:
         raise ValueError(f"{place}: the key has {len(key.encode())} bytes, a tar has room for {LONGEST_KEY}: rename it")
 
 
-def ahead(work: Callable, items: list, workers: int, label: str) -> Iterator[Any]:
-    """The results of `work` in the order of `items`, some of them computed in advance by threads."""
+def told(work: Callable, items: list, workers: int, label: str) -> Iterator[Any]:
+    """The results of `work` in the order of `items`, some of them computed in advance by threads; shows progress."""
     progress = cli.Progress(len(items), "records", label)
-    waiting: deque[Future] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-                progress.update(progress.done + 1)
-        while waiting:
-            yield waiting.popleft().result()
+    with closing(in_order(work, items, workers, 2 * workers)) as results:
+        for result in results:
+            yield result
             progress.update(progress.done + 1)
     progress.close()
 
