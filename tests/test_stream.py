@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from tests import runs
 from tests.runs import one_thread  # noqa: F401
 from tests.shards import make_data, make_split
 from tests.test_faults import flip
+from train.handover import Handover
 from train.looks import draw_look
 from train.plan import Plan, replacement, slots_of
 from train.samples import Fault, Records, Samples
-from train.stream import HUNG_UP, Stream, deaths_told, eval_slots
+from train.stream import Stream, deaths_told, eval_slots
 
 SEED, TILE = 11, 64
 
@@ -56,6 +58,28 @@ def test_any_number_of_workers_gives_the_same_samples_in_the_same_order(workers,
     stream = Stream(samples(split), workers)
     assert [content(sample) for sample in stream.samples(slots(16))] == expected
     assert [content(sample) for sample in stream.samples(slots(16, start=11))] == expected[11:]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_no_sample_is_overwritten_by_a_later_one_however_slowly_it_is_taken(workers, split, expected, monkeypatch):
+    fetch = Handover.fetch
+
+    def late(*arguments):
+        time.sleep(0.1)  # in which a worker does all that it may
+        return fetch(*arguments)
+
+    monkeypatch.setattr(Handover, "fetch", late)
+    kept = list(Stream(samples(split), workers).samples(slots(16)))
+    assert [content(sample) for sample in kept] == expected
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_pass_that_is_given_up_does_not_disturb_the_next(workers, split, expected):
+    stream = Stream(samples(split), workers)
+    for given_up in (1, 4, 3):
+        found = stream.samples(slots(16))
+        assert [content(next(found)) for _ in range(given_up)] == expected[:given_up]
+    assert [content(sample) for sample in stream.samples(slots(16))] == expected
 
 
 @pytest.mark.parametrize("world", [2, 4])
@@ -192,41 +216,6 @@ def test_a_worker_that_dies_is_one_line(split):
         for _ in Stream(samples(split), 1).samples(slots(10) * 100):
             for worker in set(children(os.getpid())) - set(before):
                 os.kill(worker, signal.SIGKILL)
-
-
-@pytest.mark.parametrize("hung_up", HUNG_UP)
-def test_a_worker_that_dies_while_its_sample_is_fetched_is_one_line(split, monkeypatch, hung_up):
-    stream = Stream(samples(split), 1)
-    found = stream.samples(slots(10) * 100)
-    next(found)
-    iterator = stream.loader._iterator
-    killed = []
-
-    def fetch(*_, **__):
-        killed.append(os.kill(iterator._workers[0].pid, signal.SIGKILL))
-        raise hung_up
-
-    monkeypatch.setattr(iterator, "_try_get_data", fetch)
-    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's, which may be the first to tell
-    try:
-        with pytest.raises(OSError, match=r"^a data worker died.*--resume.*--num-workers$"):
-            list(found)
-    finally:
-        signal.signal(signal.SIGCHLD, handler)
-    assert killed
-
-
-def test_what_looks_like_a_death_but_is_none_is_not_called_one(split, monkeypatch):
-    stream = Stream(samples(split), 1)
-    found = stream.samples(slots(10) * 100)
-    next(found)
-
-    def fetch(*_, **__):
-        raise EOFError("of something else")
-
-    monkeypatch.setattr(stream.loader._iterator, "_try_get_data", fetch)
-    with pytest.raises(EOFError, match="of something else"):
-        list(found)
 
 
 def test_a_run_whose_worker_dies_ends_with_one_line_and_status_2(tmp_path):

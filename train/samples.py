@@ -51,9 +51,6 @@ class Sample:
     digest: int  # 48 bits that stand for record, frames, tile and augmentation
     faults: tuple[Fault, ...] = ()
 
-    def pin_memory(self) -> "Sample":  # called by DataLoader
-        return replace(self, frames=self.frames.pin_memory(), holes=self.holes.pin_memory())
-
 
 class Records:
     """All records of a split, by number.

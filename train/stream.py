@@ -1,7 +1,6 @@
 """The stream of samples: a slot goes in, a sample comes out, whichever process computes it."""
 
 import contextlib
-import ctypes
 import signal
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -11,12 +10,10 @@ from typing import Any
 from torch.utils.data import DataLoader, Sampler
 
 from pack.store import StoreError, parse_place
+from train.handover import AHEAD, Handover
 from train.samples import ATTEMPTS, Fault, Outage, Sample, Samples, Slot
 from train.stop import SIGNALS
 
-M_MMAP_THRESHOLD = -3  # of malloc.h
-# what fetching a sample from the memory of a worker raises that has just died
-HUNG_UP = (EOFError, ConnectionError, FileNotFoundError)
 WORKER_DIED = "a data worker died, often for lack of memory ({}): go on with --resume, perhaps with fewer --num-workers"
 
 
@@ -40,39 +37,28 @@ class Stream:
     """
 
     def __init__(self, samples: Samples, workers: int, pin_memory: bool = False, tiles: int = 1):
-        self.positions = Positions()
+        self.positions, self.pin_memory = Positions(), pin_memory
+        context = worker_context(samples.records.remote) if workers else None
+        self.handover = Handover(context, workers, tiles, samples.frames, samples.tile) if workers else None
         self.loader = DataLoader(
             samples,
             batch_size=tiles,
-            collate_fn=list,
+            collate_fn=self.handover.leave if self.handover else list,
             sampler=self.positions,
             num_workers=workers,
             persistent_workers=workers > 0,
             worker_init_fn=_settle,
-            pin_memory=pin_memory,
-            multiprocessing_context=worker_context(samples.records.remote) if workers else None,
+            prefetch_factor=AHEAD if workers else None,
+            multiprocessing_context=context,
         )
 
     def __call__(self, slots: Sequence[Slot]) -> Iterator[Sample | Fault]:
         """The sample of each slot, or its fault. Raises StoreError when a store refuses or stays away."""
         self.positions.slots = slots
-        try:
-            for found in chain.from_iterable(iter(self.loader)):
-                if isinstance(found, Outage):
-                    raise StoreError(f"{found.reason}; when that is mended, go on with --resume")
-                yield found
-        except HUNG_UP as error:
-            if self._lost_a_worker():
-                raise OSError(WORKER_DIED.format("it took a sample along")) from error
-            raise
-
-    def _lost_a_worker(self) -> bool:
-        iterator = self.loader._iterator
-        for worker in iterator._workers if iterator else ():
-            worker.join(1)  # that it has hung up can be known before that it has ended
-            if not worker.is_alive():
-                return True
-        return False
+        for found in chain.from_iterable(iter(self.loader)):
+            if isinstance(found, Outage):
+                raise StoreError(f"{found.reason}; when that is mended, go on with --resume")
+            yield self.handover.fetch(found, self.pin_memory) if self.handover else found
 
     def close(self) -> None:
         """End the workers. Without it a process that exits would wait for them, who ignore what exiting sends them."""
@@ -125,11 +111,6 @@ def worker_context(remote: bool) -> Any:
 
 
 def _settle(_: int) -> None:
-    """Make a worker of the process: one that ignores the signals of stopping and gives memory back."""
+    """Make a worker of the process: one that ignores the signals of stopping."""
     for number in SIGNALS:  # the main process decides; workers that died first would look like a crash
         signal.signal(number, signal.SIG_IGN)
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # glibc
-        # torch keeps small notes of the last 128 tensors that it sent. Put where a large block was, they would make the
-        # next one need new memory, 600 MB in all; so large blocks come from the system and go back to it.
-        libc.mallopt(M_MMAP_THRESHOLD, 1 << 20)

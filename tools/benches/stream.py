@@ -4,7 +4,8 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,12 +27,17 @@ SAMPLES = 120  # of a round: filling the workers' queues and emptying them takes
 SHUFFLED = 16  # records in webdataset's buffer
 
 
-def stream_of(place: Workplace, split: store.Place, workers: int) -> Callable[[int], list]:
+def stream_of(place: Workplace, split: store.Place, workers: int) -> Callable[[int], Iterator]:
     """What gives the first so many samples of epoch 1, from workers that live as long as the case."""
     records = Records(store.list_shards(split))
     stream = Stream(Samples(records, FRAMES, _tile(place), SEED), workers)
     place.stack.callback(stream.close)
-    return lambda count: list(stream.samples([(1, number, number % len(records)) for number in range(count)]))
+    return lambda count: stream.samples([(1, number, number % len(records)) for number in range(count)])
+
+
+def drain(samples: Iterator) -> None:
+    """Take the samples and keep none, as a trainer does: fresh memory for all of them would be timed, too."""
+    deque(samples, maxlen=0)
 
 
 def race_of_workers(place: Workplace, split: store.Place) -> Race:
@@ -43,7 +49,7 @@ def race_of_workers(place: Workplace, split: store.Place) -> Race:
             assert ours.digest == reference.digest and torch.equal(ours.frames, reference.frames)
 
     notes = {"cores": f"{len(os.sched_getaffinity(0))} for {WORKERS} workers and the process that takes their samples"}
-    return Race(lambda: several(count), lambda: one(count), check, count, "sample", notes=notes)
+    return Race(lambda: drain(several(count)), lambda: drain(one(count)), check, count, "sample", notes=notes)
 
 
 def prepare_workers(place: Workplace) -> Race:
@@ -76,10 +82,10 @@ def prepare_webdataset(place: Workplace) -> Race:
             assert torch.equal(holes, expected[number].holes), f"holes of {keys[number]} differ"
             assert (frames - expected[number].frames).abs().max() < 1e-6, f"frames of {keys[number]} differ"
 
-    return Race(lambda: ours(count), stock, check, count, "sample")
+    return Race(lambda: drain(ours(count)), lambda: drain(stock()), check, count, "sample")
 
 
-def stock_stream(split: Path, numbers: dict[str, int], tile: int, count: int) -> Callable[[], list]:
+def stock_stream(split: Path, numbers: dict[str, int], tile: int, count: int) -> Callable[[], Iterator]:
     """What gives so many samples (number of the record, frames, holes) of `wds.WebDataset(...).shuffle().decode()`."""
     import webdataset
 
@@ -89,7 +95,7 @@ def stock_stream(split: Path, numbers: dict[str, int], tile: int, count: int) ->
         data = webdataset.WebDataset(tars, shardshuffle=False).shuffle(SHUFFLED).decode("rgb")
     data = data.map(partial(stock_sample, numbers, tile)).with_epoch(count // WORKERS)
     loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=WORKERS, persistent_workers=True)
-    return lambda: list(islice(loader, count))
+    return lambda: islice(loader, count)
 
 
 def stock_sample(numbers: dict[str, int], tile: int, sample: dict):  # -> number, float (T 3 S S), bool (T 1 S S)
