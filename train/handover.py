@@ -1,6 +1,6 @@
 """How samples come from a worker to the main process: through memory that both have from the start.
 
-torch would make new shared memory for each tensor, whose fresh pages cost a third of what the sample itself takes.
+torch would make new shared memory for each tensor, whose fresh pages cost two thirds of what the sample itself takes.
 """
 
 from dataclasses import dataclass, replace
