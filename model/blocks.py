@@ -157,17 +157,17 @@ class SpatialMLP(nn.Module):
 
     def forward(self, x, norm1, norm2):  # (T C H W) -> (T C H W)
         # Shifted windows that hang over the border hold zero tokens, which take part like any other.
-        py, px = self.pad
+        (py, px), (rows, cols) = self.pad, self.size
         padded = x.permute(0, 2, 3, 1)
         if py:  # F.pad copies even when there is nothing to add
-            padded = F.pad(padded, (0, 0, px, px, py, py))
+            below, right = (-(n + p) % s for n, p, s in zip(x.shape[-2:], self.pad, self.size, strict=True))
+            padded = F.pad(padded, (0, 0, px, right, py, below))
         frames, height, width, channels = padded.shape
-        rows, cols = self.size
         grid = (frames, height // rows, rows, width // cols, cols, channels)
         t = padded.reshape(grid).permute(2, 4, 0, 1, 3, 5).reshape(rows * cols, -1, channels)
         t = self.gmlp(t, norm1, norm2)
         t = t.view(rows, cols, frames, height // rows, width // cols, channels).permute(2, 3, 0, 4, 1, 5)
-        out = t.reshape(padded.shape)[:, py : height - py, px : width - px]
+        out = t.reshape(padded.shape)[:, py : py + x.shape[-2], px : px + x.shape[-1]]
         return out.permute(0, 3, 1, 2)
 
 

@@ -91,9 +91,9 @@ class LightVideoInpaint(nn.Module):
         """
         if x.shape[0] != FRAMES:
             raise ValueError(f"forward takes {FRAMES} frames and got {x.shape[0]}: use infer for other numbers")
-        filled = self._fill(x, mask, frames_at_once)
-        if not skip_offset:
-            x, mask, filled = (v[..., OFFSET:-OFFSET, OFFSET:-OFFSET] for v in (x, mask, filled))
+        area = [slice(0, n) if skip_offset else slice(OFFSET, n - OFFSET) for n in x.shape[-2:]]
+        filled = self._fill(x, mask, area, frames_at_once)
+        x, mask = x[..., *area], mask[..., *area]
         out = x * (1 - mask) + filled * mask
         return out if self.training else out.clamp(0, 1)
 
@@ -112,7 +112,7 @@ class LightVideoInpaint(nn.Module):
         passes = plan_passes(len(x))
         return torch.cat([self(x[t], mask[t], skip_offset=True, frames_at_once=2)[keep] for t, keep in passes])
 
-    def _fill(self, x, mask, frames_at_once):  # (T 3 H W), (T 1 H W) -> (T 3 H W)
+    def _fill(self, x, mask, area, frames_at_once):  # (T 3 H W), (T 1 H W) -> the area of (T 3 H W)
         height, width = x.shape[-2:]
         # A size that is a multiple already grows by a whole window, as in iw3: weights are trained with it.
         pad = (0, MODULUS - width % MODULUS, 0, MODULUS - height % MODULUS)
@@ -122,11 +122,12 @@ class LightVideoInpaint(nn.Module):
         h = torch.where(holes, self.mask_bias.to(h.dtype), h)
         skip = self._run(self.enc1, h, frames_at_once)
         h = self.down(skip)  # (T 2C H/8 W/8)
-        for block in self.enc2:
-            h = self._run(block, h, frames_at_once)
-        h = skip + F.pixel_shuffle(self.up(h), 2)
-        h = self._run(self.dec1, h, frames_at_once)
-        return F.pixel_shuffle(self.to_image(h), PATCH)[..., :height, :width]
+        rows, cols = (needed_tokens(part.stop, size) for part, size in zip(area, h.shape[-2:], strict=True))
+        for block, *size in zip(self.enc2, rows, cols):
+            h = self._run(block, _corner(h, *size), frames_at_once)
+        h = F.pixel_shuffle(self.up(_corner(h, rows[-1], cols[-1])), 2)
+        h = self._run(self.dec1, h + _corner(skip, *h.shape[-2:]), frames_at_once)
+        return F.pixel_shuffle(self.to_image(h), PATCH)[..., *area]
 
     def _run(self, block, h, frames_at_once):
         if self.checkpoint_blocks and torch.is_grad_enabled():
@@ -134,6 +135,23 @@ class LightVideoInpaint(nn.Module):
         if isinstance(block.gmlp, SpatialMLP) and frames_at_once < FRAMES:
             return torch.cat([block(frames) for frames in h.split(frames_at_once)])
         return block(h)
+
+
+def needed_tokens(pixels: int, whole: int) -> list[int]:
+    """How many of the first tokens of one axis of enc2, `whole` in all, matter to the first `pixels` of the result.
+
+    One number for what goes into each of its five blocks, and one for what goes out to dec1. A convolution sees one
+    token beyond, a window all of its tokens; what lies further is never computed, which changes neither the result nor
+    a gradient. Of 256 pixels without OFFSET, padded to 320, it is [40, 40, 40, 37, 36, 32].
+    """
+    seen = -(-pixels // PATCH) + 1  # by the convolution of dec1, in tokens of dec1
+    out = min(-(-seen // 16) * 8, whole)  # its windows of 16, in tokens of enc2, which are twice as large
+    last = min(out + 4, whole)  # windows of 8 shifted by 4, in which the convolution's token lies
+    return [whole, whole, whole, min(last + 1, whole), last, out]
+
+
+def _corner(h, rows, cols):  # the upper left part
+    return h[..., :rows, :cols]
 
 
 def plan_passes(frames: int) -> list[tuple[list[int], slice]]:

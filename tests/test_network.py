@@ -22,13 +22,13 @@ from tools.benches.plain_network import PlainNetwork
 
 @pytest.fixture(scope="module")
 def traced():
-    """The eval result on 12 frames of 128x128 and, by name, what every module gave on the way."""
+    """By name, what every module took and gave on the way to an uncropped eval result on 12 frames of 128x128."""
     net, seen = network(), {}
     for name, module in net.named_modules():
         module.register_forward_hook(lambda _, args, out, name=name: seen.__setitem__(name, (args[0], out)))
     with torch.no_grad():
-        out = net(*inputs(net, 12, 128, 128))
-    return out, seen
+        net(*inputs(net, 12, 128, 128), skip_offset=True)
+    return seen
 
 
 @pytest.mark.parametrize(
@@ -57,16 +57,16 @@ def test_preprocess_and_forward_equal_the_original(file, weights, name, size):
     assert raw[0].shape == tuple(expected["shape_raw"])
 
 
-def test_eval_mode_crops_and_clamps_as_the_original(traced):
-    out, _ = traced
-    expected = golden("model_B_128")
+def test_eval_mode_crops_and_clamps_as_the_original():
+    net, expected = network().eval(), golden("model_B_128")
+    with torch.no_grad():
+        out = net(*inputs(net, 12, 128, 128))
     near(out[..., ::4, ::4], expected["eval_s"])
     near(out[0, :, :48], expected["eval_f0_top48"])
 
 
 def test_every_intermediate_equals_the_original(traced):
-    _, seen = traced
-    expected = golden("model_B_inter")
+    seen, expected = traced, golden("model_B_inter")
     near(F.leaky_relu(seen["patch"][1], 0.1)[::5, ::12, ::5, ::5], expected["patch"])
     for name in (key for key in expected if key in seen and key != "patch"):
         found = seen[name][1]
@@ -77,8 +77,7 @@ def test_every_intermediate_equals_the_original(traced):
 
 
 def test_exactly_the_tokens_that_touch_a_hole_become_the_mask_bias(traced):
-    _, seen = traced
-    hidden = (seen["enc1"][0] == network().mask_bias).all(dim=1)
+    hidden = (traced["enc1"][0] == network().mask_bias).all(dim=1)
     assert torch.equal(hidden, golden("model_B_inter")["token_mask"].bool())
 
 
@@ -160,6 +159,24 @@ def test_only_eval_mode_clamps_and_the_outer_pixels_are_cropped_unless_asked_for
         out, full = net(x, mask), net(x, mask, skip_offset=True)
     assert torch.equal(out, full[..., 16:-16, 16:-16]) and full.shape == x.shape
     assert (out.max() > 1) == training
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 136), (70, 64), (192, 40)])
+def test_tokens_that_no_result_needs_are_not_computed_and_were_worth_nothing(height, width):
+    net, tokens = filled(LightVideoInpaint(base_dim=8)), []
+    x, mask = inputs(net, 12, height, width)
+    net.dec1.register_forward_hook(lambda _, args, out: tokens.append(out[0, 0].numel()))
+
+    def run(whole):
+        net.zero_grad()
+        out = net(x, mask, skip_offset=whole)
+        out = out[..., 16:-16, 16:-16] if whole else out
+        (out * feature(*out.shape, a=0.17)).mean().backward()
+        return [out.detach(), *(p.grad.clone() for p in net.parameters())]
+
+    for a, b in zip(run(False), run(True), strict=True):
+        near(a, b, atol=1e-5 * b.abs().max())
+    assert tokens[0] < tokens[1]
 
 
 @pytest.mark.parametrize("option", ["frames_at_once", "checkpoint_blocks"])
