@@ -123,9 +123,10 @@ class LightVideoInpaint(nn.Module):
         skip = self._run(self.enc1, h, frames_at_once)
         h = self.down(skip)  # (T 2C H/8 W/8)
         rows, cols = (needed_tokens(part.stop, size) for part, size in zip(area, h.shape[-2:], strict=True))
-        for block, *size in zip(self.enc2, rows, cols):
+        *sizes, last = zip(rows, cols, strict=True)
+        for block, size in zip(self.enc2, sizes, strict=True):
             h = self._run(block, _corner(h, *size), frames_at_once)
-        h = F.pixel_shuffle(self.up(_corner(h, rows[-1], cols[-1])), 2)
+        h = F.pixel_shuffle(self.up(_corner(h, *last)), 2)
         h = self._run(self.dec1, h + _corner(skip, *h.shape[-2:]), frames_at_once)
         return F.pixel_shuffle(self.to_image(h), PATCH)[..., *area]
 

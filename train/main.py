@@ -19,10 +19,13 @@ def main() -> int:
     stop = Stop()  # first, so that a signal is remembered while torch takes its seconds, which --help need not wait for
     from train.dist import join
     from train.loop import train
+    from train.memory import keep_freed_memory
     from train.setup import build
     from train.trial import dry_run, profiled
 
     with join(config.device) as group, full_disk_told(config.model_dir):
+        if group.device.type == "cpu":
+            keep_freed_memory()
         run = build(config, group, stop)
         if config.dry_run:
             dry_run(run)
