@@ -1,3 +1,4 @@
+import ctypes
 import hashlib
 import os
 import shutil
@@ -5,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +74,30 @@ def test_no_sample_is_overwritten_by_a_later_one_however_slowly_it_is_taken(work
     monkeypatch.setattr(Handover, "fetch", late)
     kept = list(Stream(samples(split), workers).samples(slots(16)))
     assert [content(sample) for sample in kept] == expected
+
+
+@pytest.mark.parametrize(("workers", "tiles"), [(1, 1), (2, 1), (1, 2)])
+@pytest.mark.parametrize("most", [0, 1, 2, 5])
+def test_a_sample_stays_as_it_is_while_anything_shows_it(most, workers, tiles, split, expected):
+    stream = Stream(samples(split), workers, tiles=tiles)
+    kept, found = deque(), []
+    for sample in stream.samples(slots(16)):
+        kept.append(replace(sample, frames=sample.frames.view(-1), holes=sample.holes[:]))
+        del sample
+        time.sleep(0.02)  # in which a worker does all that it may
+        if len(kept) > most:
+            found.append(content(kept.popleft()))
+    found += map(content, kept)
+    assert found == expected
+    kept.clear()
+    assert not any(stream.handover.lent)
+
+
+def test_samples_that_are_taken_one_after_the_other_are_not_copied(split):
+    stream = Stream(samples(split), 2)
+    start, size = ctypes.addressof(stream.handover.memory), len(stream.handover.memory)
+    for sample in stream(slots(16)):
+        assert 0 <= sample.frames.data_ptr() - start < size and 0 <= sample.holes.data_ptr() - start < size
 
 
 @pytest.mark.parametrize("workers", [1, 2])
