@@ -1,6 +1,7 @@
 import io
 import json
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import webdataset
 from pack.record import decode, encode
 from pack.shard import (
     CorruptRecord,
+    Entry,
     ShardWriter,
     file_sha256,
     index_path,
@@ -53,7 +55,19 @@ def test_one_seek_finds_a_record_and_its_bytes_are_a_tar_stream(tmp_path):
     assert np.array_equal(decode(entry.key, read_record(index, entry)).frames, example(seed=1).frames)
     piece = index.tar.read_bytes()[entry.offset : entry.offset + entry.length]
     with tarfile.open(fileobj=io.BytesIO(piece)) as tar:
-        assert [name.removeprefix(entry.key + ".") for name in tar.getnames()] == list(encode(example()))
+        members = {info.name.removeprefix(entry.key + "."): tar.extractfile(info).read() for info in tar}
+    assert members == read_record(index, entry) and list(members) == list(encode(example()))
+
+
+@pytest.mark.parametrize("layout", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, None])
+def test_an_index_of_what_packing_did_not_write_is_told(layout):
+    data = b"no tar" * 200
+    if layout is not None:
+        with tarfile.open(fileobj=(file := io.BytesIO()), mode="w", format=layout) as tar:
+            tar.addfile(tarfile.TarInfo("k.jsön" if layout == tarfile.PAX_FORMAT else "k.json"))
+        data = file.getvalue()
+    with pytest.raises(CorruptRecord, match="record k: its range of the tar is not as packing writes it"):
+        parse_record(data, Entry("k", 0, len(data), zlib.crc32(data)))
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path):
