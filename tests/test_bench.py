@@ -40,6 +40,16 @@ def test_all_cores_and_one_pack_the_same_shards(folder, clips):  # measured, it 
     assert abs(sum(int(share.rstrip("%")) for share in shares.values()) - 100) <= 3
 
 
+@pytest.mark.parametrize("name", ["sample-webp", "sample-png", "sample-jpeg"])
+def test_what_a_sample_takes_is_told_by_part(name, folder, clips):
+    with ExitStack() as stack:
+        race = CASES[name].prepare(Workplace(folder, stack, tiny=True))
+        race.check()
+    shares = {part: int(share.rstrip("%")) for part, share in race.notes["where our time goes"].items()}
+    assert set(shares) == {"reading", "decoding masks", "decoding frames", "growing holes", "the rest"}
+    assert shares["decoding frames"] > 0 and abs(sum(shares.values()) - 100) <= 3
+
+
 def test_nothing_is_timed_when_the_reference_gives_something_else(tmp_path):
     def differ():
         raise AssertionError("they differ")

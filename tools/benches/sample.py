@@ -3,8 +3,11 @@
 T frames (12), H height and W width of the record, S side of the tile.
 """
 
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -14,6 +17,8 @@ from PIL import Image
 from pack.shard import list_shards
 from tools.benches.case import Case, Goal, Race, Workplace
 from tools.benches.records import as_folders, converted, packed
+from train import crop as crop_module
+from train import samples as samples_module
 from train.crop import Draws, draw, frame_indexes
 from train.samples import Records, Samples
 from train.seeds import generator
@@ -69,6 +74,38 @@ def textbook_crop(frames, masks, tile, draws):
     return frames[..., y : y + tile, x : x + tile], crops[best] > 0
 
 
+PARTS = {
+    "reading": (samples_module.Samples, "_members"),
+    "decoding masks": (samples_module, "decode_masks"),
+    "decoding frames": (samples_module, "decode_frames"),
+    "growing holes": (crop_module, "augment_masks"),
+}  # the rest draws, chooses the tile and makes floats
+
+
+def shares(work: Callable[[], None]) -> dict[str, str]:
+    """What share of the time of work, which makes samples, goes into which part."""
+    spent = dict.fromkeys((*PARTS, "the rest"), 0.0)
+
+    def clocked(part: str, function: Callable) -> Callable:
+        def run(*args, **kwargs):
+            started = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[part] += time.perf_counter() - started
+
+        return run
+
+    with ExitStack() as stack:
+        for part, (owner, name) in PARTS.items():
+            stack.enter_context(mock.patch.object(owner, name, clocked(part, getattr(owner, name))))
+        started = time.perf_counter()
+        work()
+        total = time.perf_counter() - started
+    spent["the rest"] = total - sum(spent.values())
+    return {part: f"{seconds / total:.0%}" for part, seconds in spent.items()}
+
+
 def prepare(image_format: str) -> Callable[[Workplace], Race]:
     def ready(place: Workplace) -> Race:
         torch.set_num_threads(1)
@@ -77,6 +114,7 @@ def prepare(image_format: str) -> Callable[[Workplace], Race]:
         folders = as_folders(split, place.folder / f"{'jpeg' if image_format == 'jpeg' else 'lossless'} folders")
         samples = Samples(Records(list_shards(split)), FRAMES, tile, SEED)
         slots = [(1, position, position % len(folders)) for position in range(count)]
+        notes = {}
 
         def reference(slot):
             epoch, position, number = slot
@@ -87,6 +125,7 @@ def prepare(image_format: str) -> Callable[[Workplace], Race]:
                 ours, (frames, holes) = samples[slot], reference(slot)
                 assert torch.equal(ours.holes, holes), f"holes of {slot} differ"
                 assert (ours.frames - frames).abs().max() < 1e-6, f"frames of {slot} differ"
+            notes["where our time goes"] = shares(lambda: each(samples.__getitem__))
 
         def each(sample) -> None:  # none is kept: fresh memory for all of them would be most of what is timed
             for slot in slots:
@@ -98,6 +137,7 @@ def prepare(image_format: str) -> Callable[[Workplace], Race]:
             check,
             count,
             "sample",
+            notes=notes,
         )
 
     return ready

@@ -1,4 +1,4 @@
-"""The stream of samples: two workers against one, from a folder and from an S3 server, and against stock webdataset."""
+"""The stream of samples: two workers against one, from a folder and from an S3 server, and against stock loaders."""
 
 import os
 import shutil
@@ -85,6 +85,26 @@ def prepare_webdataset(place: Workplace) -> Race:
     return Race(lambda: drain(ours(count)), lambda: drain(stock()), check, count, "sample")
 
 
+def prepare_handover(place: Workplace) -> Race:
+    split = packed(place)
+    records, ours = Records(store.list_shards(split)), stream_of(place, split, WORKERS)
+    count = 8 if place.tiny else SAMPLES
+    slots = [(1, number, number % len(records)) for number in range(count)]
+    sent = torch.utils.data.DataLoader(
+        Samples(records, FRAMES, _tile(place), SEED),
+        batch_size=None,
+        sampler=slots,
+        num_workers=WORKERS,
+        persistent_workers=True,
+    )
+
+    def check() -> None:
+        for mine, theirs in zip(ours(count), sent, strict=True):
+            assert torch.equal(mine.frames, theirs.frames) and torch.equal(mine.holes, theirs.holes)
+
+    return Race(lambda: drain(ours(count)), lambda: drain(iter(sent)), check, count, "sample")
+
+
 def stock_stream(split: Path, numbers: dict[str, int], tile: int, count: int) -> Callable[[], Iterator]:
     """What gives so many samples (number of the record, frames, holes) of `wds.WebDataset(...).shuffle().decode()`."""
     import webdataset
@@ -123,5 +143,11 @@ CASES = (
         f"ours / WebDataset(...).shuffle({SHUFFLED}).decode('rgb') with the same crops, {WORKERS} workers each",
         Goal(2),
         prepare_webdataset,
+    ),
+    Case(
+        "stream-handover",
+        f"ours / the same samples as torch hands them over, {WORKERS} workers each",
+        None,
+        prepare_handover,
     ),
 )
