@@ -4,6 +4,7 @@ T frames (12), H height and W width of the tile.
 """
 
 import sys
+import time
 from collections.abc import Callable
 
 import torch
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 from model.light_video_inpaint import LightVideoInpaint
 from tools.benches.case import Case, Gauge, Goal, Race, Workplace, peak_memory, run_program
 from tools.benches.plain_network import PlainNetwork
+from train.memory import keep_freed_memory
 
 FRAMES, TILE, CHEAP = 12, 256, 248  # CHEAP is padded to 256, 256 to 320
+STEPS = 5  # that are timed together
 TOLERANCE = 2e-5
 
 
@@ -67,16 +70,37 @@ def memory(who: str, reference: str) -> Callable[[Workplace], Gauge]:
     return lambda place: Gauge(lambda: 100 * grown(who, place.tiny) / grown(reference, place.tiny))
 
 
+def kept(place: Workplace) -> Gauge:
+    """What a step takes in a process that keeps freed memory, as a share of what it takes in one that does not."""
+
+    def seconds(word: str) -> float:
+        return float(run_program(["-m", "tools.benches.step", word, int(place.tiny)]).splitlines()[-1])
+
+    return Gauge(lambda: 100 * seconds("kept") / seconds("not kept"))
+
+
 def grown(who: str, tiny: bool) -> int:
     out = run_program(["-m", "tools.benches.step", who, int(tiny)], MALLOC_MMAP_THRESHOLD_="262144")
     return int(out.splitlines()[-1])
 
 
 def main() -> None:
-    """Print by how many bytes a step of "ours", "ours recomputed" or "plain" lets this process grow."""
+    """Print by how many bytes a step of "ours", "ours recomputed" or "plain" lets this process grow.
+
+    Of "kept" and "not kept", which is about freed memory, print the seconds of a step.
+    """
     who, tiny = sys.argv[1], bool(int(sys.argv[2]))
     ours, plain = networks(tiny)
     frames, holes = inputs(ours, 128 if tiny else TILE)
+    if who in ("kept", "not kept"):
+        if who == "kept":
+            keep_freed_memory()
+        step(ours, frames, holes)
+        started = time.perf_counter()
+        for _ in range(STEPS):
+            step(ours, frames, holes)
+        print((time.perf_counter() - started) / STEPS)
+        return
     network = plain if who == "plain" else ours
     ours.checkpoint_blocks = who == "ours recomputed"
     step(network, *inputs(ours, 64))  # loads the libraries, whose size is no matter of the network
@@ -102,6 +126,7 @@ CASES = (
         memory("ours recomputed", "ours"),
         3,
     ),
+    Case("step-kept", "a step where freed memory is kept, as in training, of one where it is not", None, kept, 3),
 )
 
 if __name__ == "__main__":
