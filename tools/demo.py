@@ -76,7 +76,7 @@ def train(config: Config, out: Path) -> None:
         "--backward-step": config.processes,
         "--eval-step": 1,
         "--save-eval-step": 2,
-        "--tile": 120,  # padded to 128 by the network, a sixth of the cost of 256
+        "--tile": 120,  # padded to 128 by the network, under a fifth of the cost of 256
         "--num-workers": 1,
         "--seed": SEED,
         "--save-every-steps": 20,
