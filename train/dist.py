@@ -110,6 +110,7 @@ def connect(backend: str) -> None:
     """Meet the other processes of the job."""
     store, rank, world = next(rendezvous("env://"))
     dist.init_process_group(backend, store=unused_part(store, rank, world), rank=rank, world_size=world)
+    dist.all_reduce(torch.zeros(1))  # one that left at once, as over a wrong option, would fail those still connecting
 
 
 def unused_part(store: dist.Store, rank: int, world: int) -> dist.Store:
