@@ -227,6 +227,8 @@ def read_members(data: bytes, expected_key: str) -> dict[str, bytes]:
         start += BLOCK
         members[extension] = data[start : start + size]
         start += -(-size // BLOCK) * BLOCK
+    if start != len(data):
+        raise CorruptRecord(f"record {expected_key}: its range of the tar ends within a member: pack again")
     return members
 
 

@@ -87,6 +87,14 @@ def test_every_single_flipped_bit_of_a_record_is_caught(tmp_path):
         parse_record(data[:-512], entry)
 
 
+def test_an_index_whose_range_cuts_a_member_is_told(tmp_path):
+    index = write(tmp_path / "a.tar", 1)
+    entry = index.records[0]
+    data = index.tar.read_bytes()[entry.offset : entry.offset + entry.length - 512]
+    with pytest.raises(CorruptRecord, match="ends within a member"):
+        parse_record(data, Entry(entry.key, 0, len(data), zlib.crc32(data)))
+
+
 def test_a_writer_that_fails_leaves_nothing_behind(tmp_path):
     with pytest.raises(RuntimeError), ShardWriter(tmp_path / "a.tar") as writer:
         writer.add("k", encode(example()))

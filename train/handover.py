@@ -1,6 +1,6 @@
 """How samples come from a worker to the main process: through memory that both have from the start.
 
-torch would make new shared memory for each tensor, whose fresh pages cost two thirds of what the sample itself takes.
+torch would make new shared memory for each tensor, whose fresh pages take time (benchmark stream-handover).
 """
 
 import weakref
@@ -39,9 +39,8 @@ class Handover:
     def __init__(self, context: BaseContext, workers: int, tiles: int, frames: int, tile: int):
         self.shape, self.spots = (frames, 3, tile, tile), (workers, PLACES, tiles)
         self.pixels = frames * tile * tile
-        self.bytes = (
-            -(-13 * self.pixels // 64) * 64
-        )  # of a sample: three floats and a hole a pixel, from a cache line on
+        # of a sample: three floats and a hole a pixel, in whole cache lines
+        self.bytes = -(-13 * self.pixels // 64) * 64
         self.memory = context.RawArray("b", workers * PLACES * tiles * self.bytes)
         self.lent = context.RawArray("b", workers * PLACES * tiles)  # by spot, whether its sample is in use
         self.order = list(range(PLACES))  # of a worker's places, the one used longest ago first
