@@ -7,20 +7,10 @@ frame shows is found in the second.
 import torch
 import torch.nn.functional as F
 
+from pack.filters import box
+
 PULL = 0.02  # structure below this is no texture: the flow there stays with the camera's
 RADIUS = 3  # of the windows that vote on a pixel's motion
-
-
-def box(x: torch.Tensor, radius: int) -> torch.Tensor:  # (N C H W) -> same
-    """The mean of the (2 radius + 1)-pixel square around each pixel, border values repeated outside."""
-    size = 2 * radius + 1
-    for dim, pad in ((-2, (0, 0, radius, radius)), (-1, (radius, radius, 0, 0))):
-        length = x.shape[dim]
-        padded = F.pad(x, pad, mode="replicate")
-        x = padded.narrow(dim, 0, length).clone()
-        for i in range(1, size):  # a fifth of the time of avg_pool2d with stride 1
-            x += padded.narrow(dim, i, length)
-    return x / size**2
 
 
 def warp(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:  # (N C H W), (N 2 H W) -> (N C H W)
@@ -95,30 +85,31 @@ def camera_flow(flow: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:  # (N
     """
     cell = max(1, min(flow.shape[-2:]) // 32)
     mass = F.avg_pool2d(weight, cell)
-    seen = (F.avg_pool2d(flow * weight, cell) / (mass + 1e-6)).double().flatten(2)  # (N 2 P)
+    seen = (F.avg_pool2d(flow * weight, cell) / (mass + 1e-6)).double().flatten(1)  # (N 2P)
     mass = mass.double().flatten(1)  # (N P)
-    basis = _similarity(flow.shape[-2:], flow.device)  # (2 H W 4)
-    centres = F.avg_pool2d(basis.permute(0, 3, 1, 2), cell).flatten(2)  # (2 4 P)
+    basis = _similarity(flow.shape[-2:], flow.device)  # (4 2 H W)
+    centres = F.avg_pool2d(basis, cell).flatten(1)  # (4 2P)
+    products = (centres[:, None] * centres).unflatten(-1, (2, -1)).sum(2).flatten(0, 1)  # (4*4 P)
     spread, trust = None, torch.ones_like(mass)
     for i in range(5):
         votes = mass * trust
-        left = torch.einsum("np,cip,cjp->nij", votes, centres, centres) + 1e-6 * torch.eye(4).to(votes)
-        motion = torch.linalg.solve(left, torch.einsum("np,cip,ncp->ni", votes, centres, seen))
-        miss = (seen - torch.einsum("cip,ni->ncp", centres, motion)).square().sum(1)
+        left = (votes @ products.mT).view(-1, 4, 4) + 1e-6 * torch.eye(4).to(votes)
+        motion = torch.linalg.solve(left, (votes.repeat(1, 2) * seen) @ centres.mT)  # (N 4)
+        miss = (seen - motion @ centres).square().unflatten(-1, (2, -1)).sum(1)
         if spread is None:
             spread = (mass * miss).sum(1, keepdim=True) / (mass.sum(1, keepdim=True) + 1e-6)
         limit = (spread * 0.5**i).clamp(min=0.1**2)
         trust = (limit / (limit + miss)).square()
     motion = (motion * 1e6).round() / 1e6  # a sum's last digits depend on the number of threads
-    return torch.einsum("chwi,ni->nchw", basis, motion).float()
+    return (motion @ basis.flatten(1)).view(flow.shape).float()
 
 
-def _similarity(size, device):  # -> (2 H W 4): what shift x, shift y, zoom and turn do to each pixel
+def _similarity(size, device):  # -> (4 2 H W): what shift x, shift y, zoom and turn do to each pixel
     height, width = size
     y = (torch.arange(height, device=device, dtype=torch.float64) - (height - 1) / 2)[:, None].expand(size) / width
     x = (torch.arange(width, device=device, dtype=torch.float64) - (width - 1) / 2).expand(size) / width
     one, zero = torch.ones_like(x), torch.zeros_like(x)
-    return torch.stack((torch.stack((one, zero, x, -y), -1), torch.stack((zero, one, y, x), -1)))
+    return torch.stack([torch.stack(pair) for pair in ((one, zero), (zero, one), (x, y), (-y, x))])
 
 
 def _pyramid(x):  # (N 1 H W) -> fine to coarse

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from pack.compiled import HAS_NUMBA
+from pack.filters import highest
 
 View = Literal["left", "right"]
 UNSEEN, OVERTAKEN = -1.0, -2.0  # values of a warped image where no source lands, and where a nearer layer passed by
@@ -164,25 +165,21 @@ def dilate_edge(depth: torch.Tensor, n: int | tuple[int, int]) -> torch.Tensor: 
     """The depth with its near sides grown over depth edges, by n pixels or by (x, y) pixels."""
     x, y = (n, n) if isinstance(n, int) else n
     both = min(x, y)
-    for window, rounds in (((3, 3), both), ((3, 1), y - both), ((1, 3), x - both)):
+    for radius, rounds in (((1, 1), both), ((1, 0), y - both), ((0, 1), x - both)):
         for _ in range(rounds):
             weight = edge_weight(depth)
-            depth = depth * (1 - weight) + _highest(_soften(depth), window) * weight
+            depth = depth * (1 - weight) + highest(_soften(depth), radius) * weight
     return depth
 
 
 def edge_weight(depth: torch.Tensor) -> torch.Tensor:  # (B 1 H W) -> same, in [0, 1]
     """How much of an edge each pixel stands on: its local range in deviations, at most 3, rescaled to [0, 1]."""
-    local_range = _highest(depth, (3, 3)) + _highest(-depth, (3, 3))
+    local_range = highest(depth, (1, 1)) + highest(-depth, (1, 1))
     local_range = local_range - local_range.mean((1, 2, 3), keepdim=True)
     deviation = local_range.square().mean((1, 2, 3), keepdim=True).sqrt()
     weight = (local_range / (deviation + 1e-6)).clamp(-3, 3)
     low, high = weight.amin((1, 2, 3), keepdim=True), weight.amax((1, 2, 3), keepdim=True)
     return (weight - low) / (high - low + 1e-6)
-
-
-def _highest(depth, window):
-    return F.max_pool2d(depth, window, stride=1, padding=(window[0] // 2, window[1] // 2))
 
 
 def _soften(depth):

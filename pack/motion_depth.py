@@ -11,7 +11,8 @@ T frames, H height, W width of the frames; h, w of the depth.
 import torch
 import torch.nn.functional as F
 
-from pack.flow import box, camera_flow, in_frame, local_contrast, refine, resize_flow, track, warp
+from pack.filters import box, highest
+from pack.flow import camera_flow, in_frame, local_contrast, refine, resize_flow, track, warp
 from pack.sweep import Edges, diffuse, edges, shortest_way
 
 SHORT_SIDE = 256
@@ -127,7 +128,7 @@ def sharpen(depth: torch.Tensor, edge: Edges) -> torch.Tensor:  # (T 1 h w) -> s
     depth, level = diffuse(torch.cat((depth * level, level), 1), edge, reach=16, contrast=0.04).split(1, 1)
     depth = _stretch(depth / level, 0.02, 0.98)
     for _ in range(2):
-        low, high = -_highest(-depth, 3), _highest(depth, 3)
+        low, high = -highest(-depth, (3, 3)), highest(depth, (3, 3))
         step = low + ((depth - low) * 3 - (high - low)).clamp(min=0).minimum(high - low)  # three times as steep
         depth = torch.lerp(depth, step, ((high - low - 0.03) / 0.06).clamp(0, 1))
     return depth
@@ -139,18 +140,7 @@ def _agreement(first, second, flow):
 
 def _without_specks(nearness):
     """Without what is nearer than all around it and under 5 pixels wide (a morphological opening)."""
-    return _highest(-_highest(-nearness, 2), 2)
-
-
-def _highest(x, radius):
-    """The maximum of the (2 radius + 1)-pixel square around each pixel."""
-    for dim, pad in ((-2, (0, 0, radius, radius)), (-1, (radius, radius, 0, 0))):
-        length = x.shape[dim]
-        padded = F.pad(x, pad, mode="replicate")
-        x = padded.narrow(dim, 0, length).clone()
-        for i in range(1, 2 * radius + 1):  # several times faster than max_pool2d with stride 1
-            torch.maximum(x, padded.narrow(dim, i, length), out=x)
-    return x
+    return highest(-highest(-nearness, (2, 2)), (2, 2))
 
 
 def _level(x, quantile):

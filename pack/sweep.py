@@ -8,6 +8,8 @@ import math
 
 import torch
 
+from pack.filters import approach, smooth
+
 Edges = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -24,8 +26,8 @@ def diffuse(x: torch.Tensor, edge: Edges, reach: float, contrast: float, rounds:
     across, down = (1 + step * (reach / contrast) for step in _as_rows(edge))
     for i in range(rounds):
         sigma = reach * math.sqrt(3) * 2 ** (rounds - 1 - i) / math.sqrt(4**rounds - 1)
-        x = _smooth(x.mT, torch.exp(across * (-math.sqrt(2) / sigma)))  # (T C W H)
-        x = _smooth(x.mT, torch.exp(down * (-math.sqrt(2) / sigma)))  # (T C H W)
+        x = smooth(x.mT, torch.exp(across * (-math.sqrt(2) / sigma)))  # (T C W H)
+        x = smooth(x.mT, torch.exp(down * (-math.sqrt(2) / sigma)))  # (T C H W)
     return x
 
 
@@ -34,31 +36,10 @@ def shortest_way(start: torch.Tensor, cost: Edges, rounds: int = 2) -> torch.Ten
     across, down = _as_rows(cost)
     way = start
     for _ in range(rounds):
-        way = _approach(way.contiguous(), down)
-        way = _approach(way.mT.contiguous(), across).mT
+        way = approach(way, down)
+        way = approach(way.mT, across).mT
     return way.contiguous()
 
 
 def _as_rows(edge):  # both with their steps along the second last axis, over which a sweep goes
     return edge[0].mT.contiguous(), edge[1]
-
-
-def _smooth(x, keep):  # (T C H W), (T 1 H-1 W) -> (T C H W)
-    """Each row pulled to the one before it, down and up again, by this much."""
-    x = x.clone(memory_format=torch.contiguous_format)
-    row, keep = x.unbind(-2), keep.unbind(-2)
-    for i in range(1, len(row)):
-        row[i].lerp_(row[i - 1], keep[i - 1])
-    for i in range(len(row) - 2, -1, -1):
-        row[i].lerp_(row[i + 1], keep[i])
-    return x
-
-
-def _approach(x, cost):  # (T 1 H W), (T 1 H-1 W) -> (T 1 H W)
-    """Each row no more than the one before it and the step from there, down and up again."""
-    row, cost = x.clone().unbind(-2), cost.unbind(-2)
-    for i in range(1, len(row)):
-        torch.minimum(row[i], row[i - 1] + cost[i - 1], out=row[i])
-    for i in range(len(row) - 2, -1, -1):
-        torch.minimum(row[i], row[i + 1] + cost[i], out=row[i])
-    return torch.stack(row, -2)

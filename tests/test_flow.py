@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from pack.flow import box, camera_flow, in_frame, resize_flow, track, warp
+from pack.filters import box
+from pack.flow import camera_flow, in_frame, resize_flow, track, warp
 
 
 def texture(height, width, seed=0):  # (1 1 H W), detail of all sizes, as photographs have it

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pack.flow import box
+from pack.filters import box
 from pack.holes import nonwarp_mask
 from pack.motion_depth import MotionDepth, follow, motion_cue, outlines, picture_cue, sharpen
 from pack.sweep import edges
