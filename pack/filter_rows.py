@@ -47,7 +47,7 @@ def mean_rows(planes, out, radius, area):  # (N H W), (N H W) to be written
 def highest_rows(planes, out, radius_y, radius_x):  # (N H W), (N H W) to be written
     """`highest`: the maximum of the rows around each row, then of the places around each place."""
     count, height, width = planes.shape
-    padded = np.empty(width + 2 * radius_x, np.float32)
+    padded = np.empty(width + 2 * radius_x, planes.dtype)
     row = padded[radius_x : radius_x + width]
     for n in range(count):
         for y in range(height):

@@ -27,12 +27,13 @@ def box(x: torch.Tensor, radius: int) -> torch.Tensor:  # (N C H W) -> same
 
 
 def highest(x: torch.Tensor, radius: tuple[int, int]) -> torch.Tensor:  # (N C H W) -> same
-    """The maximum of the rectangle around each pixel, which reaches radius (y, x) pixels far."""
+    """The maximum of the rectangle around each pixel, which reaches radius (y, x) pixels far; of uint8, too."""
     if _has_rows(x):
         from pack.filter_rows import highest_rows
 
         return _by_rows(highest_rows, x, *radius)
-    return F.max_pool2d(x, (2 * radius[0] + 1, 2 * radius[1] + 1), stride=1, padding=radius)
+    pooled = F.max_pool2d(x.float(), (2 * radius[0] + 1, 2 * radius[1] + 1), stride=1, padding=radius)
+    return pooled.to(x.dtype)
 
 
 def smooth(x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:  # (N C H W), (N 1 H-1 W) in [0, 1] -> (N C H W)
@@ -68,7 +69,7 @@ def approach(x: torch.Tensor, cost: torch.Tensor) -> torch.Tensor:  # (N 1 H W),
 
 
 def _has_rows(x):
-    return HAS_NUMBA and x.device.type == "cpu" and x.dtype == torch.float32
+    return HAS_NUMBA and x.device.type == "cpu" and x.dtype in (torch.float32, torch.uint8)
 
 
 def _by_rows(filter_rows, x, *how):

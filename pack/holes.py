@@ -20,31 +20,38 @@ REACH = 100  # pixels: iw3 does 100 rounds from neighbour to neighbour, and what
 
 
 def nonwarp_mask(
+    depth: torch.Tensor, divergence: float, convergence: float, view: View, size: tuple[int, int] | None = None
+) -> torch.Tensor:  # (B 1 h w) -> float (B 1 H W)
+    """The pixels that the other view hides: 1 where it has no trace of them, 0.5 where a nearer layer passed by.
+
+    size is the frames' (H, W) where that differs from the depth's.
+    """
+    if size is not None and tuple(size) != depth.shape[-2:]:
+        depth = F.interpolate(depth.float(), size, mode="bilinear", align_corners=True, antialias=True)
+    return half_holes(depth, divergence, convergence, view).float() / 2
+
+
+def half_holes(
     depth: torch.Tensor,
     divergence: float,
     convergence: float,
     view: View,
-    size: tuple[int, int] | None = None,
+    mirrored: bool = False,
     threads: int | None = None,
     spans: np.ndarray | None = None,
-) -> torch.Tensor:  # (B 1 h w) -> float (B 1 H W)
-    """The pixels that the other view hides: 1 where it has no trace of them, 0.5 where a nearer layer passed by.
+) -> torch.Tensor:  # (B 1 H W) -> uint8 (B 1 H W)
+    """Twice the mask of `nonwarp_mask`: 2, 1 and 0; mirrored: that of the depth's mirror image.
 
-    size is the frames' (H, W) where that differs from the depth's. On a CPU this many threads share the rows; torch's
-    number unless told. spans, int (H 2), are the columns [first, end) of each row that matter: elsewhere a mask that is
-    found row by row is 0.
+    On a CPU this many threads share the rows; torch's number unless told. spans, int (H 2), are the columns
+    [first, end) of each row that matter: elsewhere a mask that is found row by row is 0.
     """
-    depth = depth.float()
-    if size is not None and tuple(size) != depth.shape[-2:]:
-        depth = F.interpolate(depth, size, mode="bilinear", align_corners=True, antialias=True)
-    if view == "left":  # the same in a mirror, but for its first steps
-        depth = depth.flip(-1)
-        spans = spans if spans is None else depth.shape[-1] - spans[:, ::-1]
+    depth, turned = depth.float(), view == "left"  # the left view is the right one in a mirror, but for its first steps
     if HAS_NUMBA and depth.device.type == "cpu":
-        mask = _mask_by_rows(depth, divergence, convergence, view, threads or torch.get_num_threads(), spans)
-    else:  # frame by frame, because a frame of 1080p takes 400 MB of tensors
-        mask = torch.cat([_mask_by_tensors(frame, divergence, convergence, view) for frame in depth.split(1)])
-    return mask.flip(-1) if view == "left" else mask
+        return _mask_by_rows(depth, divergence, convergence, turned, mirrored, threads, spans)
+    depth = depth.flip(-1) if mirrored != turned else depth
+    # frame by frame, because a frame of 1080p takes 400 MB of tensors
+    mask = torch.cat([_mask_by_tensors(frame, divergence, convergence, view) for frame in depth.split(1)])
+    return mask.flip(-1) if turned else mask
 
 
 def forward_warp(
@@ -72,15 +79,17 @@ def warp_scale(width: int, divergence: float, convergence: float) -> tuple[int, 
     return int(width * divergence * 0.01 + 2), slope, slope * convergence
 
 
-def _mask_by_rows(depth, divergence, convergence, view, threads, spans):  # (B 1 H W) -> same
+def _mask_by_rows(depth, divergence, convergence, turned, mirrored, threads, spans):  # (B 1 H W) -> uint8 (B 1 H W)
     from pack.warp_rows import mask_rows  # not before it is used, because it imports numba
 
     batch, _, height, width = depth.shape
     scale = warp_scale(width, divergence, convergence)
     if spans is None:
         spans = np.full((height, 2), (0, width))
-    rows = depth.reshape(-1, width).numpy()
-    mask = mask_rows(rows, np.tile(spans, (batch, 1)), *scale, view == "right", threads)
+    if turned:
+        spans = width - spans[:, ::-1]
+    rows, spans = depth.reshape(-1, width).numpy(), np.tile(spans, (batch, 1))
+    mask = mask_rows(rows, spans, *scale, mirrored, turned, threads or torch.get_num_threads())
     return torch.from_numpy(mask).view(depth.shape)
 
 
@@ -95,10 +104,10 @@ def _warp_by_rows(image, depth, divergence, convergence, view, base_width):  # a
     return torch.from_numpy(warped).view(rows.shape).transpose(1, 2)
 
 
-def _mask_by_tensors(depth, divergence, convergence, view):  # (B 1 H W) -> same
+def _mask_by_tensors(depth, divergence, convergence, view):  # (B 1 H W) -> uint8 (B 1 H W)
     there, back = ("left", "right") if view == "right" else ("right", "left")
     warped = _fill(_warp(depth, depth, divergence, convergence, there), there)
-    return _hole_values(_warp(torch.zeros_like(depth), warped, divergence, convergence, back))
+    return (_hole_values(_warp(torch.zeros_like(depth), warped, divergence, convergence, back)) * 2).byte()
 
 
 def _hole_values(warped):  # (B 1 H W) -> 1, 0.5, 0

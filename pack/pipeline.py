@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 
 from model.mask_mlbw import hole_mask
-from model.morphology import dilate, erode
 from pack.config import Config
 from pack.depth import normalise
 from pack.draw import Draw, draw_clip, uniform
+from pack.filters import highest
 from pack.geometry import best_window, reshape, windows
-from pack.holes import dilate_edge, nonwarp_mask
+from pack.holes import dilate_edge, half_holes
 from pack.mappers import mapper
 from pack.motion_depth import MotionDepth
 from pack.record import Record, record_key, video_key
@@ -124,10 +124,10 @@ def clip_holes(depth, shaped, models, config, corners=None):  # (T 1 h w) -> uin
         part = depth[start : start + config.batch_size]
         wide = fit(curve(part), size)
         if models.mask is None:
-            upright = warped_holes(wide, draw, models, spans[0])
+            upright = warped_holes(wide, draw, models, False, spans[0])
         else:
             upright = 2 * hole_mask(models.mask, part, draw.divergence, draw.convergence, curve, size).byte()
-        for variant, masks in enumerate((upright, warped_holes(wide.flip(-1), draw, models, spans[1]))):
+        for variant, masks in enumerate((upright, warped_holes(wide, draw, models, True, spans[1]))):
             holes[variant, start : start + config.batch_size] = masks[:, 0].cpu().numpy()
     return holes
 
@@ -154,11 +154,15 @@ def spans_of(corners, side, size):  # [(x, y)], of frames (H, W) -> int (H 2)
     return spans
 
 
-def warped_holes(disparity, draw, models, spans=None):  # (B 1 H W) -> uint8 (B 1 H W) in half holes
-    """What the forward warp leaves without a source, closed as `mask_closing` does but in uint8, which is faster."""
-    mask = nonwarp_mask(disparity, draw.divergence, draw.convergence, draw.view, threads=models.threads, spans=spans)
-    mask = (mask * 2).byte()
-    return (erode(dilate(mask, CLOSING), CLOSING) + mask).clamp(max=2)
+def warped_holes(disparity, draw, models, mirrored=False, spans=None):  # (B 1 H W) -> uint8 (B 1 H W) in half holes
+    """What the forward warp of the frames, or of their mirror images, leaves without a source.
+
+    Closed as `mask_closing` does but in uint8, which is faster.
+    """
+    holes = half_holes(disparity, draw.divergence, draw.convergence, draw.view, mirrored, models.threads, spans)
+    square = (CLOSING, CLOSING)
+    closed = 2 - highest(2 - highest(holes, square), square)
+    return (closed + holes).clamp_(max=2)
 
 
 def describe(shaped, video, config, mirrored, learned, window) -> dict[str, Any]:

@@ -12,20 +12,23 @@ from pack.compiled import kernel
 
 # as in pack.holes; not imported, because numba's cache would not notice a change there
 UNSEEN, OVERTAKEN, REACH = np.float32(-1), np.float32(-2), 100
-ZERO, ONE, HALF = np.float32(0), np.float32(1), np.float32(0.5)
+ZERO, ONE = np.float32(0), np.float32(1)
 LEAST_WEIGHT, MOST_WEIGHT = np.float32(1e-5), np.float32(1 - 1e-5)
 
 
-def mask_rows(depth, spans, pad: int, slope: float, offset: float, left_first: bool, threads: int):
-    """The hole values of depth rows, both float32 (N W), from a warp to the left (or right) and back.
+def mask_rows(depth, spans, pad: int, slope: float, offset: float, mirrored: bool, turned: bool, threads: int):
+    """Twice the hole values of depth rows, float32 (N W), or of their mirror images: uint8 (N W).
 
-    spans (N 2) are the columns [first, end) of each row that are asked for; elsewhere stands 0.
+    The warp goes to the left and back; turned, to the right and back in a mirror. spans (N 2) are the columns
+    [first, end) of each warped row that are asked for; elsewhere stands 0.
     """
-    mask = np.zeros_like(depth)
+    mask = np.zeros(depth.shape, np.uint8)
     scale = pad, np.float32(slope), np.float32(offset)
     beyond = dependence(depth, slope, offset)
     _share(
-        lambda rows: _mask_rows(depth[rows], mask[rows], spans[rows], beyond, *scale, left_first), len(depth), threads
+        lambda rows: _mask_rows(depth[rows], mask[rows], spans[rows], beyond, *scale, mirrored != turned, turned),
+        len(depth),
+        threads,
     )
     return mask
 
@@ -69,19 +72,21 @@ def _image_rows(image, depth, warped, pad, slope, offset, to_left):  # (N C W), 
 
 
 @kernel
-def _mask_rows(depth, mask, spans, beyond, pad, slope, offset, left_first):  # (N W), (N W) to be written, (N 2)
+def _mask_rows(depth, mask, spans, beyond, pad, slope, offset, flipped, turned):  # (N W), (N W) to be written, (N 2)
+    """The masks of rows that are flipped before the warp and, turned, flipped again after it."""
+    width = depth.shape[1]
     for row in range(len(depth)):
         first, end = spans[row]
         if first >= end:
             continue
-        start = max(first - beyond, 0)
-        part = depth[row, start : min(end + beyond, depth.shape[1])]
-        warped = _fill(_warp(part, part, start, pad, slope, offset, left_first))
-        back = _warp(None, warped if left_first else warped[::-1].copy(), start, pad, slope, offset, not left_first)
-        back = back[::-1] if left_first else back[:]
+        start, stop = max(first - beyond, 0), min(end + beyond, width)
+        part = depth[row, width - stop : width - start][::-1].copy() if flipped else depth[row, start:stop].copy()
+        warped = _fill(_warp(part, part, start, pad, slope, offset, not turned))
+        back = _warp(None, warped[::-1].copy() if turned else warped, start, pad, slope, offset, turned)
+        back = back if turned else back[::-1]
         for x in range(first, end):
             value = back[x - start]
-            mask[row, x] = ONE if value == UNSEEN else HALF if value == OVERTAKEN else ZERO
+            mask[row, width - 1 - x if turned else x] = 2 if value == UNSEEN else 1 if value == OVERTAKEN else 0
 
 
 @kernel
@@ -151,11 +156,6 @@ def _nearest_sources(depth, positions, start):  # (W + 2 pad) x 2 -> (W + 2 pad)
         if high_sources[high] < 0 or depth[x] >= depth[high_sources[high]]:
             high_sources[high] = x
     return low_sources, high_sources
-
-
-@kernel
-def _high_weight(position):
-    return min(max(position - np.floor(position), LEAST_WEIGHT), MOST_WEIGHT)
 
 
 @kernel

@@ -40,6 +40,17 @@ def test_maxima_are_the_same_both_ways(shape, radius, monkeypatch):
     torch.testing.assert_close(compiled, tensors, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("has_numba", [True, False])
+def test_maxima_of_masks_stay_masks(has_numba, monkeypatch):
+    monkeypatch.setattr(filters, "HAS_NUMBA", has_numba)
+    mask = torch.zeros(1, 1, 5, 7, dtype=torch.uint8)
+    mask[..., 2, 1], mask[..., 4, 6] = 2, 255
+    grown = highest(mask, (0, 2))
+    assert grown.dtype == torch.uint8
+    assert grown[0, 0, 2].tolist() == [2, 2, 2, 2, 0, 0, 0]
+    assert grown[0, 0, 4].tolist() == [0, 0, 0, 0, 255, 255, 255]
+
+
 @pytest.mark.parametrize("shape", SIZES)
 def test_sweeps_are_the_same_both_ways(shape, monkeypatch):
     x, (count, _, height, width) = picture(shape), shape

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from model.morphology import mask_closing
 from pack import holes, warp_rows
-from pack.holes import dilate_edge, edge_weight, forward_warp, nonwarp_mask, warp_scale
+from pack.holes import dilate_edge, edge_weight, forward_warp, half_holes, nonwarp_mask, warp_scale
 from tools.benches.holes import textbook_holes, textbook_mask, textbook_warp
 
 GOLDEN_FOLDER = Path(__file__).parent / "golden"
@@ -93,6 +94,8 @@ def test_rows_tensors_and_a_textbook_copy_in_order_give_the_same_mask(seed, monk
         for has_numba in (True, False):
             monkeypatch.setattr(holes, "HAS_NUMBA", has_numba)
             assert torch.equal(nonwarp_mask(depth, divergence, convergence, view), expected)
+            mirror_image = half_holes(depth.flip(-1), divergence, convergence, view, mirrored=True)
+            assert torch.equal(mirror_image.float() / 2, expected)
 
 
 def test_holes_wider_than_100_pixels_are_filled_only_so_far(method):
@@ -135,9 +138,10 @@ def test_what_is_asked_for_of_a_row_is_what_the_whole_row_has_there(seed):
     first = torch.randint(0, width, (height,), generator=gen).numpy()
     spans = np.stack((first, np.minimum(first + width // 10, width)), 1)
     spans[1] = 0  # asks for nothing
-    for view in ("left", "right"):
-        whole = nonwarp_mask(depth, divergence, convergence, view)
-        part = nonwarp_mask(depth, divergence, convergence, view, spans=spans)
+    for view, mirrored in product(("left", "right"), (False, True)):
+        whole = half_holes(depth, divergence, convergence, view, mirrored)
+        part = half_holes(depth, divergence, convergence, view, mirrored, spans=spans)
+        assert torch.equal(whole, half_holes(depth.flip(-1), divergence, convergence, view, not mirrored))
         for row, (a, b) in enumerate(spans):
             assert torch.equal(part[:, :, row, a:b], whole[:, :, row, a:b])
             assert not part[:, :, row, :a].any() and not part[:, :, row, b:].any()
@@ -171,7 +175,7 @@ def test_every_frame_of_a_batch_has_the_mask_it_has_alone(method):
 @pytest.mark.parametrize("threads", [1, 2, 5, 200])
 def test_the_number_of_threads_does_not_change_the_mask(threads):
     depth = golden_depth("sines")
-    assert torch.equal(nonwarp_mask(depth, 9, 0.2, "right", threads=threads), nonwarp_mask(depth, 9, 0.2, "right"))
+    assert torch.equal(half_holes(depth, 9, 0.2, "right", threads=threads), half_holes(depth, 9, 0.2, "right"))
 
 
 @pytest.mark.parametrize("name", ["boxes", "sines"])
