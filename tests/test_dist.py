@@ -1,10 +1,15 @@
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 
 from train.dist import Group, choose_device, unused_part
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def start(store, world, late=()):
@@ -58,3 +63,21 @@ def test_a_gpu_that_is_not_there_is_told(monkeypatch):
     with pytest.raises(ValueError, match="--device cuda: this machine has no GPU"):
         choose_device("cuda")
     assert choose_device("auto") == torch.device("cpu")
+
+
+def test_a_process_of_a_job_ends_well_though_the_interpreter_could_not():
+    code = """if True:
+        import atexit, os, threading, time
+        from train.dist import end_of_job
+        class Held:
+            def __del__(self):
+                os.abort()
+        held = Held()
+        atexit.register(lambda: print("handler"))
+        threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
+        print("main")
+        """
+    for ending, status, said in (("end_of_job()", 0, "main thread handler"), ("", -6, "")):
+        done = subprocess.run([sys.executable, "-c", code + ending], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+        assert said in " ".join(done.stdout.split())

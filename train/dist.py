@@ -4,9 +4,13 @@ Gradients are summed by hand in one flat all-reduce instead of torch's Distribut
 buckets after the first step, so sums come in another order after a resume and weights differ in their last bits.
 """
 
+import atexit
 import contextlib
 import os
+import sys
+import threading
 import time
+import typing
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -104,6 +108,21 @@ def join(device: str) -> Iterator[Group]:
         yield Group(rank, world, chosen)
     finally:
         dist.destroy_process_group()
+
+
+def end_of_job() -> typing.NoReturn:
+    """End this process well, once its threads and exit handlers are done, but leave the interpreter as it is.
+
+    While that is torn down, a thread of gloo's that still lets go of a tensor aborts a process that has done its work
+    (PyTorch pull request 179291).
+    """
+    for thread in threading.enumerate():
+        if not (thread is threading.current_thread() or thread.daemon):
+            thread.join()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def connect(backend: str) -> None:

@@ -17,7 +17,7 @@ from train.stop import Stop
 def main() -> int:
     config = cli.parse(Config)
     stop = Stop()  # first, so that a signal is remembered while torch takes its seconds, which --help need not wait for
-    from train.dist import join
+    from train.dist import end_of_job, join
     from train.loop import train
     from train.memory import keep_freed_memory
     from train.setup import build
@@ -29,21 +29,28 @@ def main() -> int:
         run = build(config, group, stop)
         if config.dry_run:
             dry_run(run)
-            return 0
-        with profiled(run):
-            finished = train(run)
-        if run.curves:
-            run.curves.close(finished)
-        if group.leads:
-            place = run.place
-            print(
-                f"done: {run.folder / run.name}.pth holds the best network, for iw3 as it is"
-                if finished
-                else f"stopped by {stop.name or 'another process'} in epoch {place.epoch} after {place.slots_done} "
-                f"sequences; the same command with --resume goes on from there",
-                flush=True,
-            )
+        else:
+            with profiled(run):
+                finished = train(run)
+            if run.curves:
+                run.curves.close(finished)
+            if group.leads:
+                tell_end(run, finished)
+    if group.world > 1:
+        end_of_job()
     return 0
+
+
+def tell_end(run, finished: bool) -> None:
+    """Say what there is now, or how it goes on."""
+    place = run.place
+    print(
+        f"done: {run.folder / run.name}.pth holds the best network, for iw3 as it is"
+        if finished
+        else f"stopped by {run.stop.name or 'another process'} in epoch {place.epoch} after {place.slots_done} "
+        f"sequences; the same command with --resume goes on from there",
+        flush=True,
+    )
 
 
 @contextlib.contextmanager
