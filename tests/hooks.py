@@ -95,6 +95,11 @@ def nan_at(path, calls) -> None:
     wrap(path, make)
 
 
+def always(path, value) -> None:
+    """Let the function return this and do nothing."""
+    wrap(path, lambda function: lambda *arguments, **options: value)
+
+
 def metrics_are(path, values) -> None:
     """Put these metrics into the results that the function returns, one after the other."""
     left = iter(values)
@@ -132,6 +137,7 @@ HOOKS = {
     "rename at": rename_at,
     "limit at": limit_at,
     "nan at": nan_at,
+    "always": always,
     "metrics are": metrics_are,
     "small judges": make_small,
 }

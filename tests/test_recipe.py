@@ -10,6 +10,7 @@ import torch
 from model.checkpoint import read_file
 from tests import runs
 from tests.shards import make_data
+from train import recipe
 from train.config import Config
 from train.ema import EMA
 from train.optim import create_optimizer
@@ -112,6 +113,38 @@ def test_steps_that_are_not_finite_are_left_out_counted_and_end_a_run_that_allow
     assert all(value.isfinite().all() for value in runs.checkpoint(tmp_path / "a")["state_dict"].values())
     strict = runs.start(tmp_path / "b", *runs.command(data, tmp_path / "b", "--no-ignore-nan"), hooks=[hook])
     assert strict.wait() == [2] and "were not finite: go on from the last checkpoint with --resume" in strict.log()
+
+
+@pytest.mark.parametrize(
+    ("flags", "on_gpu", "on_cpu", "with_bf16"),
+    [
+        ({}, "fp16", "fp32", "fp32"),
+        ({"amp_float": "bf16"}, "bf16", "fp32", "bf16"),
+        ({"amp_float": "bf16", "disable_amp": True}, "fp32", "fp32", "fp32"),
+    ],
+)
+def test_the_precision_follows_the_flags_and_what_the_processor_has(flags, on_gpu, on_cpu, with_bf16, monkeypatch):
+    config, cpu = Config(**flags), torch.device("cpu")
+    assert recipe.precision(config, torch.device("cuda")) == on_gpu
+    for capable, expected in ((False, on_cpu), (True, with_bf16)):
+        monkeypatch.setattr(recipe, "cpu_has_bf16", lambda capable=capable: capable)
+        assert recipe.precision(config, cpu) == expected
+        assert not recipe.create_scaler(config, cpu).is_enabled()
+        with recipe.autocast(config, cpu):
+            product = torch.ones(2, 2) @ torch.ones(2, 2)
+        assert product.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[expected]
+
+
+def test_a_training_in_bf16_on_a_cpu_learns_what_one_in_fp32_learns(data, tmp_path):
+    flags = ("--loss", "temporal_l1", "--max-epoch", 2, "--amp-float", "bf16", "--skip-eval")
+    weights = []
+    for name, hooks in (("fp32", []), ("bf16", [["always", "train.recipe.cpu_has_bf16", True]])):
+        job = runs.train(tmp_path / name, *runs.command(data, tmp_path / name, *flags), hooks=hooks)
+        assert f"1 x cpu in {name}" in job.log()
+        weights.append(torch.cat([w.flatten() for w in runs.checkpoint(tmp_path / name)["state_dict"].values()]))
+    apart = (weights[0] - weights[1]).abs().max()
+    assert 0 < apart < 1e-3
+    assert all(value.isfinite().all() for value in weights)
 
 
 @pytest.mark.parametrize("scaled", [False, True])

@@ -113,8 +113,8 @@ class Config:
     device: str = "auto"  # cpu, cuda or auto
     num_workers: int = -1  # processes that prepare samples, for each training process; -1: cores - 2, at most 8
     compile: bool = False  # torch.compile of network and LPIPS; minutes at the start, faster steps on GPUs
-    disable_amp: bool = False  # train in fp32 on GPUs too
-    amp_float: Literal["fp16", "bf16"] = "fp16"  # precision on GPUs
+    disable_amp: bool = False  # train in fp32 everywhere
+    amp_float: Literal["fp16", "bf16"] = "fp16"  # precision on GPUs; bf16: also on CPUs that have instructions for it
     dry_run: bool = False  # one step: say what memory, workers and time the run would need, and write nothing
     profile: int = 0  # write a torch.profiler trace of so many optimizer steps below logs/
     checkpoint_blocks: bool = False  # recompute whole blocks: keeps fewer activations, takes more time

@@ -24,14 +24,27 @@ def create_optimizer_of(config: Config, network: torch.nn.Module) -> torch.optim
 
 def create_scaler(config: Config, device: torch.device) -> torch.amp.GradScaler:
     """What keeps gradients from vanishing in fp16; in any other precision it changes nothing."""
-    enabled = device.type == "cuda" and not config.disable_amp and config.amp_float == "fp16"
-    return torch.amp.GradScaler(device.type, enabled=enabled)
+    return torch.amp.GradScaler(device.type, enabled=precision(config, device) == "fp16")
 
 
 def autocast(config: Config, device: torch.device) -> torch.autocast:
     """The precision of forward passes."""
-    half = {"fp16": torch.float16, "bf16": torch.bfloat16}[config.amp_float]
-    return torch.autocast(device.type, half, enabled=device.type == "cuda" and not config.disable_amp)
+    chosen = precision(config, device)
+    half = torch.float16 if chosen == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, half, enabled=chosen != "fp32")
+
+
+def precision(config: Config, device: torch.device) -> str:
+    """fp16, bf16 or fp32: on a CPU bf16 alone, where it is asked for and the CPU computes in it."""
+    if config.disable_amp or (device.type == "cpu" and not (config.amp_float == "bf16" and cpu_has_bf16())):
+        return "fp32"
+    return config.amp_float
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU has instructions for bf16; without them it takes longer in bf16 than in fp32."""
+    can = getattr(torch.cpu, "get_capabilities", dict)()  # not in every PyTorch that we run on
+    return any(can.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def set_rates(optimizer: torch.optim.Optimizer, config: Config, epoch: int) -> None:

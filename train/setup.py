@@ -22,7 +22,7 @@ from train.loss import create_loss
 from train.mining import History
 from train.optim import is_schedule_free
 from train.plan import Plan, epoch_slots
-from train.recipe import create_optimizer_of, create_scaler
+from train.recipe import create_optimizer_of, create_scaler, precision
 from train.resume import find_checkpoint, goes_on, restore
 from train.run import Run
 from train.samples import Records, Samples
@@ -155,8 +155,9 @@ def announce(run: Run, saved: dict[str, Any] | None) -> None:
     parameters = sum(p.numel() for p in run.network.parameters())
     rates = "no schedule" if is_schedule_free(run.optimizer) else config.scheduler
     lines = [
-        f"{run.name}: {parameters} parameters on {run.group.world} x {run.group.device.type}, "
-        f"{config.optimizer} with {rates}, loss {config.loss}, seed {place.seed}",
+        f"{run.name}: {parameters} parameters on {run.group.world} x {run.group.device.type} "
+        f"in {precision(config, run.group.device)}, {config.optimizer} with {rates}, loss {config.loss}, "
+        f"seed {place.seed}",
         f"{run.plan.count} records, {len(run.eval_samples.records) if run.eval_samples else 0} for evaluation; "
         f"{config.epochs} epochs of {run.plan.slots} sequences, {config.backward_step} a step",
     ]

@@ -14,6 +14,7 @@ from model.light_video_inpaint import LightVideoInpaint
 from tools.benches.case import Case, Gauge, Goal, Race, Workplace, peak_memory, run_program
 from tools.benches.plain_network import PlainNetwork
 from train.memory import keep_freed_memory
+from train.recipe import cpu_has_bf16
 
 FRAMES, TILE, CHEAP = 12, 256, 248  # CHEAP is padded to 256, 256 to 320
 STEPS = 5  # that are timed together
@@ -111,6 +112,11 @@ def main() -> None:
 
 CASES = (
     Case("step", f"a training step at {TILE} against plain blocks, fp32", Goal(1.3), prepare(TILE, TILE)),
+    *(
+        [Case("step-bf16", "the same in bf16 against plain blocks in fp32", Goal(2), prepare(TILE, TILE, bf16=True))]
+        if cpu_has_bf16()  # elsewhere it is slower than fp32, and no training uses it
+        else []
+    ),
     Case("step-tile-248", f"the same at {CHEAP} against plain blocks at {TILE}", Goal(2), prepare(CHEAP, TILE)),
     Case(
         "step-memory",
