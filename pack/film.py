@@ -1,5 +1,5 @@
-"""A video becomes shards: of some clips at a time depth and holes are computed, while the next one is decoded and the
-images of the last ones are encoded."""
+"""Videos become shards: of some clips at a time depth and holes are computed, while the next one is decoded and the
+images of the last ones are encoded. At a video's end its last clips are computed beside the next one's first."""
 
 import threading
 import time
@@ -7,19 +7,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pack.ahead import ahead, in_order
 from pack.config import Config
-from pack.parts import PartWriter, State, read_state, remove_leftovers, remove_parts
-from pack.pipeline import Models, clip_depth, make_records, shape_clips
+from pack.parts import PartWriter, State, Unwritable, read_state, remove_leftovers, remove_parts
+from pack.pipeline import Models, Shaped, clip_depth, make_records, shape_clips
 from pack.record import Record, encode, video_key
 from pack.sources import fingerprint
 from pack.video import Report, VideoInfo, probe, read_clips
 
 AHEAD = 2  # clips that wait to be computed or written, so that no thread waits for them
-Members = list[tuple[str, dict[str, bytes]]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,24 @@ class Outcome:
     failure: str = ""
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A video that can be decoded."""
+
+    video: VideoInfo
+    source: dict[str, Any]  # fingerprint
+    report: Report  # complete when its last clip is read
+    started: float  # on the monotonic clock
+
+
+# The film, how it was opened, if it was, and what comes of it: None as a film begins, then its clips, or what is wrong
+Step = tuple[Film, Opened | None, Any]
+
+
+class OutOfMemory(ValueError):
+    """The GPU has too little memory for what is computed at once: no other video would fare better."""
+
+
 def look_at(path: Path, config: Config, settings: dict[str, Any]) -> Film:
     """The video and its state in the split. Raises ValueError where its shards do not read."""
     name = video_key(config.prefix, config.model_name, path.name)
@@ -57,59 +77,113 @@ def look_at(path: Path, config: Config, settings: dict[str, Any]) -> Film:
     return Film(path, name, source, state)
 
 
-def pack_film(
-    film: Film, config: Config, settings: dict[str, Any], models: Models, tell: Callable[[str], None]
-) -> Outcome:
-    """Publish the shards that are missing; `tell` hears the video's name after each clip.
+def pack_films(
+    films: Iterator[Film], config: Config, settings: dict[str, Any], models: Models, tell: Callable[[str], None]
+) -> Iterator[Outcome]:
+    """Publish the shards that each film lacks; `tell` hears a video's name after each of its clips.
 
-    Raises ValueError for what is wrong with the video, and Unwritable where the split takes nothing more.
+    A film that fails is an outcome. Raises Unwritable and OutOfMemory.
     """
-    started = time.monotonic()
-    video, folder, report = probe(film.path), Path(config.data_dir), Report()
-    source, first = film.source or fingerprint(film.path), film.state.next_clip
+    with closing(compute_films(films, models, config)) as steps:
+        for film, of_film in groupby(steps, key=lambda step: step[0]):
+            try:
+                yield pack_film(film, of_film, config, settings, tell)
+            except (Unwritable, OutOfMemory):
+                raise
+            except (ValueError, OSError) as error:
+                yield Outcome(film.path.name, failure=" ".join(str(error).split()))
+
+
+def pack_film(
+    film: Film, steps: Iterator[Step], config: Config, settings: dict[str, Any], tell: Callable[[str], None]
+) -> Outcome:
+    """Publish the shards that the film lacks. Raises what is wrong with the video, and Unwritable."""
+    _, opened, failure = next(steps)
+    if failure:
+        raise failure
+    folder, report, thin = Path(config.data_dir), opened.report, 0
     if config.overwrite:
         remove_parts(folder, film.name)
     remove_leftovers(folder, film.name)
-    thin = 0
-    with (
-        PartWriter(folder, film.name, source, settings, film.state) as writer,
-        closing(encoded_clips(video, first, models, config, report)) as clips,
-    ):
-        for clip, samples in clips:
+    with PartWriter(folder, film.name, opened.source, settings, film.state) as writer:
+        for _, _, encoded in steps:
+            if isinstance(encoded, Exception):
+                raise encoded
+            clip, samples = encoded
             writer.add(clip, samples)
             thin += 2 * config.num_samples - len(samples)
             tell(film.path.name)
         writer.finish(report.clips)
-    return Outcome(
-        film.path.name, report.clips, film.state.records + writer.records, report.cuts, thin, time.monotonic() - started
-    )
+    seconds = time.monotonic() - opened.started
+    return Outcome(film.path.name, report.clips, film.state.records + writer.records, report.cuts, thin, seconds)
 
 
-def encoded_clips(
-    video: VideoInfo, first: int, models: Models, config: Config, report: Report
-) -> Iterator[tuple[int, Members]]:
-    """Number and encoded records (key, members) of each clip from `first` on, in their order."""
-    clips = read_clips(video.path, config.seq, config.max_fps, config.skip_first, config.skip_interval, report)
-    fresh = (clip for clip in clips if clip.number >= first)
+def compute_films(films: Iterator[Film], models: Models, config: Config) -> Iterator[Step]:
+    """The steps of `read_films`, with number and encoded records (key, members) in the place of each clip.
+
+    One film after another, but of the next one clips are computed while the last ones of a film are.
+    """
     encoders = ThreadPoolExecutor(models.clips * models.threads)
     one_by_one = threading.Lock() if models.device.type == "cuda" else nullcontext()  # as its memory allows
 
-    def compute(shaped):
-        with one_by_one:
-            depth = clip_depth(shaped, models, config)
-        records = make_records(shaped, depth, video, models, config)
-        return shaped.clip, [encoders.submit(to_members, record, config.image_format) for record in records]
+    def compute(step):
+        film, opened, shaped = step
+        if not isinstance(shaped, Shaped):
+            return step
+        try:
+            with one_by_one:
+                depth = clip_depth(shaped, models, config)
+            records = make_records(shaped, depth, opened.video, models, config)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(
+                f"{film.path.name} needs more memory than the GPU has: pass --batch-size 1, or fewer --max-workers"
+            ) from error
+        except (ValueError, OSError) as error:
+            return film, opened, error
+        encoded = [encoders.submit(to_members, record, config.image_format) for record in records]
+        return film, opened, (shaped.clip, encoded)
 
     try:
         with (
-            closing(clips),
-            closing(ahead(shape_clips(fresh, video, models.depth.metric, config))) as shaped,
-            closing(in_order(compute, shaped, models.clips, models.clips + AHEAD)) as computed,
+            closing(read_films(films, models.depth.metric, config)) as read,
+            closing(ahead(read)) as steps,
+            closing(in_order(compute, steps, models.clips, models.clips + AHEAD)) as computed,
         ):
-            for clip, members in computed:
-                yield clip, [future.result() for future in members]
+            for film, opened, made in computed:
+                if isinstance(made, tuple):
+                    made = _encoded(*made)
+                yield film, opened, made
     finally:
         encoders.shutdown(cancel_futures=True)
+
+
+def _encoded(clip, records):  # its number, futures
+    try:
+        return clip, [record.result() for record in records]
+    except (ValueError, OSError) as error:
+        return error
+
+
+def read_films(films: Iterator[Film], metric: bool, config: Config) -> Iterator[Step]:
+    """Steps (film, Opened, None), then (film, Opened, Shaped) for each clip that is not packed yet, of each film.
+
+    What is wrong with a film stands in a last step of it instead of raising.
+    """
+    for film in films:
+        opened = None
+        try:
+            started = time.monotonic()
+            opened = Opened(probe(film.path), film.source or fingerprint(film.path), Report(), started)
+            yield film, opened, None
+            clips = read_clips(
+                film.path, config.seq, config.max_fps, config.skip_first, config.skip_interval, opened.report
+            )
+            with closing(clips):
+                fresh = (clip for clip in clips if clip.number >= film.state.next_clip)
+                for shaped in shape_clips(fresh, opened.video, metric, config):
+                    yield film, opened, shaped
+        except (ValueError, OSError) as error:
+            yield film, opened, error
 
 
 def to_members(record: Record, image_format: str) -> tuple[str, dict[str, bytes]]:

@@ -21,8 +21,7 @@ import torch
 from model.mask_mlbw import load_mask_network
 from pack.config import Config
 from pack.depth import load_depth
-from pack.film import Film, Outcome, pack_film
-from pack.parts import Unwritable
+from pack.film import Film, Outcome, pack_films
 from pack.pipeline import Models
 from pack.report import Board
 
@@ -57,22 +56,11 @@ def pack(films: list[Film], config: Config, settings: dict[str, Any]) -> list[Ou
 def pack_here(
     films: Iterator[Film], config: Config, settings: dict[str, Any], place: tuple[int, int], tell: Callable[[str], None]
 ) -> Iterator[Outcome]:
-    """Pack the films one after another; `place` is this process's number on this machine and how many there are.
+    """What becomes of the films here; `place` is this process's number on this machine and how many there are.
 
     A video that fails is an outcome; a model that is missing and a split that takes nothing are raised.
     """
-    models = load_models(config, *place)
-    for film in films:
-        try:
-            yield pack_film(film, config, settings, models, tell)
-        except Unwritable:
-            raise
-        except torch.OutOfMemoryError as error:
-            raise ValueError(
-                f"{film.path.name} needs more memory than the GPU has: pass --batch-size 1, or fewer --max-workers"
-            ) from error
-        except (ValueError, OSError) as error:
-            yield Outcome(film.path.name, failure=" ".join(str(error).split()))
+    return pack_films(films, config, settings, load_models(config, *place), tell)
 
 
 def load_models(config: Config, number: int, processes: int) -> Models:

@@ -1,6 +1,7 @@
 """Mistakes and accidents: one line each, and nothing half-written."""
 
 import signal
+import threading
 
 import av
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from pack import main as program
+from pack import workers
 from pack.shard import list_shards
 from tests.films import SMALL, lines, make_video, refuse, start
 from tests.programs import run_program
@@ -38,6 +40,47 @@ def test_a_video_that_may_not_be_read_does_not_stop_the_others(short_films, tmp_
     status, out, err = run_program(program.main, "--video", short_films, "-o", tmp_path, *SMALL)
     assert status == 1 and "2 videos packed" in out
     assert err.startswith("failed: ") and "Permission denied" in err and "short1.mp4" in err
+
+
+@pytest.mark.parametrize("stage", ["make_records", "to_members"])
+def test_what_fails_in_one_clip_of_a_video_does_not_stop_the_others(stage, short_films, tmp_path, monkeypatch):
+    from pack import film
+
+    work, calls = getattr(film, stage), []
+
+    def fail_once(*arguments):
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("a frame that no one can use")
+        return work(*arguments)
+
+    monkeypatch.setattr(film, stage, fail_once)
+    words = ("--video", short_films, "-o", tmp_path, "--max-workers", 1, *SMALL)
+    status, out, err = run_program(program.main, *words)
+    assert status == 1 and "2 videos packed" in out and "1 failed" in out
+    assert err.count("\n") == 1 and "a frame that no one can use" in err
+    assert len(list_shards(tmp_path)) == 2 and not list(tmp_path.glob("*.tmp"))
+
+
+def test_the_next_videos_clips_are_computed_beside_a_videos_last_ones(short_films, tmp_path, monkeypatch):
+    from pack import film
+
+    started, together = threading.Barrier(2, timeout=60), []
+    compute = film.clip_depth
+
+    def depth(shaped, models, config):
+        if shaped.clip == 0:  # of each short film the only clip
+            started.wait()  # for that of another film
+            together.append(1)
+        return compute(shaped, models, config)
+
+    monkeypatch.setattr(film, "clip_depth", depth)
+    monkeypatch.setattr(workers, "cores", lambda: 2)
+    videos = sorted(short_films.iterdir())[:2]
+    words = ("--video", *videos, "-o", tmp_path, "--max-workers", 1, "--device", "cpu", *SMALL)
+    status, out, err = run_program(program.main, *words)
+    assert status == 0, err
+    assert len(together) == 2 and "2 videos packed" in out
 
 
 def test_a_gpu_that_is_too_small_is_one_line(film, tmp_path, monkeypatch):
