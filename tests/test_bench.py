@@ -2,9 +2,11 @@ import json
 from contextlib import ExitStack
 
 import pytest
+import torch
 
 from tests.programs import refused, succeeds
 from tools import bench
+from tools.benches import gpu
 from tools.benches.case import Case, Goal, Race, Workplace, run_case
 
 CASES = {case.name: case for module in bench.MODULES for case in bench.load(module)}
@@ -29,6 +31,11 @@ def test_every_case_agrees_with_its_reference_and_is_measured(case, folder, clip
     if result["seconds"]:
         assert set(result["seconds"]) == {"ours", "ours cpu", "reference", "reference cpu"}
         assert result["found"] == [result["seconds"]["reference"][0] / result["seconds"]["ours"][0]]
+
+
+@pytest.mark.parametrize("case", gpu.cases(torch.device("cpu")), ids=lambda case: case.name)
+def test_the_cases_of_a_gpu_compute_what_they_should_on_any_device(case, folder, clips):
+    assert run_case(case, folder, rounds=1, tiny=True).found.median > 0
 
 
 def test_all_cores_and_one_pack_the_same_shards(folder, clips):  # measured, it would take twice as long

@@ -30,6 +30,7 @@ MODULES = (
     "perceptual",
     "startup",
     "scale",
+    "gpu",
 )  # of tools/benches, each with its CASES
 
 
