@@ -3,7 +3,7 @@ images of the last ones are encoded. At a video's end its last clips are compute
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ def look_at(path: Path, config: Config, settings: dict[str, Any]) -> Film:
 
 
 def pack_films(
-    films: Iterator[Film], config: Config, settings: dict[str, Any], models: Models, tell: Callable[[str], None]
+    films: Iterable[Film], config: Config, settings: dict[str, Any], models: Models, tell: Callable[[str], None]
 ) -> Iterator[Outcome]:
     """Publish the shards that each film lacks; `tell` hears a video's name after each of its clips.
 
@@ -118,7 +118,7 @@ def pack_film(
     return Outcome(film.path.name, report.clips, film.state.records + writer.records, report.cuts, thin, seconds)
 
 
-def compute_films(films: Iterator[Film], models: Models, config: Config) -> Iterator[Step]:
+def compute_films(films: Iterable[Film], models: Models, config: Config) -> Iterator[Step]:
     """The steps of `read_films`, with number and encoded records (key, members) in the place of each clip.
 
     One film after another, but of the next one clips are computed while the last ones of a film are.
@@ -164,7 +164,7 @@ def _encoded(clip, records):  # its number, futures
         return error
 
 
-def read_films(films: Iterator[Film], metric: bool, config: Config) -> Iterator[Step]:
+def read_films(films: Iterable[Film], metric: bool, config: Config) -> Iterator[Step]:
     """Steps (film, Opened, None), then (film, Opened, Shaped) for each clip that is not packed yet, of each film.
 
     What is wrong with a film stands in a last step of it instead of raising.

@@ -46,21 +46,11 @@ def pack(films: list[Film], config: Config, settings: dict[str, Any]) -> list[Ou
     local_rank, local_ranks = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     processes = process_count(config, len(todo))
     if processes == 1:
-        fresh = pack_here(iter(todo), config, settings, (local_rank, local_ranks), board.tell)
+        fresh = pack_films(todo, config, settings, load_models(config, local_rank, local_ranks), board.tell)
     else:
         places = [(local_rank * processes + number, local_ranks * processes) for number in range(processes)]
         fresh = pack_on_workers(todo, config, settings, places, board.tell)
     return done + [board.show(outcome) for outcome in fresh]
-
-
-def pack_here(
-    films: Iterator[Film], config: Config, settings: dict[str, Any], place: tuple[int, int], tell: Callable[[str], None]
-) -> Iterator[Outcome]:
-    """What becomes of the films here; `place` is this process's number on this machine and how many there are.
-
-    A video that fails is an outcome; a model that is missing and a split that takes nothing are raised.
-    """
-    return pack_films(films, config, settings, load_models(config, *place), tell)
 
 
 def load_models(config: Config, number: int, processes: int) -> Models:
@@ -161,9 +151,10 @@ def work(tasks, news, config: Config, settings: dict[str, Any], place: tuple[int
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
-        films = iter(tasks.get, None)
-        for outcome in pack_here(films, config, settings, place, lambda video: news.put(("clip", video))):
-            news.put(("outcome", outcome))
+        models = load_models(config, *place)
+        for film in iter(tasks.get, None):  # one at a time, because one that waited here would be lost to the others
+            for outcome in pack_films([film], config, settings, models, lambda video: news.put(("clip", video))):
+                news.put(("outcome", outcome))
     except (ValueError, OSError) as error:
         news.put(("fatal", " ".join(str(error).split())))
 
