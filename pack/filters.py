@@ -1,6 +1,7 @@
 """Filters of pictures, made of tensors or, on a CPU with numba, compiled row by row: the same numbers.
 
-N pictures, C channels, H height, W width. What lies beyond a border is the border's value.
+N pictures, C channels, H height, W width. What lies beyond a border is the border's value. What is not float32 is
+filtered as tensors, but for maxima of uint8.
 """
 
 import numpy as np
@@ -28,12 +29,12 @@ def box(x: torch.Tensor, radius: int) -> torch.Tensor:  # (N C H W) -> same
 
 def highest(x: torch.Tensor, radius: tuple[int, int]) -> torch.Tensor:  # (N C H W) -> same
     """The maximum of the rectangle around each pixel, which reaches radius (y, x) pixels far; of uint8, too."""
-    if _has_rows(x):
+    if _has_rows(x, torch.float32, torch.uint8):
         from pack.filter_rows import highest_rows
 
         return _by_rows(highest_rows, x, *radius)
-    pooled = F.max_pool2d(x.float(), (2 * radius[0] + 1, 2 * radius[1] + 1), stride=1, padding=radius)
-    return pooled.to(x.dtype)
+    poolable = x if x.is_floating_point() else x.float()
+    return F.max_pool2d(poolable, (2 * radius[0] + 1, 2 * radius[1] + 1), stride=1, padding=radius).to(x.dtype)
 
 
 def smooth(x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:  # (N C H W), (N 1 H-1 W) in [0, 1] -> (N C H W)
@@ -68,8 +69,8 @@ def approach(x: torch.Tensor, cost: torch.Tensor) -> torch.Tensor:  # (N 1 H W),
     return x
 
 
-def _has_rows(x):
-    return HAS_NUMBA and x.device.type == "cpu" and x.dtype in (torch.float32, torch.uint8)
+def _has_rows(x, *kinds):
+    return HAS_NUMBA and x.device.type == "cpu" and x.dtype in (kinds or (torch.float32,))
 
 
 def _by_rows(filter_rows, x, *how):

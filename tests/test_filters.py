@@ -40,6 +40,13 @@ def test_maxima_are_the_same_both_ways(shape, radius, monkeypatch):
     torch.testing.assert_close(compiled, tensors, rtol=0, atol=0, equal_nan=True)
 
 
+def test_doubles_keep_their_digits():
+    x = picture((1, 1, 9, 8)).double() + 1e-12
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    assert torch.equal(highest(x, (1, 1)), F.max_pool2d(padded, 3, 1))
+    torch.testing.assert_close(box(x, 1), F.avg_pool2d(padded, 3, 1), rtol=0, atol=1e-15)
+
+
 @pytest.mark.parametrize("has_numba", [True, False])
 def test_maxima_of_masks_stay_masks(has_numba, monkeypatch):
     monkeypatch.setattr(filters, "HAS_NUMBA", has_numba)
