@@ -1,6 +1,7 @@
 """The filters of pack.filters row by row, compiled by numba: the same numbers as with tensors, faster on a CPU.
 
-A plane has H rows of W values, float32 or, for maxima, uint8. What is computed for a row stays in the nearest cache until it is done.
+A plane has H rows of W values, float32 or, for maxima, uint8. What is computed for a row stays in the nearest cache
+until it is done.
 """
 
 import numpy as np
