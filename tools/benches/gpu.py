@@ -12,18 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tools.benches import holes
 from tools.benches.case import Case, Gauge, Goal, Race, Workplace
-from tools.benches.step import TILE, TOLERANCE, inputs, networks
+from tools.benches.step import TILE, TOLERANCE, inputs, networks, step
 
 REPEATS = 20  # of a step or a product that are timed together
 SIDE = 8192  # of the matrices whose product is as fast as the GPU can be
-
-
-def step(network: Callable, frames: torch.Tensor, mask: torch.Tensor, half: torch.dtype | None) -> torch.Tensor:
-    """Forward and backward in a half precision, or in fp32, with a simple loss; the output."""
-    with torch.autocast(frames.device.type, half, enabled=half is not None):
-        output = network(frames, mask)
-    (output.float() - 0.3).abs().mean().backward()
-    return output.detach()
 
 
 def settled(work: Callable[[], object], device: torch.device, repeats: int) -> float:
@@ -36,15 +28,20 @@ def settled(work: Callable[[], object], device: torch.device, repeats: int) -> f
     return time.perf_counter() - started
 
 
-def prepare_step(place: Workplace, device: torch.device) -> Race:
+def on_device(place: Workplace, device: torch.device):
+    """Our network, the same compiled, the plain one, and what they get: frames (T 3 H W) and mask (T 1 H W)."""
     ours, plain = (network.to(device) for network in networks(place.tiny))
     clip = [tensor.to(device) for tensor in inputs(ours, 64 if place.tiny else TILE)]
-    fast = ours if place.tiny else torch.compile(ours)
+    return ours, ours if place.tiny else torch.compile(ours), plain, clip
+
+
+def prepare_step(place: Workplace, device: torch.device) -> Race:
+    ours, fast, plain, clip = on_device(place, device)
     repeats = 1 if place.tiny else REPEATS
 
     def check() -> None:
         with torch.backends.cudnn.flags(allow_tf32=False):
-            found, expected = step(ours, *clip, None), step(plain, *clip, None)
+            found, expected = step(ours, *clip), step(plain, *clip)
         assert (found - expected).abs().max() < TOLERANCE
         step(fast, *clip, torch.bfloat16)  # which compiles it
         step(plain, *clip, torch.float16)
@@ -57,12 +54,9 @@ def prepare_step(place: Workplace, device: torch.device) -> Race:
 
 
 def prepare_utilisation(place: Workplace, device: torch.device) -> Gauge:
-    ours, _ = networks(place.tiny)
-    ours.to(device)
-    clip = [tensor.to(device) for tensor in inputs(ours, 64 if place.tiny else TILE)]
+    ours, fast, _, clip = on_device(place, device)
     side, repeats = (128, 1) if place.tiny else (SIDE, REPEATS)
     matrix = torch.rand(side, side, device=device, dtype=torch.bfloat16)
-    fast = ours if place.tiny else torch.compile(ours)
 
     def measure() -> float:
         with FlopCounterMode(display=False) as counter:
