@@ -5,6 +5,8 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # `auto` means the CPU here, so that a GPU changes no result
+
 import pytest
 import torch
 

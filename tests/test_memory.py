@@ -1,8 +1,11 @@
+import ctypes
 import platform
 import subprocess
 import sys
 
 import pytest
+
+from train.memory import keep_freed_memory
 
 TURNS = """
 import resource, torch
@@ -26,3 +29,9 @@ def test_memory_that_a_tensor_frees_serves_another_without_new_pages(keep):
     pages = size // 65536  # the largest that are usual, other than huge ones
     assert first > pages
     assert second < pages / 10 if keep else second > pages
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("a C library was loaded"))
+    keep_freed_memory()
