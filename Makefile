@@ -51,7 +51,7 @@ test: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed $(VE
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --max-worker-restart 2
 
 test-hard: $(VENV)/core.installed $(VENV)/test.installed ## the long forms of kills and faults, with their figures
-	$(BIN)/python tests/hard.py
+	$(BIN)/python tests/support/long_checks.py
 
 lint: $(VENV)/core.installed $(VENV)/test.installed ## lint and format
 	$(BIN)/ruff check .

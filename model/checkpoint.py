@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 
 from model.light_video_inpaint import NAMES, Init, LightVideoInpaint
+from tools.cli import UserError
+from tools.cli.files import write_file
 
 BASE_NAME = "inpaint.light_video_inpaint_v1"
 BASE_FILE = Path(__file__).parent / "base" / f"{BASE_NAME}.pth"
@@ -25,24 +27,22 @@ def create_network(name: str, init: Init = "copy", generator: torch.Generator | 
     """A new network of the registered name, in train mode, with weights drawn from the generator."""
     name = ALIASES.get(name, name)
     if name not in NAMES:
-        raise ValueError(f"no network is named {name!r}: pass one of {', '.join([*NAMES, *ALIASES])}")
+        raise UserError(f"no network is named {name!r}: pass one of {', '.join([*NAMES, *ALIASES])}")
     return LightVideoInpaint(**NAMES[name], init=init, generator=generator)
 
 
 def load_network(path: str | Path, device: torch.device | str = "cpu") -> LightVideoInpaint:
     """The network of a weight file or training checkpoint, iw3's or ours, in eval mode.
 
-    Raises FileNotFoundError, or ValueError for a file that is damaged or holds something else.
+    Raises MissingFile, or UserError for a file that is damaged or holds something else.
     """
     payload = read_file(path)
     name = payload.get("name")
     if name not in NAMES:
-        raise ValueError(
-            f"{path} holds {name!r}, expected one of {', '.join(NAMES)}: pass a file of inpainting weights"
-        )
+        raise UserError(f"{path} holds {name!r}, expected one of {', '.join(NAMES)}: pass a file of inpainting weights")
     kwargs = payload.get("kwargs")
     if not isinstance(kwargs, dict) or kwargs.keys() != NAMES[name].keys():
-        raise ValueError(f"{path} has kwargs {kwargs}, expected {', '.join(NAMES[name])}: pass an unaltered file")
+        raise UserError(f"{path} has kwargs {kwargs}, expected {', '.join(NAMES[name])}: pass an unaltered file")
     net = LightVideoInpaint(**kwargs, generator=torch.Generator())  # overwritten: leaves the global state alone
     _fill(net, payload, path)
     return net.to(device).eval()
@@ -51,14 +51,14 @@ def load_network(path: str | Path, device: torch.device | str = "cpu") -> LightV
 def load_weights(net: torch.nn.Module, path: str | Path) -> None:
     """Copy the weights of a weight file or training checkpoint, iw3's or ours, into an existing network.
 
-    Raises FileNotFoundError, or ValueError for a file that is damaged or of another architecture.
+    Raises MissingFile, or UserError for a file that is damaged or of another architecture.
     """
     _fill(net, read_file(path), path)
 
 
 def save_network(path: str | Path, net: LightVideoInpaint, train_kwargs: dict | None = None) -> None:
     """Write the weights as a file that iw3 loads; train_kwargs are plain values that say how they were trained."""
-    write_file(path, describe(net, train_kwargs))
+    write_checkpoint(path, describe(net, train_kwargs))
 
 
 def describe(net: LightVideoInpaint, train_kwargs: dict | None = None) -> dict:
@@ -87,12 +87,12 @@ def locate(path: str | Path) -> Path:
 def read_file(path: str | Path) -> dict:
     """The dict of a file that torch.save wrote, or of "base", its tensors on the CPU and every byte checked by its CRC.
 
-    Raises FileNotFoundError, or ValueError for a file that is truncated, altered or something else.
+    Raises MissingFile, or UserError for a file that is truncated, altered or something else.
     """
     path, mend = locate(path), "copy it again or use an earlier one"
     with open(path, "rb") as file:
         if not zipfile.is_zipfile(file):
-            raise ValueError(f"{path} is no checkpoint or cut short ({os.path.getsize(path)} bytes): {mend}")
+            raise UserError(f"{path} is no checkpoint or cut short ({os.path.getsize(path)} bytes): {mend}")
         try:
             damaged = zipfile.ZipFile(file).testzip()
             if damaged:
@@ -100,46 +100,32 @@ def read_file(path: str | Path) -> dict:
             file.seek(0)
             payload = torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
-            raise ValueError(f"{path} holds more than tensors and plain values: pass a file of weights") from None
+            raise UserError(f"{path} holds more than tensors and plain values: pass a file of weights") from None
         except (zipfile.BadZipFile, UnicodeDecodeError, RuntimeError) as error:
-            raise ValueError(f"{path} is damaged ({str(error).splitlines()[0]}): {mend}") from None
+            raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}): {mend}") from None
     if not isinstance(payload, dict):
-        raise ValueError(f"{path} holds a {type(payload).__name__}, expected a dict: pass a file of weights")
+        raise UserError(f"{path} holds a {type(payload).__name__}, expected a dict: pass a file of weights")
     return payload
 
 
-def write_file(path: str | Path, payload: dict) -> None:
+def write_checkpoint(path: str | Path, payload: dict) -> None:
     """Write a dict of tensors and plain values so that the path holds either all of it or what it held before.
 
     Raises OSError, as for a full disk, and leaves no temporary file behind then.
     """
-    path = Path(path)
-    part = path.with_name(f"{path.name}.tmp")
     data = io.BytesIO()  # written to a full disk directly, torch.save raises a RuntimeError that hides the OSError
     torch.save(payload, data)
-    try:
-        with open(part, "wb") as file:
-            file.write(data.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_file(path, data.getbuffer())
 
 
 def _fill(net, payload, path):
     weights = payload.get("state_dict")
     if not isinstance(weights, dict):
-        raise ValueError(f"{path} holds {', '.join(map(str, payload))} but no state_dict: pass a file of weights")
+        raise UserError(f"{path} holds {', '.join(map(str, payload))} but no state_dict: pass a file of weights")
     found, expected = ({k: tuple(getattr(v, "shape", ())) for k, v in w.items()} for w in (weights, net.state_dict()))
     if found != expected:
         key = next(k for k in [*expected, *found] if found.get(k) != expected.get(k))
-        raise ValueError(
+        raise UserError(
             f"{path} holds {payload.get('name')} {payload.get('kwargs')}, expected {network_name(net)} {net.kwargs} "
             f"({key} is {found.get(key)}, not {expected.get(key)}): pass weights of the same network"
         )

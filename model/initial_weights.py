@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from model.blocks import PATCH, Block, draw_he
+from tools.cli import UserError
 
 Init = Literal["copy", "iw3"]
 
@@ -24,7 +25,7 @@ QUIET = 0.1  # of the gated convolutions, which would drown the copy in noise
 def initialise(net: nn.Module, init: Init, gen: torch.Generator | None = None) -> None:
     """Draw every weight of a LightVideoInpaint: "iw3" as iw3 does, "copy" so that it copies what is visible."""
     if init not in get_args(Init):
-        raise ValueError(f'init is {init!r}: pass "copy" or "iw3"')
+        raise UserError(f'init is {init!r}: pass "copy" or "iw3"')
     with torch.no_grad():
         draw_as_iw3(net, gen)
         if init == "copy":

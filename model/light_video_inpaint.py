@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from model.blocks import PATCH, SpatialMLP, edge_pad, spatial_block, temporal_block
 from model.initial_weights import Init, initialise
 from model.morphology import dilate_inner, dilate_outer, mask_blur, mask_closing
+from tools.cli import UserError
 
 FRAMES = 12  # of every forward pass
 CONTEXT = 3  # frames at each end of a pass that only give context, in clips longer than one pass
@@ -90,7 +91,7 @@ class LightVideoInpaint(nn.Module):
         `frames_at_once` in the spatial blocks take less memory and give the same result.
         """
         if x.shape[0] != FRAMES:
-            raise ValueError(f"forward takes {FRAMES} frames and got {x.shape[0]}: use infer for other numbers")
+            raise UserError(f"forward takes {FRAMES} frames and got {x.shape[0]}: use infer for other numbers")
         area = [slice(0, n) if skip_offset else slice(OFFSET, n - OFFSET) for n in x.shape[-2:]]
         filled = self._fill(x, mask, area, frames_at_once)
         x, mask = x[..., *area], mask[..., *area]

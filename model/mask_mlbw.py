@@ -14,6 +14,7 @@ from torch import nn
 
 from model.checkpoint import read_file
 from model.morphology import dilate, erode
+from tools.cli import UserError
 
 NAME = "sbs.mask_mlbw_l2"
 LAYERS = 2  # each with a displacement, blended by weights
@@ -158,16 +159,16 @@ def holes_of(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:  # (B
 def load_mask_network(path: str | Path, device: torch.device | str = "cpu") -> MaskMLBW:
     """The network of iw3's file, in eval mode.
 
-    Raises FileNotFoundError, or ValueError for a file that is damaged or holds something else.
+    Raises MissingFile, or UserError for a file that is damaged or holds something else.
     """
     payload = read_file(path)
     if payload.get("name") != NAME:
-        raise ValueError(f"{path} holds {payload.get('name')!r}, expected {NAME!r}: pass iw3's file of that network")
+        raise UserError(f"{path} holds {payload.get('name')!r}, expected {NAME!r}: pass iw3's file of that network")
     net = MaskMLBW()
     try:
         net.load_state_dict(payload["state_dict"])
     except (KeyError, TypeError, RuntimeError):  # no state_dict, not a dict, or other tensors than the network's
-        raise ValueError(f"{path} does not hold the weights of {NAME!r}: download iw3's file again") from None
+        raise UserError(f"{path} does not hold the weights of {NAME!r}: download iw3's file again") from None
     return net.to(device).eval()
 
 

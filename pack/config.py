@@ -1,13 +1,15 @@
 """The command line of packing. Only the standard library is imported, so that `--help` answers at once."""
 
-import hashlib
 import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+from tools.cli import UserError
+from tools.cli.files import file_sha256
+from tools.cli.sizes import parse_size
+
 LONGEST_NAME = 74  # bytes: tar's 100 less "_" number of 8 digits, "_" crop of 3 digits, ".999_C.webp" and a spare
 
 
@@ -47,30 +49,30 @@ class Config:
             self._at_least(name, 0)
         self._at_least("seq", 12)  # a training sample is 12 frames of a record
         if self.seq > 999:
-            raise ValueError(f"--seq {self.seq} is too long: pass 999 or less")
+            raise UserError(f"--seq {self.seq} is too long: pass 999 or less")
         if self.seq % self.batch_size:
-            raise ValueError(f"--batch-size {self.batch_size} does not divide --seq {self.seq}: pass a divisor of it")
+            raise UserError(f"--batch-size {self.batch_size} does not divide --seq {self.seq}: pass a divisor of it")
         if not 0 < self.max_fps < float("inf"):
-            raise ValueError(f"--max-fps {self.max_fps} is not a rate: pass a number above 0, such as 30")
+            raise UserError(f"--max-fps {self.max_fps} is not a rate: pass a number above 0, such as 30")
         if self.resolution is not None:
             self._at_least("resolution", 1)
         self._check_size()
         self._check_names()
         if self.shard_bytes < 1:
-            raise ValueError(f"--max-shard-bytes {self.max_shard_bytes} is too little: pass 1MB or more")
+            raise UserError(f"--max-shard-bytes {self.max_shard_bytes} is too little: pass 1MB or more")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            raise ValueError(f"--device {self.device} is unknown: pass auto, cpu, cuda or cuda:N")
+            raise UserError(f"--device {self.device} is unknown: pass auto, cpu, cuda or cuda:N")
 
     def _at_least(self, name: str, least: int) -> None:
         if getattr(self, name) < least:
             flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag} {getattr(self, name)} is too small: pass {least} or more")
+            raise UserError(f"{flag} {getattr(self, name)} is too small: pass {least} or more")
 
     def _check_size(self) -> None:
         if min(self.short_sides, default=0) < 1:
-            raise ValueError("--short-sides needs at least one length above 0, such as 720 1080 1080")
+            raise UserError("--short-sides needs at least one length above 0, such as 720 1080 1080")
         if self.size > min(self.short_sides):
-            raise ValueError(
+            raise UserError(
                 f"--size {self.size} does not fit frames that are resized to a short side of {min(self.short_sides)}: "
                 f"pass --size {min(self.short_sides)} or less, or larger --short-sides"
             )
@@ -78,12 +80,12 @@ class Config:
     def _check_names(self) -> None:
         for flag, name in (("--prefix", self.prefix), ("--model-type", self.model_name)):
             if not re.fullmatch(r"[\w-]*", name):  # a dot ends a key in a WebDataset tar, a slash would make a folder
-                raise ValueError(f'{flag} "{name}" cannot be part of a key: use letters, digits, - and _')
+                raise UserError(f'{flag} "{name}" cannot be part of a key: use letters, digits, - and _')
         if not self.model_name:
-            raise ValueError("--model-type is empty: pass Motion, one of iw3's names or a folder that holds a model")
+            raise UserError("--model-type is empty: pass Motion, one of iw3's names or a folder that holds a model")
         length = len(f"{self.prefix}_{self.model_name}_12345678".encode())
         if length > LONGEST_NAME:
-            raise ValueError(
+            raise UserError(
                 f"--prefix and --model-type make keys of {length} bytes, a tar has room for {LONGEST_NAME}: "
                 f"pass a --prefix that is {length - LONGEST_NAME} bytes shorter"
             )
@@ -97,7 +99,7 @@ class Config:
 
     @property
     def shard_bytes(self) -> int:
-        return parse_bytes("--max-shard-bytes", self.max_shard_bytes)
+        return parse_size("--max-shard-bytes", self.max_shard_bytes)
 
     def settings(self) -> dict[str, Any]:
         """The settings that records depend on, as an index keeps and compares them."""
@@ -109,16 +111,3 @@ class Config:
             "short_sides": list(self.short_sides),
             "mask_model": file_sha256(self.mask_model) if self.mask_model else "",
         }
-
-
-def file_sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def parse_bytes(flag: str, text: str) -> int:
-    """The number of bytes that `text` means: "1GB", "500 MB", "2GiB", "1000000"."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
-    if not match or match[2] not in UNITS:
-        raise ValueError(f"{flag} {text} is not a size: pass a number of bytes, or one with KB, MB, GB or GiB")
-    return int(float(match[1]) * UNITS[match[2]])

@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 
-from pack.ahead import ahead, in_order
 from pack.config import Config
 from pack.parts import PartWriter, State, Unwritable, read_state, remove_leftovers, remove_parts
 from pack.pipeline import Models, Shaped, clip_depth, make_records, shape_clips
-from pack.record import Record, encode, video_key
+from pack.prefetch import ahead, in_order
+from pack.shards.record import Record, encode, video_key
 from pack.sources import fingerprint
-from pack.video import Report, VideoInfo, probe, read_clips
+from pack.video.reader import Report, VideoInfo, probe, read_clips
+from tools.cli import UserError
 
 AHEAD = 2  # clips that wait to be computed or written, so that no thread waits for them
 
@@ -62,12 +63,12 @@ class Opened:
 Step = tuple[Film, Opened | None, Any]
 
 
-class OutOfMemory(ValueError):
+class OutOfMemory(UserError):
     """The GPU has too little memory for what is computed at once: no other video would fare better."""
 
 
 def look_at(path: Path, config: Config, settings: dict[str, Any]) -> Film:
-    """The video and its state in the split. Raises ValueError where its shards do not read."""
+    """The video and its state in the split. Raises UserError where its shards do not read."""
     name = video_key(config.prefix, config.model_name, path.name)
     try:
         source = fingerprint(path)
@@ -90,7 +91,7 @@ def pack_films(
                 yield pack_film(film, of_film, config, settings, tell)
             except (Unwritable, OutOfMemory):
                 raise
-            except (ValueError, OSError) as error:
+            except (UserError, OSError) as error:
                 yield Outcome(film.path.name, failure=" ".join(str(error).split()))
 
 
@@ -138,7 +139,7 @@ def compute_films(films: Iterable[Film], models: Models, config: Config) -> Iter
             raise OutOfMemory(
                 f"{film.path.name} needs more memory than the GPU has: pass --batch-size 1, or fewer --max-workers"
             ) from error
-        except (ValueError, OSError) as error:
+        except (UserError, OSError) as error:
             return film, opened, error
         encoded = [encoders.submit(to_members, record, config.image_format) for record in records]
         return film, opened, (shaped.clip, encoded)
@@ -160,7 +161,7 @@ def compute_films(films: Iterable[Film], models: Models, config: Config) -> Iter
 def _encoded(clip, records):  # its number, futures
     try:
         return clip, [record.result() for record in records]
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         return error
 
 
@@ -182,7 +183,7 @@ def read_films(films: Iterable[Film], metric: bool, config: Config) -> Iterator[
                 fresh = (clip for clip in clips if clip.number >= film.state.next_clip)
                 for shaped in shape_clips(fresh, opened.video, metric, config):
                     yield film, opened, shaped
-        except (ValueError, OSError) as error:
+        except (UserError, OSError) as error:
             yield film, opened, error
 
 

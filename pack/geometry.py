@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pack.draw import Draw
+from pack.sampling import Draw
 
 
 def reshape(frames: np.ndarray, draw: Draw) -> np.ndarray:  # uint8 (T H W 3) -> uint8 (T H' W' 3)

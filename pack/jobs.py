@@ -17,8 +17,9 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import pack.config
-from pack.record import video_key
+from pack.shards.record import video_key
 from tools import cli
+from tools.cli import UserError
 
 SETTINGS = {field.name for field in dataclasses.fields(pack.config.Config)} - {"dataset_dir", "data_dir", "dry_run"}
 COLUMNS = {"video", "split", *SETTINGS}
@@ -38,9 +39,9 @@ class Config:
 
     def __post_init__(self):
         if not self.jobs:
-            raise ValueError("--jobs is missing: name a job file, such as jobs.toml or jobs.csv")
+            raise UserError("--jobs is missing: name a job file, such as jobs.toml or jobs.csv")
         if self.workers < 1:
-            raise ValueError(f"--workers {self.workers}: expected 1 or more")
+            raise UserError(f"--workers {self.workers}: expected 1 or more")
 
 
 @dataclass(frozen=True)
@@ -69,18 +70,18 @@ def main() -> int:
 
 
 def read_jobs(path: Path, out: Path) -> Iterator[Job]:
-    """The jobs of a file. Raises ValueError, which names the row, for a column or value that packing does not know."""
+    """The jobs of a file. Raises UserError, which names the row, for a column or value that packing does not know."""
     rows = read_rows(path)
     if not rows:
-        raise ValueError(f"{path}: lists no job, expected [[job]] tables or lines below the names of the columns")
+        raise UserError(f"{path}: lists no job, expected [[job]] tables or lines below the names of the columns")
     for number, row in enumerate(rows, 1):
         unknown = sorted(set(row) - COLUMNS)
         if unknown or not row.get("video"):
             what = f"an unknown column {unknown[0]}" if unknown else "no video"
-            raise ValueError(f"{path}: job {number} has {what}, expected video and any of {', '.join(sorted(COLUMNS))}")
+            raise UserError(f"{path}: job {number} has {what}, expected video and any of {', '.join(sorted(COLUMNS))}")
         split = row.get("split", "train")
         if split not in ("train", "eval"):
-            raise ValueError(f"{path}: job {number} has the split {split}, expected train or eval")
+            raise UserError(f"{path}: job {number} has the split {split}, expected train or eval")
         videos = row["video"] if isinstance(row["video"], list) else [row["video"]]
         flags = [word for name in sorted(SETTINGS & set(row)) for word in flag(name, row[name])]
         words = ["--video", *map(str, videos), "--data-dir", str(out / split), *flags]
@@ -88,13 +89,13 @@ def read_jobs(path: Path, out: Path) -> Iterator[Job]:
 
 
 def parse_words(words: list[str], where: str) -> pack.config.Config:
-    """The configuration that these words mean. Raises ValueError, which says where they stand."""
+    """The configuration that these words mean. Raises UserError, which says where they stand."""
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
             return cli.parse(pack.config.Config, words)
     except SystemExit as error:
-        raise ValueError(f"{where}: {told.getvalue().strip().removeprefix('error: ')}") from error
+        raise UserError(f"{where}: {told.getvalue().strip().removeprefix('error: ')}") from error
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -105,10 +106,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: is no TOML ({error}): mend it, or pass NAME.csv") from error
+        raise UserError(f"{path}: is no TOML ({error}): mend it, or pass NAME.csv") from error
     strangers = sorted(set(tables) - {"defaults", "job"})
     if strangers:
-        raise ValueError(f"{path}: has an unknown table {strangers[0]}, expected [defaults] and [[job]]")
+        raise UserError(f"{path}: has an unknown table {strangers[0]}, expected [defaults] and [[job]]")
     return [tables.get("defaults", {}) | row for row in tables.get("job", [])]
 
 
@@ -121,13 +122,13 @@ def flag(name: str, value: Any) -> list[str]:
 
 
 def refuse_clashes(jobs: list[Job]) -> None:
-    """Raise ValueError where two jobs would make records of the same key, in one split or in both."""
+    """Raise UserError where two jobs would make records of the same key, in one split or in both."""
     seen: dict[str, Job] = {}
     for job in jobs:
         for pattern in job.config.dataset_dir:
             key = video_key(job.config.prefix, job.config.model_name, Path(pattern).name)
             if key in seen:
-                raise ValueError(f"{seen[key].name} and {job.name} make the same keys {key}: give one another prefix")
+                raise UserError(f"{seen[key].name} and {job.name} make the same keys {key}: give one another prefix")
             seen[key] = job
 
 

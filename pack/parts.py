@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pack.shard import Index, ShardWriter, check_size, read_index
+from pack.shards.shard import Index, ShardWriter, check_size, read_index
+from tools.cli import UserError
 
 
-class Unwritable(OSError):
+class Unwritable(UserError, OSError):
     """The split folder does not take what is written to it: no other video would fare better."""
 
 
@@ -46,7 +47,7 @@ class State:
 
 
 def read_state(folder: Path, name: str, source: dict[str, Any], settings: dict[str, Any]) -> State:
-    """What of the video `source` is packed, and how it differs. Raises ValueError where a tar is not its index's."""
+    """What of the video `source` is packed, and how it differs. Raises UserError where a tar is not its index's."""
     indexes = [read_index(path) for path in part_indexes(folder, name)]
     parts = []
     for part, index in enumerate(indexes):

@@ -15,15 +15,15 @@ import torch.nn.functional as F
 
 from model.mask_mlbw import hole_mask
 from pack.config import Config
-from pack.depth import normalise
-from pack.draw import Draw, draw_clip, uniform
-from pack.filters import highest
+from pack.depth.models import normalise
+from pack.depth.motion import MotionDepth
 from pack.geometry import best_window, reshape, windows
-from pack.holes import dilate_edge, half_holes
-from pack.mappers import mapper
-from pack.motion_depth import MotionDepth
-from pack.record import Record, record_key, video_key
-from pack.video import Clip, VideoInfo
+from pack.holes.forward import dilate_edge, half_holes
+from pack.holes.mappers import mapper
+from pack.kernels.filters import max_filter
+from pack.sampling import Draw, draw_clip, uniform
+from pack.shards.record import Record, record_key, video_key
+from pack.video.reader import Clip, VideoInfo
 
 LEAST_HOLES = 300  # pixels a frame: iw3 keeps no record with less
 CLOSING = 2  # pixels by which holes are grown and shrunk again, so that closed ones depend on twice as many around
@@ -161,7 +161,7 @@ def warped_holes(disparity, draw, models, mirrored=False, spans=None):  # (B 1 H
     """
     holes = half_holes(disparity, draw.divergence, draw.convergence, draw.view, mirrored, models.threads, spans)
     square = (CLOSING, CLOSING)
-    closed = 2 - highest(2 - highest(holes, square), square)
+    closed = 2 - max_filter(2 - max_filter(holes, square), square)
     return (closed + holes).clamp_(max=2)
 
 

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from pack.config import Config
 from pack.film import Film, Outcome
-from pack.video import probe
-from tools.cli import Progress, duration
+from pack.video.reader import probe
+from tools.cli import Progress, UserError, duration
 
 
 def refuse_same_names(videos: list[Path]) -> None:
-    """Raise ValueError where two videos would make records of the same key."""
+    """Raise UserError where two videos would make records of the same key."""
     seen: dict[str, Path] = {}
     for video in videos:
         if video.name in seen:
-            raise ValueError(
+            raise UserError(
                 f"{seen[video.name]} and {video} would make records of the same key: rename one, "
                 f"or pack it in a run of its own with another --prefix"
             )
@@ -22,11 +22,11 @@ def refuse_same_names(videos: list[Path]) -> None:
 
 
 def refuse_differences(films: list[Film]) -> None:
-    """Raise ValueError where a film's shards were packed with other settings or from another video."""
+    """Raise UserError where a film's shards were packed with other settings or from another video."""
     others = [film for film in films if film.state.differences]
     if others:
         more = f" (and {len(others) - 1} more videos)" if len(others) > 1 else ""
-        raise ValueError(
+        raise UserError(
             f"{others[0].path.name} is packed already, but {'; '.join(others[0].state.differences)}{more}: "
             f"pass --overwrite to replace it, or another --prefix"
         )
@@ -36,7 +36,7 @@ def expected_clips(film: Film, config: Config) -> int:
     """About how many clips packing the film will still make; a film that does not open counts as none."""
     try:
         video = probe(film.path)
-    except (ValueError, OSError):
+    except (UserError, OSError):
         return 0  # its reason is told when it is packed
     frames = video.frames * min(1, config.max_fps / video.fps) if video.fps else video.frames
     clips = (frames - config.skip_first + config.skip_interval) // (config.seq + config.skip_interval)
@@ -92,11 +92,11 @@ def show_plan(films: list[Film], config: Config) -> int:
 def report(outcomes: list[Outcome], seconds: float, config: Config) -> int:
     """Print what the whole job came to; the exit status is 1 where a video failed.
 
-    Raises ValueError where there was but one video, and it failed.
+    Raises UserError where there was but one video, and it failed.
     """
     failed = [outcome for outcome in outcomes if outcome.failure]
     if failed and len(outcomes) == 1:
-        raise ValueError(failed[0].failure)
+        raise UserError(failed[0].failure)
     fresh = [outcome for outcome in outcomes if not outcome.failure and not outcome.skipped]
     print(
         f"{len(fresh)} videos packed into {config.data_dir}, {len(outcomes) - len(fresh) - len(failed)} packed before, "

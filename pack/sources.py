@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tools.cli import MissingFile
+
 ENDINGS = set(
     ".3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv .y4m".split()
 )
@@ -16,7 +18,7 @@ SAMPLE_BYTES = 2**20  # of the beginning and of the end, which tell films apart 
 def find_videos(patterns: Sequence[str]) -> list[Path]:
     """The videos that these files, folders and globs name, sorted, each once.
 
-    Raises FileNotFoundError where one of them names nothing.
+    Raises MissingFile where one of them names nothing.
     """
     found = {path.resolve(): path for pattern in patterns for path in matches(pattern)}
     return sorted(found.values())
@@ -27,13 +29,13 @@ def matches(pattern: str) -> list[Path]:
     if path.is_dir():
         videos = [file for file in path.iterdir() if file.suffix.lower() in ENDINGS and file.is_file()]
         if not videos:
-            raise FileNotFoundError(f"{path}: this folder holds no video, expected files such as NAME.mp4 or NAME.mkv")
+            raise MissingFile(f"{path}: this folder holds no video, expected files such as NAME.mp4 or NAME.mkv")
         return videos
     if path.exists():
         return [path]
     videos = [Path(name) for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)]
     if not videos:
-        raise FileNotFoundError(f"{pattern}: no such video, expected a file, a folder or a glob such as 'films/*.mp4'")
+        raise MissingFile(f"{pattern}: no such video, expected a file, a folder or a glob such as 'films/*.mp4'")
     return videos
 
 

@@ -18,12 +18,15 @@ from typing import Any
 
 import torch
 
+from model.device import choose_device
 from model.mask_mlbw import load_mask_network
 from pack.config import Config
-from pack.depth import load_depth
+from pack.depth.models import load_depth
 from pack.film import Film, Outcome, pack_films
 from pack.pipeline import Models
 from pack.report import Board
+from tools.cli import UserError
+from tools.cli.machine import memory_bytes, usable_cores
 
 MEMORY = 4 * 2**30  # bytes for one process: some clips of full HD, their depth and holes, and the libraries
 CLIP_MEMORY = 2 * 2**30  # and for each clip that it computes at once
@@ -57,34 +60,13 @@ def load_models(config: Config, number: int, processes: int) -> Models:
     """The networks, on this process's GPU or with its share of the cores."""
     # PyTorch's sums are rounded by how many threads share them, so it has one; we share whole frames and rows
     torch.set_num_threads(1)
-    threads = max(1, cores() // processes)
+    threads = max(1, usable_cores() // processes)
     torch.backends.cudnn.deterministic = True
     device = choose_device(config.device, number)
-    clips = max(1, min(threads, memory() // processes // CLIP_MEMORY)) if device.type == "cpu" else GPU_CLIPS
+    clips = max(1, min(threads, memory_bytes() // processes // CLIP_MEMORY)) if device.type == "cpu" else GPU_CLIPS
     depth = load_depth(config.model_type, config.resolution, device, config.batch_size)
     mask = load_mask_network(config.mask_model, device) if config.mask_model else None
     return Models(depth, mask, device, clips, max(1, threads // clips))
-
-
-def choose_device(name: str, number: int) -> torch.device:
-    """The device called so; without a number, the processes of a machine take its GPUs in turn."""
-    gpus = torch.cuda.device_count()
-    if name == "cpu" or (name == "auto" and not gpus):
-        return torch.device("cpu")
-    index = int(name.partition(":")[2] or number % max(gpus, 1))
-    if index >= gpus:
-        raise ValueError(f"--device {name} is not there: found {gpus} GPUs, pass --device cpu or one of them")
-    return torch.device("cuda", index)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def memory() -> int:
-    """Bytes of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def process_count(config: Config, films: int) -> int:
@@ -92,7 +74,7 @@ def process_count(config: Config, films: int) -> int:
     if config.max_workers or "RANK" in os.environ:
         return min(config.max_workers or 1, films)
     gpus = 0 if config.device == "cpu" else torch.cuda.device_count()
-    return max(1, min(gpus or min(cores() // 2, memory() // MEMORY), films))
+    return max(1, min(gpus or min(usable_cores() // 2, memory_bytes() // MEMORY), films))
 
 
 def pack_on_workers(
@@ -131,7 +113,7 @@ def listen(news, workers, films: int, tell: Callable[[str], None]) -> Iterator[O
         except queue.Empty:
             if not any(worker.is_alive() for worker in workers):  # the others packed what they could
                 status = next(worker.exitcode for worker in workers if worker.exitcode)
-                raise OSError(
+                raise UserError(
                     f"a packing process ended with status {status} (-9: out of memory?): "
                     f"run the same command again, with fewer --max-workers"
                 ) from None
@@ -139,7 +121,7 @@ def listen(news, workers, films: int, tell: Callable[[str], None]) -> Iterator[O
         if kind == "clip":
             tell(what)
         elif kind == "fatal":
-            raise ValueError(what)
+            raise UserError(what)
         else:
             films -= 1
             yield what
@@ -155,7 +137,7 @@ def work(tasks, news, config: Config, settings: dict[str, Any], place: tuple[int
         for film in iter(tasks.get, None):  # one at a time, because one that waited here would be lost to the others
             for outcome in pack_films([film], config, settings, models, lambda video: news.put(("clip", video))):
                 news.put(("outcome", outcome))
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         news.put(("fatal", " ".join(str(error).split())))
 
 

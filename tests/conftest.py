@@ -10,9 +10,9 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # `auto` means the CPU here, so that a 
 import pytest
 import torch
 
-from pack.store import _client
-from tests import s3
-from tests.films import Brightness, make_video
+from pack.shards.store import _client
+from tests.support import ROOT, s3
+from tests.support.films import Brightness, make_video
 from tools.clips import fetch_clips
 
 # A shell's background job ignores Ctrl-C, and so would every program that tests start and interrupt.
@@ -22,7 +22,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(scope="session")
 def clips() -> Path:
     """Folder with the real clips bigbuckbunny.mp4, bikes.mp4 and cityCC0.mpg, fetched where they are missing."""
-    folder = Path(__file__).resolve().parents[1] / "clips"
+    folder = ROOT / "clips"
     fetch_clips(folder)
     return folder
 

@@ -6,7 +6,6 @@ checked before anything is timed. Ours and the reference take turns, so that wha
 
 import importlib
 import json
-import os
 import platform
 import sys
 import time
@@ -19,6 +18,8 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
+from tools.cli import UserError
+from tools.cli.machine import usable_cores
 
 MODULES = (
     "holes",
@@ -46,7 +47,7 @@ class Config:
 
     def __post_init__(self):
         if self.rounds < 1:
-            raise ValueError(f"--rounds {self.rounds} is too small: pass 1 or more")
+            raise UserError(f"--rounds {self.rounds} is too small: pass 1 or more")
 
 
 def main() -> int:
@@ -68,11 +69,11 @@ def main() -> int:
 
 
 def choose(words: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Module and name of the cases that are meant. Raises ValueError for a word that names none."""
+    """Module and name of the cases that are meant. Raises UserError for a word that names none."""
     names = [(module, case.name) for module in MODULES for case in load(module)]
     unknown = [word for word in words if not any(word in pair for pair in names)]
     if unknown:
-        raise ValueError(f"no case {unknown[0]}: choose from {', '.join(name for _, name in names)}")
+        raise UserError(f"no case {unknown[0]}: choose from {', '.join(name for _, name in names)}")
     return [pair for pair in names if not words or set(words) & set(pair)]
 
 
@@ -129,7 +130,7 @@ def machine() -> dict[str, object]:
 
     return {
         "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",

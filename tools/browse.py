@@ -13,6 +13,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
+from tools.cli import UserError
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Config:
 
     def __post_init__(self):
         if not 0 <= self.port < 65536:
-            raise ValueError(f"--port {self.port}: expected 0 to 65535")
+            raise UserError(f"--port {self.port}: expected 0 to 65535")
 
 
 def main() -> None:
@@ -37,9 +38,9 @@ def main() -> None:
     try:
         import uvicorn
 
-        from tools.page import create_app
+        from tools.inspection.page import create_app
     except ModuleNotFoundError as error:
-        raise ValueError(f"the page needs {error.name}: make setup EXTRAS=inspect") from None
+        raise UserError(f"the page needs {error.name}: make setup EXTRAS=inspect") from None
     gallery = open_gallery(config)
     # a depth model is taken from this machine: a page that is only looked at must not start to download gigabytes
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -52,17 +53,17 @@ def main() -> None:
 
 
 def open_gallery(config: Config):
-    """The records to show. Raises ValueError or OSError, with what mends it."""
-    from pack.exclusion import LIST, read_keys
-    from pack.store import list_shards, parse_place, use_endpoint
-    from tools.gallery import Gallery
+    """The records to show. Raises UserError or OSError, with what mends it."""
+    from pack.shards.exclusion import LIST, read_keys
+    from pack.shards.store import list_shards, parse_place, use_endpoint
+    from tools.inspection.gallery import Gallery
 
     use_endpoint(config.endpoint_url)
     split = parse_place(config.data)
     shards = list_shards(split)
     losses = None
     if config.model_dir:
-        from tools.losses import read_losses  # with torch, which takes seconds
+        from tools.inspection.losses import read_losses  # with torch, which takes seconds
 
         losses = read_losses(Path(config.model_dir), shards)
     path = Path(config.exclude) if config.exclude else split / LIST if isinstance(split, Path) else None
@@ -72,7 +73,7 @@ def open_gallery(config: Config):
 
 
 def listen(port: int) -> socket.socket:
-    """A socket that this machine alone can reach. Raises ValueError when the port is taken."""
+    """A socket that this machine alone can reach. Raises UserError when the port is taken."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -82,7 +83,7 @@ def listen(port: int) -> socket.socket:
         listener.close()
         if error.errno != errno.EADDRINUSE:
             raise
-        raise ValueError(f"port {port} is taken, perhaps by another page: pass --port 0 or another one") from None
+        raise UserError(f"port {port} is taken, perhaps by another page: pass --port 0 or another one") from None
     return listener
 
 

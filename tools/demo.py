@@ -14,6 +14,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
+from tools.cli import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIPS = {"train": ("bikes.mp4", "cityCC0.mpg"), "eval": ("bigbuckbunny.mp4",)}  # of different origin
@@ -35,7 +36,7 @@ class Config:
 
     def __post_init__(self):
         if self.steps < 1 or self.processes < 1:
-            raise ValueError("--steps and --processes: expected 1 or more")
+            raise UserError("--steps and --processes: expected 1 or more")
 
 
 def main() -> int:
@@ -60,7 +61,7 @@ def run(*words: str) -> None:
     """One of our programs; its error has been printed when this raises."""
     status = subprocess.run([sys.executable, str(ROOT / words[0]), *words[1:]]).returncode
     if status:
-        raise ValueError(f"{words[0]} ended with status {status}, see above")
+        raise UserError(f"{words[0]} ended with status {status}, see above")
 
 
 def train(config: Config, out: Path) -> None:
@@ -85,7 +86,7 @@ def train(config: Config, out: Path) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(config.processes)]
     done = subprocess.run([sys.executable, *launcher, str(ROOT / "train" / "main.py"), *words, "--resume"])
     if done.returncode:
-        raise ValueError(f"the training ended with status {done.returncode}, see above")
+        raise UserError(f"the training ended with status {done.returncode}, see above")
 
 
 def evaluate(out: Path) -> dict[str, dict[str, float]]:
@@ -94,11 +95,12 @@ def evaluate(out: Path) -> dict[str, dict[str, float]]:
     What an earlier run found of the same network is taken as it is.
     """
     from model.checkpoint import create_network, load_network
-    from pack.shard import file_sha256, list_shards
-    from train.evaluation import measure
-    from train.loss import create_loss
-    from train.samples import Records, Samples
-    from train.seeds import generator
+    from pack.shards.shard import list_shards
+    from tools.cli.files import file_sha256
+    from train.data.samples import Records, Samples
+    from train.evaluation.evaluate import measure
+    from train.objectives.loss import create_loss
+    from train.runtime.seeds import generator
 
     found = out / "metrics.json"
     sha256 = file_sha256(out / f"{NETWORK}.pth")
@@ -127,8 +129,8 @@ def write_sheet(path: Path, network, samples) -> None:
     """Rows: masked input, holes, filled, ground truth. Columns: the middle frame of each sample."""
     import torch
 
-    from train.log import write_picture
-    from train.metrics import as_uint8
+    from train.evaluation.metrics import as_uint8
+    from train.runtime.log import write_picture
 
     columns = []
     for sample in samples:

@@ -10,13 +10,14 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
-from tools.summary import WIDTHS
+from tools.cli import UserError
+from tools.evaluation.summary import WIDTHS
 
 if TYPE_CHECKING:
     import torch
 
-    from tools.methods import Method
-    from tools.summary import Rows
+    from tools.evaluation.methods import Method
+    from tools.evaluation.summary import Rows
 
 MOTIONS = {"still": 1, "slow": 8, "fast": math.inf}  # up to so many pixels a frame at 1080p
 LEAST = 64  # pixels of a class of widths, less of which in a clip are not measured
@@ -43,7 +44,7 @@ class Config:
 
     def __post_init__(self):
         if self.tile < 64 or self.records < 0 or self.pictures < 0:
-            raise ValueError("expected --tile of 64 or more, --records and --pictures of 0 or more")
+            raise UserError("expected --tile of 64 or more, --records and --pictures of 0 or more")
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ class Clip:
 
 def main() -> None:
     config = cli.parse(Config)
-    from pack.workers import choose_device
-    from tools.methods import choose_baselines, load_methods
-    from tools.report import write_report
+    from model.device import choose_device
+    from tools.evaluation.methods import choose_baselines, load_methods
+    from tools.evaluation.report import write_report
 
     device = choose_device(config.device, 0)
     shards, left_out = list_used(config.data, config.exclude)
@@ -76,8 +77,8 @@ def main() -> None:
 
 def list_used(data: str, exclude: str) -> tuple[list, list[str]]:
     """The shards of a split without its excluded records, and in words what was left out."""
-    from pack.exclusion import leave_out_listed, left_out_keys, read_keys, unknown_keys
-    from pack.store import list_shards, parse_place
+    from pack.shards.exclusion import leave_out_listed, left_out_keys, read_keys, unknown_keys
+    from pack.shards.store import list_shards, parse_place
 
     others = read_keys(Path(exclude)) if exclude else frozenset()
     split = parse_place(data)
@@ -89,14 +90,14 @@ def choose_places(shards, count, data) -> list:
     """(index, entry) of all records, or of `count` from first to last."""
     places = [(shard, entry) for shard in shards for entry in shard.records]
     if not places:
-        raise ValueError(f"{data}: its shards hold no record: pack a video with holes, see make shards")
+        raise UserError(f"{data}: its shards hold no record: pack a video with holes, see make shards")
     count = min(count or len(places), len(places))
     return [places[round(i * (len(places) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
 def find_lpips(config: Config, device):
     """LPIPS, or None and the reason why it is left out."""
-    from tools.perception import load_lpips
+    from tools.evaluation.perception import load_lpips
 
     try:
         return load_lpips(config.weights_dir, device), []
@@ -107,9 +108,9 @@ def find_lpips(config: Config, device):
 def compare(places, methods: "list[Method]", lpips, device, config: Config):
     """The measures of all methods on all clips, filled frames of a few clips, and in words what was left out.
 
-    Raises ValueError when no record has a hole.
+    Raises UserError when no record has a hole.
     """
-    from tools.summary import Rows
+    from tools.evaluation.summary import Rows
 
     rows = Rows({method.name: [] for method in methods}, [], config.seed)
     pictures, faults = [], []
@@ -127,7 +128,7 @@ def compare(places, methods: "list[Method]", lpips, device, config: Config):
         progress.update(number + 1)
     progress.close()
     if not rows.clips:
-        raise ValueError(f"{config.data}: none of {len(places)} records can be measured, the last: {faults[-1]}")
+        raise UserError(f"{config.data}: none of {len(places)} records can be measured, the last: {faults[-1]}")
     return rows, pictures, faults
 
 
@@ -135,13 +136,13 @@ def read_clip(shard, entry, tile: int, device) -> Clip | str:
     """The clip of a record at the tile that evaluation in training uses, or why there is none."""
     import torch
 
-    from pack.record import decode, frame_count
-    from pack.store import read_record
-    from tools.methods import STREAM
-    from tools.quality import hole_widths
-    from train.crop import DoesNotFit, choose_tile, frame_indexes
-    from train.evaluation import trim
-    from train.samples import UNUSABLE
+    from pack.shards.record import decode, frame_count
+    from pack.shards.store import read_record
+    from tools.evaluation.methods import STREAM
+    from tools.evaluation.quality import hole_widths
+    from train.data.crop import DoesNotFit, choose_tile, frame_indexes
+    from train.data.samples import UNUSABLE
+    from train.evaluation.evaluate import trim
 
     try:
         members = read_record(shard, entry)
@@ -171,8 +172,8 @@ def middle_of(frames: int) -> slice:
 
 def measure_clip(clip: Clip, methods: "list[Method]", lpips, rows: "Rows") -> "dict[str, torch.Tensor]":
     """Add a clip's measures to the rows and return the outputs by method, with the masked input and the truth."""
-    from tools.quality import Truth, iw3_psnr, measure
-    from train.evaluation import trim
+    from tools.evaluation.quality import Truth, iw3_psnr, measure
+    from train.evaluation.evaluate import trim
 
     middle = middle_of(len(clip.frames))
     truth = Truth.of(trim(clip.frames[middle]), trim(clip.holes[middle]))

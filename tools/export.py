@@ -10,6 +10,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
+from tools.cli import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -30,18 +31,18 @@ class Config:
 
 def main():
     config = cli.parse(Config)
-    from model.checkpoint import load_network, locate, network_name, read_file, write_file
+    from model.checkpoint import load_network, locate, network_name, read_file, write_checkpoint
 
     out = Path(config.out)
     if out.exists() and os.path.samefile(out, locate(config.checkpoint)):
-        raise ValueError(f"{out} would overwrite the checkpoint that it is made of: pass another -o")
+        raise UserError(f"{out} would overwrite the checkpoint that it is made of: pass another -o")
     net, payload = load_network(config.checkpoint), read_file(config.checkpoint)
     weights, origin = choose_weights(payload, config.ema)
     net.load_state_dict(weights)  # float32, in the network's order
     file = as_file(net, payload, config.half)
     check_finite(file["state_dict"], config.checkpoint)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_file(out, file)
+    write_checkpoint(out, file)
     load_network(out)
     count = sum(weight.numel() for weight in net.state_dict().values())
     kind = "float16" if config.half else "float32"
@@ -76,10 +77,10 @@ def as_file(net: Any, payload: dict[str, Any], half: bool) -> dict[str, Any]:
 
 
 def check_finite(weights: "dict[str, torch.Tensor]", path: str) -> None:
-    """Raise ValueError where a weight is no finite number."""
+    """Raise UserError where a weight is no finite number."""
     for name, weight in weights.items():
         if not weight.isfinite().all():
-            raise ValueError(f"{path}: {name} holds NaN or infinity as {weight.dtype}: use an earlier checkpoint")
+            raise UserError(f"{path}: {name} holds NaN or infinity as {weight.dtype}: use an earlier checkpoint")
 
 
 def describe_progress(payload: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ Folders that we write hold `record.json` besides, which iw3 does not look at: ho
 """
 
 import json
-import os
 import shutil
 import sys
 import tarfile
@@ -22,12 +21,15 @@ if not __package__:  # run as a file: import from the repository root, not from 
 import numpy as np
 from PIL import Image
 
-from pack.ahead import in_order
-from pack.config import parse_bytes
-from pack.exclusion import leave_out_listed
-from pack.record import MASK_LEVELS, Record, decode, encode, encode_image
-from pack.shard import Entry, Index, ShardWriter, list_shards, read_index, read_record, sync, sync_folder
+from pack.prefetch import in_order
+from pack.shards.exclusion import leave_out_listed
+from pack.shards.record import MASK_LEVELS, Record, decode, encode, encode_image
+from pack.shards.shard import Entry, Index, ShardWriter, list_shards, read_index, read_record
 from tools import cli
+from tools.cli import MissingFile, UserError
+from tools.cli.files import sync, sync_folder
+from tools.cli.machine import usable_cores
+from tools.cli.sizes import parse_size
 
 SPLITS = ("train", "eval")
 INFO = "record.json"
@@ -51,21 +53,21 @@ class Config:
 
     def __post_init__(self):
         if bool(self.from_folders) == bool(self.from_shards):
-            raise ValueError("expected either --from-folders or --from-shards")
+            raise UserError("expected either --from-folders or --from-shards")
         if not self.out:
-            raise ValueError("-o is missing: name the folder that gets the result")
+            raise UserError("-o is missing: name the folder that gets the result")
         if not self.name or "/" in self.name or "." in self.name:
-            raise ValueError(f"--name {self.name!r}: expected a name without dots and slashes")
+            raise UserError(f"--name {self.name!r}: expected a name without dots and slashes")
         if self.workers < 0:
-            raise ValueError(f"--workers {self.workers}: expected 0 (one a core) or more")
-        parse_bytes("--max-shard-bytes", self.max_shard_bytes)
+            raise UserError(f"--workers {self.workers}: expected 0 (one a core) or more")
+        parse_size("--max-shard-bytes", self.max_shard_bytes)
 
 
 def main():
     config = cli.parse(Config)
     source = Path(config.from_folders or config.from_shards)
     pairs = split_folders(source, Path(config.out))
-    workers = config.workers or os.cpu_count() or 1
+    workers = config.workers or usable_cores()
     if config.from_folders:
         work = [(find_folders(folder, out, config.name), out) for folder, out in pairs]
         for folders, out in work:
@@ -81,7 +83,7 @@ def main():
 def split_folders(source: Path, out: Path) -> list[tuple[Path, Path]]:
     """Where to read and where to write: `train/` and `eval/` where `source` has them, else `source` itself."""
     if not source.is_dir():
-        raise FileNotFoundError(f"{source}: no such folder")
+        raise MissingFile(f"{source}: no such folder")
     pairs = [(source / name, out / name) for name in SPLITS if (source / name).is_dir()]
     return [(folder, to) for folder, to in pairs if any(folder.iterdir())] or [(source, out)]
 
@@ -89,28 +91,28 @@ def split_folders(source: Path, out: Path) -> list[tuple[Path, Path]]:
 def find_folders(source: Path, out: Path, name: str) -> list[Path]:
     """The record folders in `source`, by name.
 
-    Raises ValueError where one's name is no key, or where `out` has shards called `name` or one of the records.
+    Raises UserError where one's name is no key, or where `out` has shards called `name` or one of the records.
     """
     folders = sorted(path for path in source.iterdir() if path.is_dir())
     if not folders:
-        raise FileNotFoundError(f"{source}: holds no record folder, expected KEY/0000_C.png, KEY/0000_M.png, ...")
+        raise MissingFile(f"{source}: holds no record folder, expected KEY/0000_C.png, KEY/0000_M.png, ...")
     for folder in folders:
         check_key(folder.name, folder)
     taken = [path for path in sorted(out.glob(f"{name}-*")) if path.suffix in (".tar", ".json")]
     if taken:
-        raise ValueError(f"{taken[0]}: is there already: remove all {name}-* there, or pass another --name")
+        raise UserError(f"{taken[0]}: is there already: remove all {name}-* there, or pass another --name")
     keys = {folder.name for folder in folders}
     for path in sorted(out.glob("*.json")):
         twice = [entry.key for entry in read_index(path).records if entry.key in keys]
         if twice:
-            raise ValueError(f"{path}: has record {twice[0]} already: remove it, or import to another folder")
+            raise UserError(f"{path}: has record {twice[0]} already: remove it, or import to another folder")
     return folders
 
 
 def find_records(source: Path, out: Path) -> list[tuple[Index, Entry]]:
     """The records of the shards in `source` that are not excluded, which is said.
 
-    Raises ValueError where a key is no folder name, stands twice, or where `out` has such a folder.
+    Raises UserError where a key is no folder name, stands twice, or where `out` has such a folder.
     """
     shards, lines = leave_out_listed(source, list_shards(source))
     for line in lines:
@@ -120,9 +122,9 @@ def find_records(source: Path, out: Path) -> list[tuple[Index, Entry]]:
     for shard, entry in records:
         check_key(entry.key, shard.tar)
         if entry.key in keys:
-            raise ValueError(f"{shard.tar}: record {entry.key} stands in {source} twice: see tools/verify.py")
+            raise UserError(f"{shard.tar}: record {entry.key} stands in {source} twice: see tools/verify.py")
         if (out / entry.key).exists():
-            raise ValueError(f"{out / entry.key}: is there already: remove it, or export to another folder")
+            raise UserError(f"{out / entry.key}: is there already: remove it, or export to another folder")
         keys.add(entry.key)
     return records
 
@@ -132,7 +134,7 @@ def import_folders(folders: list[Path], out: Path, config: Config, workers: int)
     read = partial(read_members, image_format=config.image_format)
     settings = {"image_format": config.image_format}
     samples = told(read, folders, workers, "import")
-    return write_shards(out, config.name, samples, parse_bytes("--max-shard-bytes", config.max_shard_bytes), settings)
+    return write_shards(out, config.name, samples, parse_size("--max-shard-bytes", config.max_shard_bytes), settings)
 
 
 def export_records(records: list[tuple[Index, Entry]], out: Path, workers: int) -> None:
@@ -143,11 +145,11 @@ def export_records(records: list[tuple[Index, Entry]], out: Path, workers: int) 
 
 
 def check_key(key: str, place: Path) -> None:
-    """Raise ValueError where `key` cannot be both the key of a tar and the name of a folder."""
+    """Raise UserError where `key` cannot be both the key of a tar and the name of a folder."""
     if not key or any(char in "./\\" or not char.isprintable() for char in key):
-        raise ValueError(f"{place}: the key {key!r} has a dot, a slash or a control character: rename the record")
+        raise UserError(f"{place}: the key {key!r} has a dot, a slash or a control character: rename the record")
     if len(key.encode()) > LONGEST_KEY:
-        raise ValueError(f"{place}: the key has {len(key.encode())} bytes, a tar has room for {LONGEST_KEY}: rename it")
+        raise UserError(f"{place}: the key has {len(key.encode())} bytes, a tar has room for {LONGEST_KEY}: rename it")
 
 
 def told(work: Callable, items: list, workers: int, label: str) -> Iterator[Any]:
@@ -166,22 +168,22 @@ def read_members(folder: Path, image_format: str) -> tuple[str, dict[str, bytes]
 
 
 def read_folder(folder: Path) -> Record:
-    """The record in a folder. Raises ValueError, with the folder's name, where it is none."""
+    """The record in a folder. Raises UserError, with the folder's name, where it is none."""
     masks = sorted(path.name.removesuffix("_M.png") for path in folder.glob("*_M.png"))
     colours = sorted(path.name.removesuffix("_C.png") for path in folder.glob("*_C.png"))
     unpaired = sorted(set(masks) ^ set(colours))
     if unpaired:
         kind, other = "MC" if unpaired[0] in masks else "CM"
-        raise ValueError(f"{folder}: has {unpaired[0]}_{kind}.png without {unpaired[0]}_{other}.png: make it again")
+        raise UserError(f"{folder}: has {unpaired[0]}_{kind}.png without {unpaired[0]}_{other}.png: make it again")
     if len(masks) < FEWEST_FRAMES:
-        raise ValueError(f"{folder}: has {len(masks)} pairs of *_C.png and *_M.png, expected {FEWEST_FRAMES} or more")
+        raise UserError(f"{folder}: has {len(masks)} pairs of *_C.png and *_M.png, expected {FEWEST_FRAMES} or more")
     holes = stack([folder / f"{name}_M.png" for name in masks], "L")
     strange = holes[~np.isin(holes, MASK_LEVELS)]
     if len(strange):
-        raise ValueError(f"{folder}: a mask has the value {strange[0]}, expected {MASK_LEVELS}: make it again")
+        raise UserError(f"{folder}: a mask has the value {strange[0]}, expected {MASK_LEVELS}: make it again")
     frames = stack([folder / f"{name}_C.png" for name in masks], "RGB")
     if frames.shape[:3] != holes.shape:
-        raise ValueError(f"{folder}: frames are {frames.shape[2]}x{frames.shape[1]}, masks are another size")
+        raise UserError(f"{folder}: frames are {frames.shape[2]}x{frames.shape[1]}, masks are another size")
     return Record(folder.name, frames, holes, read_info(folder / INFO))
 
 
@@ -191,7 +193,7 @@ def stack(paths: list[Path], mode: str) -> np.ndarray:  # -> uint8 (T H W 3) for
     for path, image in zip(paths, images, strict=True):
         if image.shape != images[0].shape:
             height, width = image.shape[:2]
-            raise ValueError(f"{path}: is {width}x{height}, other images of the folder are not: make the record again")
+            raise UserError(f"{path}: is {width}x{height}, other images of the folder are not: make the record again")
     return np.stack(images)
 
 
@@ -200,10 +202,10 @@ def read_image(path: Path, mode: str) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if image.mode not in LOSSLESS_MODES:
-                raise ValueError(f"mode {image.mode}, expected 8 bits a channel without alpha")
+                raise UserError(f"mode {image.mode}, expected 8 bits a channel without alpha")
             return np.asarray(image.convert(mode))
     except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for broken images
-        raise ValueError(f"{path}: cannot be read as an image ({error}): make the record again") from error
+        raise UserError(f"{path}: cannot be read as an image ({error}): make the record again") from error
 
 
 def read_info(path: Path) -> dict[str, Any]:
@@ -213,9 +215,9 @@ def read_info(path: Path) -> dict[str, Any]:
     try:
         info = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path}: is not JSON ({error}): remove it or make the record again") from error
+        raise UserError(f"{path}: is not JSON ({error}): remove it or make the record again") from error
     if not isinstance(info, dict):
-        raise ValueError(f"{path}: is not a JSON object: remove it or make the record again")
+        raise UserError(f"{path}: is not a JSON object: remove it or make the record again")
     return info
 
 

@@ -12,9 +12,10 @@ if not __package__:  # run as a file: import from the repository root, not from 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pack.record import Record, decode
-from pack.shard import Entry, Index, find_record, list_shards, read_index, read_record
+from pack.shards.record import Record, decode
+from pack.shards.shard import Entry, Index, find_record, list_shards, read_index, read_record
 from tools import cli
+from tools.cli import UserError
 
 HIDDEN, HIDDEN_TWICE = (255, 0, 64), (255, 200, 0)  # how holes and those behind two layers look on a frame
 PAPER, INK = (24, 24, 24), (235, 235, 235)
@@ -36,7 +37,7 @@ class Config:
 
     def __post_init__(self):
         if self.records < 1 or self.tile < 16 or min(self.frames) < 0:
-            raise ValueError("expected --records of 1 or more, --tile of 16 or more and --frames of 0 or more")
+            raise UserError("expected --records of 1 or more, --tile of 16 or more and --frames of 0 or more")
 
 
 def main():
@@ -59,12 +60,12 @@ def open_shards(path: Path) -> list[Index]:
 
 
 def choose(shards: list[Index], count: int, keys: tuple[str, ...] = ()) -> list[tuple[Index, Entry]]:
-    """The records with these keys, or `count` of them from first to last. Raises ValueError where there is none."""
+    """The records with these keys, or `count` of them from first to last. Raises UserError where there is none."""
     if keys:
         return [find_record(shards, key) for key in keys]
     places = [(shard, entry) for shard in shards for entry in shard.records]
     if not places:
-        raise ValueError(f"{shards[0].tar.parent}: its shards hold no record, nothing to show")
+        raise UserError(f"{shards[0].tar.parent}: its shards hold no record, nothing to show")
     return [places[i] for i in np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int)]
 
 

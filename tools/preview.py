@@ -10,6 +10,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
+from tools.cli import UserError
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class Config:
 
     def __post_init__(self):
         if not self.video:
-            raise ValueError("--video is missing: say which video to look at")
+            raise UserError("--video is missing: say which video to look at")
         if self.clips < 1 or self.tile < 16:
-            raise ValueError("expected --clips of 1 or more and --tile of 16 or more")
+            raise UserError("expected --clips of 1 or more and --tile of 16 or more")
 
 
 def main() -> int:
@@ -46,7 +47,7 @@ def main() -> int:
         skip_interval=config.skip_interval,
         device=config.device,
     )
-    from pack.video import Report, probe, read_clips  # after parsing: PyTorch takes seconds to import
+    from pack.video.reader import Report, probe, read_clips  # after parsing: PyTorch takes seconds to import
     from pack.workers import load_models
     from tools.peek import save, stack
 

@@ -12,6 +12,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
+from tools.cli import UserError
 
 MIB, GIB = 2**20, 2**30
 
@@ -32,7 +33,7 @@ class Config:
     def __post_init__(self):
         for name, value in vars(self).items():
             if value <= 0:
-                raise ValueError(f"--{name.replace('_', '-')} {value}: expected more than 0")
+                raise UserError(f"--{name.replace('_', '-')} {value}: expected more than 0")
 
 
 def main() -> int:
@@ -76,9 +77,9 @@ def measured(config: Config) -> dict[str, str]:
     """Time and memory of what every process does before its first step, with indexes made up here."""
     from pathlib import Path as Folder
 
-    from pack.shard import parse_index
-    from train.plan import Plan, epoch_slots
-    from train.samples import Records
+    from pack.shards.shard import parse_index
+    from train.data.plan import Plan, epoch_slots
+    from train.data.samples import Records
 
     each = config.records // config.videos
     text = [index_text(number, each, config.record_bytes) for number in range(config.videos)]
@@ -106,7 +107,7 @@ def measured(config: Config) -> dict[str, str]:
 
 
 def index_text(number: int, records: int, record_bytes: int) -> bytes:
-    """The index of a shard, as pack.shard writes it."""
+    """The index of a shard, as pack.shards.shard writes it."""
     entries = [
         {"key": f"film_Any_V2_S_{number:08x}_{i}_0", "offset": i * record_bytes, "length": record_bytes, "crc32": 7**9}
         for i in range(records)

@@ -18,8 +18,8 @@ from typing import ClassVar, Literal
 if not __package__:  # run as a file: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pack.exclusion import leave_out, listed_keys
-from pack.shard import (
+from pack.shards.exclusion import leave_out, listed_keys
+from pack.shards.shard import (
     CorruptRecord,
     Entry,
     Index,
@@ -32,6 +32,7 @@ from pack.shard import (
     write_index,
 )
 from tools import cli
+from tools.cli import UserError
 
 KEPT = ".kept"  # train/NAME.kept has what NAME keeps, until it takes NAME's place
 MOVED = ".moved"  # eval/NAME.moved has what was moved out of train/NAME
@@ -51,7 +52,7 @@ class Config:
 
     def __post_init__(self):
         if self.num_samples < 1:
-            raise ValueError(f"--num-samples {self.num_samples}: expected 1 or more")
+            raise UserError(f"--num-samples {self.num_samples}: expected 1 or more")
 
 
 def main():
@@ -75,7 +76,7 @@ def main():
 def find_copies(shards: Iterable[Index], held_shards: Iterable[Index]) -> set[str]:
     """Keys of the records that eval/ has too, because moving them was stopped: these are only to be removed.
 
-    Raises ValueError where the two are not the same record.
+    Raises UserError where the two are not the same record.
     """
     held = {entry.key: entry for shard in held_shards for entry in shard.records}
     copies = set()
@@ -83,7 +84,7 @@ def find_copies(shards: Iterable[Index], held_shards: Iterable[Index]) -> set[st
         for entry in shard.records:
             other = held.get(entry.key)
             if other and (other.length, other.crc32) != (entry.length, entry.crc32):
-                raise ValueError(
+                raise UserError(
                     f"{shard.tar}: record {entry.key} is another than that of the same key in eval/: "
                     f"pack one of them again with another --prefix, or remove its shard"
                 )
@@ -92,11 +93,11 @@ def find_copies(shards: Iterable[Index], held_shards: Iterable[Index]) -> set[st
 
 
 def moved_records(held_shards: Iterable[Index], by: str) -> int:
-    """How many records of eval/ were moved there. Raises ValueError where they were chosen otherwise than `by`."""
+    """How many records of eval/ were moved there. Raises UserError where they were chosen otherwise than `by`."""
     moved = [shard for shard in held_shards if "moved_by" in shard.source]
     for shard in moved:
         if shard.source["moved_by"] != by:
-            raise ValueError(
+            raise UserError(
                 f"{shard.tar}: was moved with --by {shard.source['moved_by']}, --by {by} does not go with it: "
                 f"pass that again, or move eval/ back into train/ first"
             )
@@ -106,7 +107,7 @@ def moved_records(held_shards: Iterable[Index], by: str) -> int:
 def choose(shards: list[Index], held_shards: list[Index], config: Config) -> set[str]:
     """Keys of the records to move, which follow from the keys and the seed alone.
 
-    Raises ValueError where that would leave nothing to train on.
+    Raises UserError where that would leave nothing to train on.
     """
     held = {entry.key for shard in held_shards for entry in shard.records}
     groups = defaultdict(list)
@@ -121,7 +122,7 @@ def choose(shards: list[Index], held_shards: list[Index], config: Config) -> set
     available = sum(map(len, groups.values()))
     if len(chosen) < missing or (chosen and len(chosen) == available):
         videos = f" of {len(groups)} videos" if config.by == "video" else ""
-        raise ValueError(
+        raise UserError(
             f"{shards[0].tar.parent}: has {available} records{videos}, moving {max(missing, len(chosen))} would leave "
             f"none to train on: pass a smaller --num-samples, or pack more videos"
         )
@@ -158,7 +159,7 @@ def copy_records(shard: Index, entries: list[Entry], tar: Path, source: dict) ->
             try:
                 writer.add(entry.key, read_record(shard, entry))
             except CorruptRecord as error:
-                raise ValueError(f"{shard.tar}: {error}: copy or pack the shard again, then split") from error
+                raise UserError(f"{shard.tar}: {error}: copy or pack the shard again, then split") from error
         return writer.publish(source, shard.config)
 
 

@@ -9,6 +9,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
+from tools.cli import UserError
 
 
 @dataclass(frozen=True)
@@ -36,28 +37,28 @@ class Config:
 
     def __post_init__(self):
         if not self.video:
-            raise ValueError("--video is missing: say which film to convert")
+            raise UserError("--video is missing: say which film to convert")
         if not 0 < self.divergence <= 25 or self.seconds < 0 or not 0 <= self.crf <= 51:
-            raise ValueError("expected --divergence above 0 and up to 25, --seconds of 0 or more and --crf of 0 to 51")
+            raise UserError("expected --divergence above 0 and up to 25, --seconds of 0 or more and --crf of 0 to 51")
         if min(self.inner_dilation, self.outer_dilation) < 0:
-            raise ValueError("expected --inner-dilation and --outer-dilation of 0 or more")
+            raise UserError("expected --inner-dilation and --outer-dilation of 0 or more")
 
 
 def main() -> None:
     config = cli.parse(Config)
     import torch
 
-    from pack.depth import load_depth
-    from pack.video import probe
-    from pack.workers import choose_device
-    from tools.film import FilmWriter
+    from model.device import choose_device
+    from pack.depth.models import load_depth
+    from pack.video.reader import probe
+    from pack.video.writer import FilmWriter
 
     video = probe(Path(config.video))
     device = choose_device(config.device, 0)
     fills = choose_fills(config, device)
     out = Path(config.out or f"{video.path.stem}_{'compare' if config.compare else config.layout}.mp4")
     if out.exists() and out.samefile(video.path):
-        raise ValueError(f"{out} is the film itself: pass another -o")
+        raise UserError(f"{out} is the film itself: pass another -o")
     model = load_depth(config.model_type, config.resolution, device)
     total = min(video.frames, round(config.seconds * video.fps) or video.frames)
     progress = cli.Progress(total, "frames", video.path.name, every=10)
@@ -74,14 +75,14 @@ def main() -> None:
 def choose_fills(config: Config, device) -> dict:
     """The ways of filling by name: the one that is wanted, or all that are to be compared."""
     from model.checkpoint import load_network
-    from tools.baselines import BASELINES, OPENCV
-    from tools.motion import HAS_CV2
+    from tools.evaluation.baselines import BASELINES, OPENCV
+    from tools.evaluation.motion import HAS_CV2
 
     simple = config.baseline or ("navier-stokes" if HAS_CV2 else "replicate")
     if simple not in BASELINES:
-        raise ValueError(f"--baseline {simple}: expected one of {', '.join(BASELINES)}")
+        raise UserError(f"--baseline {simple}: expected one of {', '.join(BASELINES)}")
     if simple in OPENCV and not HAS_CV2:
-        raise ValueError(f"--baseline {simple} needs OpenCV: make setup EXTRAS=baselines")
+        raise UserError(f"--baseline {simple} needs OpenCV: make setup EXTRAS=baselines")
     fills = {simple: BASELINES[simple]}
     if config.checkpoint:
         network = {Path(config.checkpoint).stem: load_network(config.checkpoint, device).infer}
@@ -93,10 +94,10 @@ def convert(path: Path, model, fills: dict, config: Config, device):
     """The film's (seconds, picture uint8 (H W 3)) to be written, shot by shot: no queue goes through a cut."""
     import torch
 
-    from pack.mappers import mapper
-    from tools.film import read_shots
-    from tools.views import Geometry, compose, paint, see, with_depth
-    from train.metrics import as_uint8
+    from pack.holes.mappers import mapper
+    from pack.video.writer import read_shots
+    from tools.synthesis.views import Geometry, compose, paint, see, with_depth
+    from train.evaluation.metrics import as_uint8
 
     curve = ("div_6" if model.metric else "none") if config.mapper == "auto" else config.mapper
     how = Geometry(

@@ -15,11 +15,12 @@ from typing import ClassVar
 if not __package__:  # run as a file: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pack.exclusion import LIST, as_text, listed_keys, read_lines
-from pack.shard import Index
-from pack.store import Place, list_files, list_shards, parse_place, read_bytes, use_endpoint
+from pack.shards.exclusion import LIST, as_text, listed_keys, read_lines
+from pack.shards.shard import Index
+from pack.shards.store import Place, list_files, list_shards, parse_place, read_bytes, use_endpoint
 from tools import cli
-from tools.upload import LEAST_PART, file_sha256, remove, write_small, write_tar
+from tools.cli import MissingFile, UserError
+from tools.copying.upload import LEAST_PART, remove, sha256_at, write_small, write_tar
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class Config:
 
     def __post_init__(self):
         if self.jobs < 1:
-            raise ValueError(f"--jobs {self.jobs}: expected 1 or more")
+            raise UserError(f"--jobs {self.jobs}: expected 1 or more")
         if self.part_bytes < LEAST_PART:
-            raise ValueError(f"--part-bytes {self.part_bytes}: expected {LEAST_PART} or more, which S3 asks for")
+            raise UserError(f"--part-bytes {self.part_bytes}: expected {LEAST_PART} or more, which S3 asks for")
         if self.yes and not self.delete:
-            raise ValueError("--yes says to --delete: give both")
+            raise UserError("--yes says to --delete: give both")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Tally:
 
     def add(self, count: int) -> None:
         if self.stopped.is_set():
-            raise OSError("the copy was stopped")
+            raise UserError("the copy was stopped")
         with self.lock:
             self.bytes += count
             self.progress.update(round(self.bytes / 1e6))
@@ -98,23 +99,23 @@ def at(place: Place, name: str) -> Place:
 
 
 def check_apart(source: Place, destination: Place) -> None:
-    """Raise ValueError when the destination is the source or inside it."""
+    """Raise UserError when the destination is the source or inside it."""
     ours, theirs = (
         (place.resolve().as_posix() if isinstance(place, Path) else str(place)) + "/" for place in (source, destination)
     )
     if theirs.startswith(ours):
-        raise ValueError(f"{destination}: is inside the source {source}: expected a place of its own")
+        raise UserError(f"{destination}: is inside the source {source}: expected a place of its own")
 
 
 def find_splits(source: Place) -> list[str]:
-    """The names of the splits in a dataset; the empty name when it is itself one. Raises FileNotFoundError."""
+    """The names of the splits in a dataset; the empty name when it is itself one. Raises MissingFile."""
     if isinstance(source, Path):
         names = [path.relative_to(source).as_posix() for path in [*source.glob("*.json"), *source.glob("*/*.json")]]
     else:
         names = [name for name in list_files(source) if name.endswith(".json") and name.count("/") < 2]
     splits = sorted({name.rpartition("/")[0] for name in names})
     if not splits:
-        raise FileNotFoundError(f"{source}: holds no shard, expected NAME.tar with NAME.json, or splits of them")
+        raise MissingFile(f"{source}: holds no shard, expected NAME.tar with NAME.json, or splits of them")
     return splits
 
 
@@ -165,12 +166,12 @@ def copy_shard(split: Split, shard: Index, config: Config, tally: Tally) -> None
     tar, index = split.destination / shard.tar.name, split.destination / f"{shard.name}.json"
     if index.name in split.sizes:
         remove(index)  # an old index must never vouch for a new tar
-    if split.sizes.get(tar.name) == shard.bytes and file_sha256(tar, shard.bytes) == shard.sha256:
+    if split.sizes.get(tar.name) == shard.bytes and sha256_at(tar, shard.bytes) == shard.sha256:
         tally.add(shard.bytes)  # the copy was killed between tar and index
     else:
         write_tar(shard, tar, config.part_bytes, tally.add)
-    if config.read_back and file_sha256(tar, shard.bytes) != shard.sha256:
-        raise ValueError(f"{tar}: what was read back has another sha256 than its index says: copy it again")
+    if config.read_back and sha256_at(tar, shard.bytes) != shard.sha256:
+        raise UserError(f"{tar}: what was read back has another sha256 than its index says: copy it again")
     write_small(index, read_bytes(split.source / index.name))
 
 

@@ -15,9 +15,11 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 import numpy as np
 
-from pack.record import MASK_LEVELS, decode_image, image_members
-from pack.shard import Entry, Index, check_size, file_sha256, read_index, read_record
+from pack.shards.record import MASK_LEVELS, decode_image, image_members
+from pack.shards.shard import Entry, Index, check_size, read_index, read_record
 from tools import cli
+from tools.cli import MissingFile, UserError
+from tools.cli.files import file_sha256
 
 END_OF_TAR = 1024  # bytes of the two empty blocks behind the last record
 COPY = "copy or pack the shard again"
@@ -35,7 +37,7 @@ class Config:
 
     def __post_init__(self):
         if self.workers < 0:
-            raise ValueError(f"--workers {self.workers}: expected 0 (one a core) or more")
+            raise UserError(f"--workers {self.workers}: expected 0 (one a core) or more")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def verify_shard(path: Path, fast: bool = False) -> list[str]:
 def check_splits(folders: list[Path], fast: bool = False, workers: int | None = None) -> list[Report]:
     """What is found in every shard of these folders, in the folders, and in all of them together.
 
-    Raises FileNotFoundError when a folder is missing or has neither tar nor index.
+    Raises MissingFile when a folder is missing or has neither tar nor index.
     """
     paths = [path for folder in folders for path in list_indexes(folder)]
     progress = cli.Progress(sum(count_records(path) for path in paths), "records", "verify")
@@ -242,10 +244,10 @@ def repeated_keys(reports: list[Report]) -> list[Report]:
 def list_indexes(folder: Path) -> list[Path]:
     """The indexes in a folder by name, readable or not."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder, expected shards: name a split with -i")
+        raise MissingFile(f"{folder}: no such folder, expected shards: name a split with -i")
     paths = sorted(folder.glob("*.json"))
     if not paths and not any(folder.glob("*.tar*")):
-        raise FileNotFoundError(f"{folder}: holds no shard, expected NAME.tar with NAME.json: name a split with -i")
+        raise MissingFile(f"{folder}: holds no shard, expected NAME.tar with NAME.json: name a split with -i")
     return paths
 
 

@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from train.cache import parse_size
-from train.schedule import run_length
+from tools.cli import UserError
+from tools.cli.sizes import parse_size
+from train.optimizers.schedule import run_length
 
 FRAMES = 12  # that the network takes
 
@@ -123,22 +124,22 @@ class Config:
     def __post_init__(self):
         self._check_ranges()
         if self.frames != FRAMES:
-            raise ValueError(f"--frames {self.frames}: the networks take {FRAMES} frames, leave it at {FRAMES}")
-        parse_size(self.cache_size)
+            raise UserError(f"--frames {self.frames}: the networks take {FRAMES} frames, leave it at {FRAMES}")
+        parse_size("--cache-size", self.cache_size)
         if self.tile % 8 or not 64 <= self.tile <= 512:
-            raise ValueError(f"--tile {self.tile}: expected a multiple of 8 from 64 to 512")
+            raise UserError(f"--tile {self.tile}: expected a multiple of 8 from 64 to 512")
         if self.num_samples < self.frames:
-            raise ValueError(f"--num-samples {self.num_samples}: expected at least the {self.frames} of one sequence")
+            raise UserError(f"--num-samples {self.num_samples}: expected at least the {self.frames} of one sequence")
         if self.discriminator != "none" and self.tile < 80:
-            raise ValueError(f"--tile {self.tile}: --discriminator {self.discriminator} needs 80 or more")
+            raise UserError(f"--tile {self.tile}: --discriminator {self.discriminator} needs 80 or more")
         if self.reset_state and not self.resume:
-            raise ValueError("--reset-state says how to --resume: give both")
+            raise UserError("--reset-state says how to --resume: give both")
         if not re.fullmatch(r"auto|cpu|cuda", self.device):
-            raise ValueError(f"--device {self.device}: expected auto, cpu or cuda")
+            raise UserError(f"--device {self.device}: expected auto, cpu or cuda")
         if self.ema_model and self.optimizer.endswith("schedulefree"):
-            raise ValueError(f"--ema-model: {self.optimizer} keeps an average of its own, leave one of the two out")
+            raise UserError(f"--ema-model: {self.optimizer} keeps an average of its own, leave one of the two out")
         if self.warmup_epoch and self.optimizer == "radam_schedulefree":
-            raise ValueError("--warmup-epoch: radam_schedulefree warms up by itself, leave it out")
+            raise UserError("--warmup-epoch: radam_schedulefree warms up by itself, leave it out")
         if not self.optimizer.endswith("schedulefree"):
             run_length(self.scheduler, self.max_epoch, self.learning_rate_cycles)
 
@@ -175,4 +176,4 @@ class Config:
 
 def _expect(config, name, holds, expected):
     if not holds:
-        raise ValueError(f"--{name.replace('_', '-')} {getattr(config, name)}: expected {expected}")
+        raise UserError(f"--{name.replace('_', '-')} {getattr(config, name)}: expected {expected}")

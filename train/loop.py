@@ -9,15 +9,16 @@ import os
 import time
 
 from tools.cli import Progress, duration
-from train.best import evaluate_epoch, is_due, shown
-from train.log import add_scalars, write_loss_csv
-from train.plan import slots_of
-from train.recipe import set_rates
+from tools.cli.machine import usable_cores
+from train.checkpoints.save import save, save_best, write_networks
+from train.data.plan import slots_of
+from train.data.samples import Slot
+from train.data.stream import deaths_told
+from train.evaluation.selection import evaluate_epoch, is_due, shown
+from train.optimizers.recipe import set_rates
 from train.run import Run, say
-from train.samples import Slot
-from train.save import save, save_best, write_networks
+from train.runtime.log import add_scalars, write_loss_csv
 from train.step import step
-from train.stream import deaths_told
 
 SLOW_DATA = 0.05  # share of an epoch spent waiting for samples that deserves a warning
 
@@ -42,7 +43,7 @@ def train_epoch(run: Run) -> bool:
         set_rates(run.gan.optimizer, run.gan.config, place.epoch)
     samples = run.stream.samples(slots_to_do(run, run.plan.slots))
     label = f"epoch {place.epoch}/{config.epochs}"
-    progress = Progress(run.plan.slots, "sequences", label, done=place.slots_done) if group.leads else None
+    progress = Progress(run.plan.slots, "sequences", label, done=place.slots_done) if group.is_main else None
     run.waited = 0.0
     while place.slots_done < run.plan.slots:
         loss = step(run, samples)
@@ -62,7 +63,7 @@ def slots_to_do(run: Run, stop: int) -> list[Slot]:
     """What this process computes of the epoch's slots, from those done to `stop`."""
     place, group = run.place, run.group
     records = group.broadcast(run.plan.records(place.epoch, run.history.weights() if run.history else None))
-    mine = slots_of(group.rank, group.world, place.slots_done, stop, run.plan.tiles)
+    mine = slots_of(group.rank, group.world_size, place.slots_done, stop, run.plan.tiles)
     return [(place.epoch, slot, int(records[slot])) for slot in mine]
 
 
@@ -118,7 +119,7 @@ def time_left(run: Run, seconds: float, sequences: int) -> str:
 
 def faster_data(workers: int) -> str:
     """Flags that make samples come faster: more processes as long as there are cores for them."""
-    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if workers < cores:
         return f"--num-workers {min(2 * max(workers, 1), cores)} instead of {workers}"
     return "--tiles-per-record 2 in a new run, as all cores prepare samples, or --cache-dir for a slow store"

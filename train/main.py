@@ -10,18 +10,19 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
+from tools.cli import UserError
 from train.config import Config
-from train.stop import Stop
+from train.runtime.signals import Stop
 
 
 def main() -> int:
     config = cli.parse(Config)
     stop = Stop()  # first, so that a signal is remembered while torch takes its seconds, which --help need not wait for
-    from train.dist import end_of_job, join
+    from train.build import build
+    from train.dry_run import dry_run, profiled
     from train.loop import train
-    from train.memory import keep_freed_memory
-    from train.setup import build
-    from train.trial import dry_run, profiled
+    from train.runtime.dist import end_of_job, join
+    from train.runtime.memory import keep_freed_memory
 
     with join(config.device) as group, full_disk_told(config.model_dir):
         if group.device.type == "cpu":
@@ -34,9 +35,9 @@ def main() -> int:
                 finished = train(run)
             if run.curves:
                 run.curves.close(finished)
-            if group.leads:
+            if group.is_main:
                 tell_end(run, finished)
-    if group.world > 1:
+    if group.world_size > 1:
         end_of_job()
     return 0
 
@@ -61,7 +62,7 @@ def full_disk_told(folder: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise OSError(
+        raise UserError(
             f"no space is left for {folder}, its last checkpoint is as it was: make room and go on with --resume"
         ) from error
 

@@ -9,18 +9,18 @@ import torch
 
 from model.checkpoint import network_name
 from model.light_video_inpaint import LightVideoInpaint
+from train.checkpoints.state import Place
 from train.config import Config
-from train.dist import Group
-from train.ema import EMA
-from train.gan import Gan
-from train.log import Curves
-from train.mining import History
-from train.optim import averaged
-from train.plan import Plan
-from train.samples import Fault, Samples
-from train.state import Place
-from train.stop import Stop
-from train.stream import Stream
+from train.data.mining import History
+from train.data.plan import Plan
+from train.data.samples import BadRecord, Samples
+from train.data.stream import Stream
+from train.objectives.gan import Gan
+from train.optimizers.ema import EMA
+from train.optimizers.optim import averaged
+from train.runtime.dist import Group
+from train.runtime.log import Curves
+from train.runtime.signals import Stop
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Run:
     data: dict  # describe_data
     place: Place
     curves: Curves | None
-    bad: dict[str, Fault]  # what is in quarantine, by key
+    bad: dict[str, BadRecord]  # what is in quarantine, by key
     waited: float = 0.0  # seconds without a sample in this epoch
     evaluating: float = 0.0  # seconds that the last evaluation took
     after_step: Callable[[], object] = lambda: None  # a profiler's
@@ -58,7 +58,7 @@ class Run:
 
 def say(run: Run, line: str) -> None:
     """A line in the log, once for all processes."""
-    if run.group.leads:
+    if run.group.is_main:
         print(line, flush=True)
 
 

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 import torch
 
-from train.adversarial import shared_noise
-from train.anomalies import quarantine, skip
-from train.diff_aug import diff_aug
-from train.evaluation import trim
-from train.log import add_scalars
-from train.optim import clip_gradients
-from train.recipe import autocast
+from train.data.samples import Sample
+from train.evaluation.evaluate import trim
+from train.objectives.adversarial import shared_noise
+from train.objectives.diff_aug import diff_aug
+from train.optimizers.optim import clip_gradients
+from train.optimizers.recipe import autocast
 from train.run import Run
-from train.samples import Sample
-from train.seeds import generator
+from train.runtime.anomalies import quarantine, skip
+from train.runtime.log import add_scalars
+from train.runtime.seeds import generator
 
 
 def step(run: Run, samples: Iterator[Sample]) -> float | None:
@@ -25,7 +25,7 @@ def step(run: Run, samples: Iterator[Sample]) -> float | None:
     if run.gan:
         run.gan.optimizer.zero_grad()
     shown, faults = [], []
-    for _ in range(run.config.backward_step // run.group.world):
+    for _ in range(run.config.backward_step // run.group.world_size):
         if run.group.any(bool(run.stop.name)):
             return None
         asked = time.monotonic()
@@ -34,7 +34,7 @@ def step(run: Run, samples: Iterator[Sample]) -> float | None:
         terms, judged = forward_backward(run, sample)
         shown.append([sample.position, sample.record, sample.digest, *terms.values(), *judged])
         faults += sample.faults
-    run.group.sum_gradients(run.network.parameters())
+    run.group.all_reduce_gradients(run.network.parameters())
     rows = run.group.gather(torch.tensor(shown, dtype=torch.float64)).flatten(0, 1)  # (backward_step 3+terms+judged)
     rows = rows[rows[:, 0].argsort()]
     rows, judged = rows.tensor_split([3 + len(terms)], dim=1)
@@ -56,7 +56,7 @@ def step(run: Run, samples: Iterator[Sample]) -> float | None:
 
 
 def forward_backward(run: Run, sample: Sample) -> tuple[dict[str, float], list[float]]:
-    """The loss terms of one sequence, whose gradient is added to the step's mean, and what train.gan says of it."""
+    """Loss terms of one sequence and the columns of its discriminator; adds its gradient to that of the step."""
     config, device = run.config, run.group.device
     frames = sample.frames.to(device, non_blocking=True)  # (12 3 S S)
     holes = sample.holes.to(device, non_blocking=True)  # (12 1 S S)

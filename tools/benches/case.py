@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tools.cli import UserError
+
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = tuple(ROOT / "clips" / name for name in ("bigbuckbunny.mp4", "bikes.mp4"))  # what real footage is taken from
 
@@ -164,7 +166,7 @@ def _cpu_of_children(parent: int) -> float:
 def run_program(words: Sequence[object], cores: int | None = None, **environment: str) -> str:
     """What a program of ours prints; on the first so many cores, where told.
 
-    Raises ValueError with what it wrote on stderr where it fails.
+    Raises UserError with what it wrote on stderr where it fails.
     """
 
     def settle() -> None:
@@ -176,7 +178,7 @@ def run_program(words: Sequence[object], cores: int | None = None, **environment
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     if done.returncode:
-        raise ValueError(f"{' '.join(map(str, words))} failed: {done.stdout[-2000:]}")
+        raise UserError(f"{' '.join(map(str, words))} failed: {done.stdout[-2000:]}")
     return done.stdout
 
 

@@ -90,11 +90,11 @@ def textbook_mark(image, index, view):  # (B C H W), (B 1 H W) x of the sources 
 
 def disparity(short_side: int) -> torch.Tensor:  # -> (FRAMES 1 H W)
     """Nearness of the first frames of a clip at this short side, as packing computes it."""
-    from pack.depth import normalise
+    from pack.depth.models import normalise
+    from pack.depth.motion import MotionDepth
     from pack.geometry import resize
-    from pack.motion_depth import MotionDepth
     from pack.pipeline import fit
-    from pack.video import Report, read_clips
+    from pack.video.reader import Report, read_clips
 
     frames = next(read_clips(CLIPS[0], 16, 30.0, 0, 16, Report())).frames
     frames = resize(frames, short_side, "bicubic")
@@ -103,8 +103,8 @@ def disparity(short_side: int) -> torch.Tensor:  # -> (FRAMES 1 H W)
 
 
 def ours(depth):  # (B 1 H W) -> uint8 (B 1 H W) in half holes
-    from pack.draw import Draw
     from pack.pipeline import Models, warped_holes
+    from pack.sampling import Draw
 
     draw = Draw(None, 1080, "bicubic", DIVERGENCE, CONVERGENCE, "none", 0, "right", ())
     return warped_holes(depth, draw, Models(None, None, torch.device("cpu"), 1, torch.get_num_threads()))

@@ -1,6 +1,5 @@
 """Packing end to end with the default depth: on all cores against one, and where the time goes."""
 
-import os
 import shutil
 import time
 from collections import Counter
@@ -12,14 +11,15 @@ from unittest import mock
 from pack import pipeline
 from pack.config import Config
 from pack.pipeline import Models
-from pack.record import encode
-from pack.shard import list_shards
-from pack.video import Clip, Report, VideoInfo, probe, read_clips
+from pack.shards.record import encode
+from pack.shards.shard import list_shards
+from pack.video.reader import Clip, Report, VideoInfo, probe, read_clips
 from pack.workers import load_models
 from tools.benches.case import Case, Gauge, Goal, Race, Workplace, run_program
 from tools.benches.records import TINY
+from tools.cli.machine import usable_cores
 
-CORES = min(16, len(os.sched_getaffinity(0)))
+CORES = min(16, usable_cores())
 DENSE = ("--skip-interval", "0")  # twice as many records as by default
 PROFILED = 2  # clips of each video
 

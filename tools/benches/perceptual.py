@@ -9,8 +9,8 @@ import torch
 from tools.benches.case import Case, Gauge, Goal, Workplace
 from tools.benches.step import FRAMES, TILE, inputs, networks
 from train.config import Config
-from train.loss import create_loss
-from train.perceptual import TAPS, Perceptual, vgg16_trunk
+from train.objectives.loss import create_loss
+from train.objectives.perceptual import TAPS, Perceptual, vgg16_trunk
 
 
 def prepare(frames: int) -> Callable[[Workplace], Gauge]:

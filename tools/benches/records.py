@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pack.record import decode, encode
-from pack.shard import ShardWriter, list_shards, read_record
+from pack.shards.record import decode, encode
+from pack.shards.shard import ShardWriter, list_shards, read_record
 from tools.benches.case import Workplace, run_program
 
 TINY = (

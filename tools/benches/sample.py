@@ -14,21 +14,21 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from pack.shard import list_shards
+from pack.shards.shard import list_shards
 from tools.benches.case import Case, Goal, Race, Workplace
 from tools.benches.records import as_folders, converted, packed
-from train import crop as crop_module
-from train import samples as samples_module
-from train.crop import Draws, draw, frame_indexes
-from train.samples import Records, Samples
-from train.seeds import generator
+from train.data import crop as crop_module
+from train.data import samples as samples_module
+from train.data.crop import AugmentParams, draw, frame_indexes
+from train.data.samples import Records, Samples
+from train.runtime.seeds import generator
 
 FRAMES, TILE = 12, 256
 SAMPLES = 24  # of a round
 SEED = 5
 
 
-def textbook_sample(folder: Path, tile: int, draws: Draws):  # -> float (T 3 S S), bool (T 1 S S)
+def textbook_sample(folder: Path, tile: int, draws: AugmentParams):  # -> float (T 3 S S), bool (T 1 S S)
     """The sample that these draws make of a record's folder."""
     names = sorted(path.name for path in folder.glob("*_M.png"))
     chosen = [names[t] for t in frame_indexes(len(names), FRAMES, draws)]

@@ -1,11 +1,11 @@
 """What a second training process brings, as far as the cores allow."""
 
-import os
 import re
 import shutil
 
 from tools.benches.case import Case, Gauge, Workplace, run_program
 from tools.benches.records import as_dataset
+from tools.cli.machine import usable_cores
 
 STEPS = 12
 PROCESSES = 2
@@ -27,7 +27,7 @@ def prepare(place: Workplace) -> Gauge:
     def measure() -> float:
         return 100 * rate(PROCESSES) / (PROCESSES * rate(1))
 
-    return Gauge(measure, notes={"cores": len(os.sched_getaffinity(0))})
+    return Gauge(measure, notes={"cores": usable_cores()})
 
 
 CASES = (Case("scale", f"rate of {PROCESSES} training processes, of {PROCESSES} times one's", None, prepare, 3),)

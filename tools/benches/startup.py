@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tools.benches.case import ROOT, Case, Gauge, Goal, Workplace
 from tools.benches.records import as_dataset
+from tools.cli import UserError
 
 FLAGS = ["--loss", "temporal_l1", "--tile", "128", "--num-samples", "12", "--backward-step", "1", "--max-epoch", "1"]
 FLAGS += ["--learning-rate-cycles", "1", "--skip-eval", "--seed", "1", "--device", "cpu"]
@@ -26,7 +27,7 @@ def first_step(place: Workplace) -> Gauge:
 
 
 def seconds_until(words: list, text: str) -> float:
-    """Seconds until a program of ours prints a text. Raises ValueError when it ends before."""
+    """Seconds until a program of ours prints a text. Raises UserError when it ends before."""
     started = time.perf_counter()
     command = [sys.executable, *map(str, words)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -37,7 +38,7 @@ def seconds_until(words: list, text: str) -> float:
                 seconds = time.perf_counter() - started
                 process.stdout.read()  # the program goes on to its end
                 return seconds
-    raise ValueError(f"{' '.join(command)} ended without a line with {text!r}: {''.join(said)[-2000:]}")
+    raise UserError(f"{' '.join(command)} ended without a line with {text!r}: {''.join(said)[-2000:]}")
 
 
 def help_of_all(place: Workplace) -> Gauge:

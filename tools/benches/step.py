@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from model.light_video_inpaint import LightVideoInpaint
 from tools.benches.case import Case, Gauge, Goal, Race, Workplace, peak_memory, run_program
 from tools.benches.plain_network import PlainNetwork
-from train.memory import keep_freed_memory
-from train.recipe import cpu_has_bf16
+from train.optimizers.recipe import cpu_has_bf16
+from train.runtime.memory import keep_freed_memory
 
 FRAMES, TILE, CHEAP = 12, 256, 248  # CHEAP is padded to 256, 256 to 320
 STEPS = 5  # that are timed together

@@ -13,14 +13,15 @@ from unittest import mock
 
 import torch
 
-from pack import store
+from pack.shards import store
 from tools.benches.case import Case, Goal, Race, Workplace
 from tools.benches.records import packed
 from tools.benches.sample import FRAMES, SEED, TILE, textbook_crop, textbook_grow, textbook_jitter
-from train.crop import draw, frame_indexes
-from train.samples import Records, Samples
-from train.seeds import generator
-from train.stream import Stream
+from tools.cli.machine import usable_cores
+from train.data.crop import draw, frame_indexes
+from train.data.samples import Records, Samples
+from train.data.stream import Stream
+from train.runtime.seeds import generator
 
 WORKERS = 2
 SAMPLES = 120  # of a round: filling the workers' queues and emptying them takes as long as a few
@@ -48,7 +49,7 @@ def race_of_workers(place: Workplace, split: store.Place) -> Race:
         for ours, reference in zip(several(count), one(count), strict=True):
             assert ours.digest == reference.digest and torch.equal(ours.frames, reference.frames)
 
-    notes = {"cores": f"{len(os.sched_getaffinity(0))} for {WORKERS} workers and the process that takes their samples"}
+    notes = {"cores": f"{usable_cores()} for {WORKERS} workers and the process that takes their samples"}
     return Race(lambda: drain(several(count)), lambda: drain(one(count)), check, count, "sample", notes=notes)
 
 
@@ -57,7 +58,7 @@ def prepare_workers(place: Workplace) -> Race:
 
 
 def prepare_s3(place: Workplace) -> Race:
-    from tests import s3  # rclone's server, which the tests use
+    from tests.support import s3  # rclone's server, which the tests use
 
     root = Path(place.stack.enter_context(tempfile.TemporaryDirectory())) / "buckets"
     port = place.stack.enter_context(s3.serve(root))

@@ -1,0 +1,1 @@
+"""Nearness of every pixel: depth models of transformers, and an estimator of our own that needs no download."""

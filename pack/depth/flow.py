@@ -1,0 +1,124 @@
+"""Dense motion between frames, and the part of it that a turning and zooming camera explains.
+
+N pairs of frames, C channels, H height, W width. A flow is (N 2 H W): by how many pixels right and down what the first
+frame shows is found in the second.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from pack.kernels.filters import box_filter
+
+PULL = 0.02  # structure below this is no texture: the flow there stays with the camera's
+RADIUS = 3  # of the windows that vote on a pixel's motion
+
+
+def warp(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:  # (N C H W), (N 2 H W) -> (N C H W)
+    """The second frame's values where the flow says the first's pixels went, border values repeated outside."""
+    height, width = image.shape[-2:]
+    x, y = torch.arange(width, device=flow.device), torch.arange(height, device=flow.device)
+    last = flow.new_tensor((width - 1, height - 1)).clamp(min=1).view(2, 1, 1)
+    where = (flow + torch.stack(torch.meshgrid(x, y, indexing="xy"))) * (2 / last) - 1
+    return F.grid_sample(image, where.permute(0, 2, 3, 1), padding_mode="border", align_corners=True)
+
+
+def in_frame(flow: torch.Tensor) -> torch.Tensor:  # (N 2 H W) -> bool (N 1 H W)
+    """Where the flow does not lead out of the picture."""
+    height, width = flow.shape[-2:]
+    x = torch.arange(width, device=flow.device) + flow[:, :1]
+    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1:]
+    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+
+
+def resize_flow(flow: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:  # (N 2 h w) -> (N 2 H W)
+    """The same motion in pixels of another size."""
+    height, width = flow.shape[-2:]
+    scale = flow.new_tensor((size[1] / width, size[0] / height)).view(1, 2, 1, 1)
+    return F.interpolate(flow, size, mode="bilinear") * scale
+
+
+def local_contrast(grey: torch.Tensor) -> torch.Tensor:  # (T 1 H W) -> same
+    """Brightness less its surroundings' mean, over their deviation: the same under a change of light."""
+    grey = box_filter(grey, 1)  # what is finer has gradients that differences get wrong
+    detail = grey - box_filter(grey, 6)
+    return detail / (box_filter(detail.square(), 6).sqrt() + 0.03)
+
+
+def track(grey: torch.Tensor, far: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Flow and camera flow (T-1 2 H W) from each of the frames (T 1 H W) to the next, found from coarse to fine.
+
+    far (H W) says how much each place counts for the camera's motion.
+    """
+    levels = [local_contrast(level) for level in _pyramid(grey)[::-1]]
+    camera = flow = grey.new_zeros(len(grey) - 1, 2, *levels[0].shape[-2:])
+    for level in levels:
+        size = level.shape[-2:]
+        flow, camera = resize_flow(flow, size), resize_flow(camera, size)
+        flow, texture = refine(level[:-1], level[1:], flow, camera, rounds=3)
+        weight = F.interpolate(far[None, None], size, mode="bilinear")
+        camera = camera_flow(flow, texture * weight)
+    return flow, camera
+
+
+def refine(a, b, flow, camera, rounds):  # (N 1 H W) x 2, (N 2 H W) x 2 -> (N 2 H W), (N 1 H W)
+    """The flow after rounds of Lucas and Kanade's step, and how far the texture pins it down, 0 to 1.
+
+    Where the picture does not tell, the camera's flow draws it, so that plain surfaces show no motion of their own.
+    """
+    gx, gy = _gradients(a)
+    xx, xy, yy = box_filter(torch.cat((gx * gx, gx * gy, gy * gy), 1), RADIUS).split(1, 1)
+    smaller_eigenvalue = (xx + yy) / 2 - ((xx - yy).square() / 4 + xy.square()).sqrt()
+    sxx, syy = xx + PULL, yy + PULL
+    determinant = sxx * syy - xy.square()
+    for _ in range(rounds):
+        error = (a - warp(b, flow)).clamp(-1, 1)
+        x, y = (box_filter(torch.cat((gx * error, gy * error), 1), RADIUS) + PULL * (camera - flow)).split(1, 1)
+        step = torch.cat((syy * x - xy * y, sxx * y - xy * x), 1) / determinant
+        flow = flow + step.clamp(-1, 1)
+    return flow, smaller_eigenvalue / (smaller_eigenvalue + 0.05)
+
+
+def camera_flow(flow: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:  # (N 2 H W), (N 1 H W) -> (N 2 H W)
+    """The shift, turn and zoom that fits the weighted flow best, moving things aside (reweighted least squares).
+
+    No shear and no tilt: they would explain away the parallax of a floor.
+    """
+    cell = max(1, min(flow.shape[-2:]) // 32)
+    mass = F.avg_pool2d(weight, cell)
+    seen = (F.avg_pool2d(flow * weight, cell) / (mass + 1e-6)).double().flatten(1)  # (N 2P)
+    mass = mass.double().flatten(1)  # (N P)
+    basis = _similarity(flow.shape[-2:], flow.device)  # (4 2 H W)
+    centres = F.avg_pool2d(basis, cell).flatten(1)  # (4 2P)
+    products = (centres[:, None] * centres).unflatten(-1, (2, -1)).sum(2).flatten(0, 1)  # (4*4 P)
+    spread, trust = None, torch.ones_like(mass)
+    for i in range(5):
+        votes = mass * trust
+        left = (votes @ products.mT).view(-1, 4, 4) + 1e-6 * torch.eye(4).to(votes)
+        motion = torch.linalg.solve(left, (votes.repeat(1, 2) * seen) @ centres.mT)  # (N 4)
+        miss = (seen - motion @ centres).square().unflatten(-1, (2, -1)).sum(1)
+        if spread is None:
+            spread = (mass * miss).sum(1, keepdim=True) / (mass.sum(1, keepdim=True) + 1e-6)
+        limit = (spread * 0.5**i).clamp(min=0.1**2)
+        trust = (limit / (limit + miss)).square()
+    motion = (motion * 1e6).round() / 1e6  # a sum's last digits depend on the number of threads
+    return (motion @ basis.flatten(1)).view(flow.shape).float()
+
+
+def _similarity(size, device):  # -> (4 2 H W): what shift x, shift y, zoom and turn do to each pixel
+    height, width = size
+    y = (torch.arange(height, device=device, dtype=torch.float64) - (height - 1) / 2)[:, None].expand(size) / width
+    x = (torch.arange(width, device=device, dtype=torch.float64) - (width - 1) / 2).expand(size) / width
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    return torch.stack([torch.stack(pair) for pair in ((one, zero), (zero, one), (x, y), (-y, x))])
+
+
+def _pyramid(x):  # (N 1 H W) -> fine to coarse
+    levels = [x]
+    while min(levels[-1].shape[-2:]) >= 24:
+        levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True))
+    return levels
+
+
+def _gradients(x):
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    return (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2, (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2

@@ -1,0 +1,169 @@
+"""Whole shards of an object store on the local disk, for several processes and several jobs at once.
+
+A shard lies in the cache as `SHA256.tar`, so the same shard of two places is kept once and another one of the same
+name is never taken for it. A reader holds a shared lock on the file, which eviction respects; `SHA256.lock` is held by
+who downloads the shard, and `cache.lock` by who makes room. A download has its full size from the start, so that what
+others are about to write counts too.
+"""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pack.shards.shard import CorruptRecord, Entry, Index, parse_record
+from pack.shards.store import RemotePath, StoreError, read_chunks, read_record
+from tools.cli import UserError
+from tools.cli.files import file_sha256, sync
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Reads records of remote shards from verified copies in `folder`, which hold at most `size` bytes together."""
+
+    folder: Path
+    size: int
+
+    def check(self, shards: Sequence[Index]) -> None:
+        """Raise UserError when the cache could not hold two of these shards, OSError when it cannot be written."""
+        largest = max((shard.bytes for shard in shards if isinstance(shard.tar, RemotePath)), default=0)
+        if self.size < 2 * largest:
+            raise UserError(
+                f"--cache-size {self.size} bytes: the largest shard has {largest}, expected room for two: "
+                f"pass {2 * largest} or more"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._changing():
+            pass
+
+    def read_record(self, shard: Index, entry: Entry) -> dict[str, bytes]:
+        """The members of a record, as `store.read_record` gives them; its shard is fetched when it is not there yet."""
+        if not isinstance(shard.tar, RemotePath):
+            return read_record(shard, entry)
+        data = self._read(shard, entry)
+        if data is None:
+            fetched = self._fetch(shard)
+            data = self._read(shard, entry) if fetched else None
+        if data is None:  # everything in a small cache is being read
+            return read_record(shard, entry)
+        try:
+            return parse_record(data, entry)
+        except CorruptRecord:  # the local disk, or the store itself, which the next line tells
+            members = read_record(shard, entry)
+            with self._changing():
+                self._path(shard).unlink(missing_ok=True)
+            return members
+
+    def _path(self, shard: Index) -> Path:
+        return self.folder / f"{shard.sha256}.tar"
+
+    def _read(self, shard: Index, entry: Entry) -> bytes | None:
+        """The bytes of a record in the cache, None when its shard is not there."""
+        try:
+            file = open(self._path(shard), "rb")
+        except FileNotFoundError:
+            return None
+        with file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # an evicted file keeps its bytes while it is open
+            now = time.time_ns()  # of last use: disks may lack atime, and the kernel's clock is coarse
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(self._path(shard), ns=(now, now))
+            file.seek(entry.offset)
+            return file.read(entry.length)
+
+    def _fetch(self, shard: Index) -> bool:
+        """Download and verify a shard, or wait for who does; False when there is no room for it now."""
+        path = self._path(shard)
+        with _locked(path.with_suffix(".lock")):
+            if path.exists():
+                return True
+            temporary = self._reserve(shard)
+            if temporary is None:
+                return False
+            try:
+                self._download(shard, temporary)
+                with self._changing():
+                    os.replace(temporary, path)
+            finally:
+                with self._changing():
+                    temporary.unlink(missing_ok=True)
+        return True
+
+    def _changing(self) -> contextlib.AbstractContextManager:
+        """Inside the block no other process adds or removes files, so that those found can be summed up."""
+        return _locked(self.folder / "cache.lock")
+
+    def _download(self, shard: Index, temporary: Path) -> None:
+        with open(temporary, "r+b") as file:
+            for data in read_chunks(shard.tar, shard.bytes):
+                with self._disk():
+                    file.write(data)
+            with self._disk():
+                sync(file)
+        found = file_sha256(temporary)
+        if found != shard.sha256:
+            raise CorruptRecord(
+                f"{shard.tar}: found sha256 {found[:12]}, its index says {shard.sha256[:12]}: copy it again"
+            )
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Inside the block a failure is no fault of the record, which another one must not replace."""
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"{self.folder}: cannot be written ({error.strerror}): make room or lower --cache-size"
+            ) from error
+
+    def _reserve(self, shard: Index) -> Path | None:
+        """An empty file of the shard's size, after what was used longest ago has made room; None when that is read."""
+        temporary = self._path(shard).with_suffix(".tmp")
+        with self._changing():
+            temporary.unlink(missing_ok=True)  # of a killed download
+            self._remove_abandoned()
+            files = sorted((path.stat().st_mtime_ns, path) for path in self.folder.glob("*.tar"))
+            coming = sum(path.stat().st_size for path in self.folder.glob("*.tmp"))
+            excess = sum(path.stat().st_size for _, path in files) + coming + shard.bytes - self.size
+            for _, path in files:
+                if excess <= 0:
+                    break
+                excess -= _evict(path)
+            if excess > 0:
+                return None
+            with open(temporary, "wb") as file:
+                file.truncate(shard.bytes)
+            return temporary
+
+    def _remove_abandoned(self) -> None:
+        """Remove what killed downloads left: nobody holds its lock."""
+        for path in self.folder.glob("*.tmp"):
+            with _locked(path.with_suffix(".lock"), wait=False) as held:
+                if held:
+                    path.unlink(missing_ok=True)
+
+
+def _evict(path: Path) -> int:
+    """Remove a shard and return its bytes; 0 when it is being read."""
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0
+        path.unlink()
+        return os.fstat(file.fileno()).st_size
+
+
+@contextlib.contextmanager
+def _locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Inside the block this process alone holds the lock; False when another holds it and we do not wait."""
+    with open(path, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True

@@ -1,0 +1,146 @@
+"""The cache of whole shards, shared by threads and processes, against a real S3 server."""
+
+import fcntl
+import multiprocessing
+import os
+import threading
+from dataclasses import replace
+
+import pytest
+
+from pack.shards import cache as caches
+from pack.shards.cache import Cache
+from pack.shards.shard import CorruptRecord
+from pack.shards.store import RemotePath, StoreError, list_shards, read_record
+from tests.support import s3
+from tests.support.shards import make_split
+from tools.cli.sizes import parse_size
+
+SPLIT = RemotePath(f"s3://{s3.BUCKET}/train")
+
+
+@pytest.fixture
+def shards(s3_server, store):
+    """Four shards of two records each in the store."""
+    make_split(s3_server[0] / "train", records=8, shards=4, frames=1, size=64)
+    return list_shards(SPLIT)
+
+
+@pytest.fixture
+def two(tmp_path, shards):
+    """A cache with room for two of them."""
+    return open_cache(tmp_path / "cache", shards, 2)
+
+
+def open_cache(folder, shards, count):
+    cache = Cache(folder, count * max(shard.bytes for shard in shards))
+    cache.check(shards)
+    return cache
+
+
+def kept(cache, shards):
+    return [number for number, shard in enumerate(shards) if (cache.folder / f"{shard.sha256}.tar").exists()]
+
+
+def read_all(cache, shards, results=None):
+    records = [cache.read_record(shard, entry) for _ in range(3) for shard in shards for entry in shard.records]
+    if results is not None:
+        results.put(len(records))
+
+
+def test_what_is_read_through_it_is_what_the_store_has_and_is_asked_for_once(two, shards, store):
+    store.requests.clear()
+    for shard in shards[:2]:
+        for entry in shard.records:
+            members = two.read_record(shard, entry)
+            assert members == read_record(replace(shard, tar=two.folder / f"{shard.sha256}.tar"), entry)
+    assert len(store.tar_reads()) == 2
+
+
+def test_the_least_recently_used_goes_first_and_the_limit_holds(two, shards):
+    for number, expected in ((0, [0]), (1, [0, 1]), (0, [0, 1]), (2, [0, 2]), (3, [2, 3]), (2, [2, 3])):
+        two.read_record(shards[number], shards[number].records[0])
+        assert kept(two, shards) == expected
+        assert sum(path.stat().st_size for path in two.folder.iterdir()) <= two.size
+
+
+def test_what_is_being_read_is_never_evicted(two, shards, store):
+    for shard in shards[:2]:
+        two.read_record(shard, shard.records[0])
+    readers = [open(two.folder / f"{shard.sha256}.tar", "rb") for shard in shards[:2]]
+    for reader in readers:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+    store.requests.clear()
+    members = two.read_record(shards[2], shards[2].records[0])  # from the store, as there is no room
+    assert members == read_record(shards[2], shards[2].records[0]) and kept(two, shards) == [0, 1]
+    readers[0].close()
+    two.read_record(shards[2], shards[2].records[0])
+    assert kept(two, shards) == [1, 2]
+
+
+def test_threads_that_want_the_same_shard_download_it_once(two, shards, store):
+    store.requests.clear()
+    threads = [threading.Thread(target=read_all, args=(two, shards[:1])) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.tar_reads()) == 1
+
+
+def test_processes_with_too_small_a_cache_read_what_is_right_and_keep_its_limit(two, shards):
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    processes = [context.Process(target=read_all, args=(two, shards, results)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    assert [results.get(timeout=60) for _ in processes] == [24, 24]
+    for process in processes:
+        process.join()
+    assert len(kept(two, shards)) == 2 and not list(two.folder.glob("*.tmp"))
+
+
+def test_a_copy_that_is_damaged_on_the_way_is_never_kept(two, shards):
+    wrong = replace(shards[0], sha256="0" * 64)
+    with pytest.raises(CorruptRecord, match="found sha256"):
+        two.read_record(wrong, wrong.records[0])
+    assert not list(two.folder.glob("*.t*"))
+
+
+def test_a_copy_that_the_disk_damaged_is_fetched_again(two, shards):
+    shard, entry = shards[0], shards[0].records[1]
+    expected = two.read_record(shard, entry)
+    path = two.folder / f"{shard.sha256}.tar"
+    path.write_bytes(b"\0" * shard.bytes)
+    assert two.read_record(shard, entry) == expected and not path.exists()
+    assert two.read_record(shard, entry) == expected and path.exists()
+
+
+def test_what_a_killed_download_left_is_removed(two, shards):
+    left = [two.folder / f"{shard.sha256}.tmp" for shard in shards[:2]]
+    for path in left:
+        path.write_bytes(b"half")
+        os.truncate(path, shards[0].bytes)
+    two.read_record(shards[0], shards[0].records[0])
+    assert not any(path.exists() for path in left) and kept(two, shards) == [0]
+
+
+def test_a_full_disk_ends_the_run_instead_of_spoiling_records(two, shards, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(caches, "sync", full)
+    with pytest.raises(StoreError, match="cannot be written"):
+        two.read_record(shards[0], shards[0].records[0])
+
+
+def test_a_cache_smaller_than_two_shards_is_refused(tmp_path, shards):
+    with pytest.raises(ValueError, match="expected room for two: pass"):
+        Cache(tmp_path, 2 * max(shard.bytes for shard in shards) - 1).check(shards)
+
+
+def test_sizes_have_units():
+    assert [parse_size("--cache-size", text) for text in ("200GB", "1.5 tb", "10M", "7")] == [2e11, 1.5e12, 1e7, 7]
+    for text in ("", "GB", "-1GB", "1PB"):
+        with pytest.raises(ValueError, match="such as 200GB"):
+            parse_size("--cache-size", text)

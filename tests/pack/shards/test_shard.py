@@ -1,0 +1,139 @@
+import io
+import json
+import tarfile
+import zlib
+
+import numpy as np
+import pytest
+import webdataset
+
+from pack.shards.record import decode, encode
+from pack.shards.shard import (
+    CorruptRecord,
+    Entry,
+    ShardWriter,
+    index_path,
+    list_shards,
+    parse_record,
+    read_index,
+    read_record,
+)
+from tests.pack.shards.test_record import example
+from tools.cli.files import file_sha256
+
+
+def write(path, count=3, config=None):
+    with ShardWriter(path) as writer:
+        for number in range(count):
+            record = example(seed=number)
+            writer.add(f"{record.key}{number}", encode(record))
+        return writer.publish({"video": "a.mp4"}, config or {"seed": 71})
+
+
+def test_an_index_read_back_is_the_one_that_was_written(tmp_path):
+    index = write(tmp_path / "a.tar")
+    assert read_index(tmp_path / "a.json") == index
+    assert index.sha256 == file_sha256(index.tar)
+    assert index.bytes == index.tar.stat().st_size
+    assert list_shards(tmp_path) == [index]
+
+
+def test_a_stock_webdataset_reads_a_shard(tmp_path):
+    index = write(tmp_path / "a.tar")
+    samples = list(webdataset.WebDataset(str(index.tar), shardshuffle=False).decode("rgb"))
+    assert [sample["__key__"] for sample in samples] == [entry.key for entry in index.records]
+    for number, sample in enumerate(samples):
+        record = example(seed=number)
+        assert sample["json"] == record.info
+        assert np.allclose(sample["01_c.webp"] * 255, record.frames[1])
+        assert np.allclose(sample["01_m.png"][..., 0] * 255, record.masks[1])
+
+
+def test_one_seek_finds_a_record_and_its_bytes_are_a_tar_stream(tmp_path):
+    index = write(tmp_path / "a.tar")
+    entry = index.records[1]
+    assert np.array_equal(decode(entry.key, read_record(index, entry)).frames, example(seed=1).frames)
+    piece = index.tar.read_bytes()[entry.offset : entry.offset + entry.length]
+    with tarfile.open(fileobj=io.BytesIO(piece)) as tar:
+        members = {info.name.removeprefix(entry.key + "."): tar.extractfile(info).read() for info in tar}
+    assert members == read_record(index, entry) and list(members) == list(encode(example()))
+
+
+@pytest.mark.parametrize("layout", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, None])
+def test_an_index_of_what_packing_did_not_write_is_told(layout):
+    data = b"no tar" * 200
+    if layout is not None:
+        with tarfile.open(fileobj=(file := io.BytesIO()), mode="w", format=layout) as tar:
+            tar.addfile(tarfile.TarInfo("k.jsön" if layout == tarfile.PAX_FORMAT else "k.json"))
+        data = file.getvalue()
+    with pytest.raises(CorruptRecord, match="record k: its range of the tar is not as packing writes it"):
+        parse_record(data, Entry("k", 0, len(data), zlib.crc32(data)))
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path):
+    assert write(tmp_path / "a.tar").sha256 == write(tmp_path / "other" / "a.tar").sha256
+
+
+def test_every_single_flipped_bit_of_a_record_is_caught(tmp_path):
+    index = write(tmp_path / "a.tar", 1)
+    entry = index.records[0]
+    data = index.tar.read_bytes()[entry.offset : entry.offset + entry.length]
+    for position in range(0, len(data), 997):
+        flipped = bytearray(data)
+        flipped[position] ^= 4
+        with pytest.raises(CorruptRecord):
+            parse_record(bytes(flipped), entry)
+    with pytest.raises(CorruptRecord):
+        parse_record(data[:-512], entry)
+
+
+def test_an_index_whose_range_cuts_a_member_is_told(tmp_path):
+    index = write(tmp_path / "a.tar", 1)
+    entry = index.records[0]
+    data = index.tar.read_bytes()[entry.offset : entry.offset + entry.length - 512]
+    with pytest.raises(CorruptRecord, match="ends within a member"):
+        parse_record(data, Entry(entry.key, 0, len(data), zlib.crc32(data)))
+
+
+def test_a_writer_that_fails_leaves_nothing_behind(tmp_path):
+    with pytest.raises(RuntimeError), ShardWriter(tmp_path / "a.tar") as writer:
+        writer.add("k", encode(example()))
+        raise RuntimeError("stopped")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unfinished_tar_does_not_count(tmp_path):
+    index = write(tmp_path / "a.tar")
+    write(tmp_path / "b.tar")
+    (tmp_path / "b.json").unlink()
+    assert list_shards(tmp_path) == [index]
+
+
+def test_a_cut_tar_a_missing_tar_and_an_empty_folder_are_named(tmp_path):
+    index = write(tmp_path / "a.tar")
+    index.tar.write_bytes(index.tar.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="its index says"):
+        list_shards(tmp_path)
+    index.tar.unlink()
+    with pytest.raises(ValueError, match="is missing"):
+        list_shards(tmp_path)
+    index_path(index.tar).unlink()
+    with pytest.raises(FileNotFoundError, match="holds no shard"):
+        list_shards(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        list_shards(tmp_path / "none")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"version": 1}', "\x00"])
+def test_an_index_that_is_none_is_refused(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match="is not the index of a shard"):
+        read_index(tmp_path / "a.json")
+
+
+def test_an_index_of_another_version_is_refused(tmp_path):
+    index = write(tmp_path / "a.tar")
+    path = index_path(index.tar)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 99}))
+    with pytest.raises(ValueError, match="found index version 99, expected 1"):
+        read_index(path)

@@ -1,0 +1,89 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pack import jobs
+from pack.shards.shard import list_shards
+from tests.support.films import make_video
+from tests.support.programs import refused, run_program, succeeds
+
+TOML = """
+[defaults]
+size = 160
+short_sides = [192, 216]
+resolution = 64
+[[job]]
+video = "a.mp4"
+prefix = "one"
+[[job]]
+video = "a.mp4"
+prefix = "two"
+skip_first = 4
+split = "eval"
+"""
+
+
+def write(folder, text, name="jobs.toml"):
+    (folder / name).write_text(text.replace('"a.mp4"', json.dumps(str(folder / "a.mp4"))))
+    return folder / name
+
+
+def read(path):
+    return list(jobs.read_jobs(path, Path("data")))
+
+
+def test_rows_have_the_flags_defaults_and_splits_that_they_name(tmp_path):
+    one, two = (job.config for job in read(write(tmp_path, TOML)))
+    assert (one.prefix, one.skip_first, one.size, one.short_sides) == ("one", 0, 160, (192, 216))
+    assert (two.prefix, two.skip_first, two.data_dir) == ("two", 4, "data/eval")
+
+
+def test_a_table_with_commas_says_the_same_as_toml(tmp_path):
+    text = 'video,split,prefix,skip_first,size,resolution\n"a.mp4",,one,,160,64\n"a.mp4",eval,two,4,160,64\n'
+    toml = TOML.replace("short_sides = [192, 216]\n", "")
+    table, tree = read(write(tmp_path, text, "jobs.csv")), read(write(tmp_path, toml))
+    assert table == tree
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[[job]]\nvideo = "a.mp4"\nmodle_type = "Any_B"\n', "job 1 has an unknown column modle_type"),
+        ('[[job]]\nprefix = "a"\n', "job 1 has no video"),
+        ('[[job]]\nvideo = "a.mp4"\nsplit = "test"\n', "has the split test"),
+        ('[[job]]\nvideo = "a.mp4"\nseq = "many"\n', "job 1: argument --seq"),
+        ('[[job]]\nvideo = "a.mp4"\nprefix = "a/b"\n', "job 1: --prefix"),
+        ('[[jobs]]\nvideo = "a.mp4"\n', "unknown table jobs"),
+        ("", "lists no job"),
+        ("[[job]\n", "is no TOML"),
+        ('[[job]]\nvideo = "a.mp4"\n' * 2, "make the same keys"),
+    ],
+)
+def test_a_mistake_in_a_job_file_is_one_line_that_names_its_row(tmp_path, text, told):
+    assert told in refused(jobs.main, "--jobs", write(tmp_path, text), "-o", tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_missing_job_file_is_one_line(tmp_path):
+    assert "jobs.toml" in refused(jobs.main, "--jobs", tmp_path / "jobs.toml")
+
+
+def test_jobs_are_planned_packed_and_then_packed_before(tmp_path):
+    make_video(tmp_path / "a.mp4", frames=40)
+    words = ["--jobs", write(tmp_path, TOML), "-o", tmp_path / "data", "--workers", 2]
+    plan = succeeds(jobs.main, *words, "--dry-run")
+    assert plan.count("to do, about") == 2 and not (tmp_path / "data").exists()
+    done = succeeds(jobs.main, *words)
+    assert "2 of 2 jobs are done" in done
+    keys = [list_shards(tmp_path / "data" / split)[0].name.split("_")[0] for split in ("train", "eval")]
+    assert keys == ["one", "two"]
+    assert succeeds(jobs.main, *words).count("1 packed before") == 2
+
+
+def test_a_job_that_fails_is_named_and_the_others_are_packed(tmp_path):
+    make_video(tmp_path / "a.mp4", frames=40)
+    text = TOML.replace('"a.mp4"', '"missing.mp4"', 1)
+    status, _, err = run_program(jobs.main, "--jobs", write(tmp_path, text), "-o", tmp_path / "data")
+    assert status == 1 and "failed: job 1 (missing.mp4, prefix one)" in err
+    assert list_shards(tmp_path / "data" / "eval")

@@ -1,0 +1,166 @@
+import io
+import json
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.checkpoint import write_checkpoint
+from pack.shards.exclusion import LIST
+from pack.shards.record import encode
+from pack.shards.shard import ShardWriter, list_shards
+from tests.pack.shards.test_faults import flip
+from tests.support import films
+from tests.support.shards import make_split, texture_record
+from tools.inspection import gallery
+from tools.inspection.gallery import Gallery, Wish
+from tools.inspection.hole_areas import READERS, HoleAreas
+from tools.inspection.losses import read_losses
+from train.data.mining import History
+
+
+def until(holds):
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def shown(folder, **options):
+    return Gallery(folder, list_shards(folder), folder / LIST, **options)
+
+
+def test_a_packed_record_needs_few_bytes_to_be_listed(quick_depth, film, tmp_path, monkeypatch):
+    films.pack(tmp_path, "--video", film)
+    records = films.records(tmp_path)
+    read, read_range = [], gallery.read_range
+
+    def counted(path, offset, length):
+        read.append(length)
+        return read_range(path, offset, length)
+
+    monkeypatch.setattr(gallery, "read_range", counted)
+    monkeypatch.setattr(gallery, "read_record", None)
+    one = shown(tmp_path)
+    for number, record in enumerate(records):
+        half_holes = np.where(record.masks == 128, 0.5, record.masks > 0).mean()
+        assert one.hole_area(number) == pytest.approx(half_holes, abs=1e-6) and half_holes > 0
+        small = np.asarray(Image.open(io.BytesIO(one.thumbnail(number))), float)
+        whole = Image.fromarray(record.frames[0]).resize(small.shape[1::-1], Image.Resampling.BICUBIC)
+        assert np.abs(small - np.asarray(whole, float)).mean() < 6
+    assert sum(read) < sum(len(encode(record)["00_C.webp"]) + gallery.HEAD for record in records) + 1
+
+
+def test_areas_that_no_json_tells_are_measured_from_the_masks(tmp_path):
+    make_split(tmp_path, records=2, shards=1, size=32)
+    record = texture_record(1, size=32)
+    assert shown(tmp_path).hole_area(1) == pytest.approx((record.masks / 255).mean())
+
+
+def test_what_is_looked_at_is_measured_before_the_rest_and_nothing_twice():
+    let, order = threading.Event(), []
+
+    def measure(number):
+        order.append(number)
+        assert let.wait(60)
+        if number == 5:
+            raise OSError("cannot be read")
+        return number / 100
+
+    areas = HoleAreas(measure, 50)
+    areas.ask_all()
+    until(lambda: len(order) == READERS)
+    areas.ask([40, 5])
+    areas.ask([41, 40])  # the page was turned
+    let.set()
+    until(areas.done.all)
+    assert sorted(order) == list(range(50)) and set(order[READERS : READERS + 2]) == {40, 41}
+    assert np.isnan(areas.areas[5]) and areas.areas[7] == 0.07
+
+
+def test_a_split_that_is_only_looked_through_is_not_measured_as_a_whole(tmp_path):
+    make_split(tmp_path, records=9, shards=1, frames=1, size=16)
+    one = shown(tmp_path)
+    one.page(Wish(start=2, count=3))
+    until(lambda: one.areas.done.sum() == 3)
+    page = one.page(Wish(start=2, count=3))
+    assert page["measured"] == page["measurable"] == 3 and all(row["holes"] for row in page["records"])
+    page = one.page(Wish(sort="holes", count=3))
+    assert page["measurable"] == 9
+    until(lambda: one.page(Wish(sort="holes"))["measured"] == 9)
+
+
+def test_what_is_not_known_comes_last_both_ways(tmp_path):
+    make_split(tmp_path, records=4, shards=1, frames=1, size=16)
+    losses = np.full((4, 4), np.nan, np.float32)
+    losses[:, 1], losses[3, 3] = (0.4, 0.2, 0.2, 0.2), 0.5
+    one = shown(tmp_path, losses=losses)
+    for descending, numbers in ((False, [1, 3, 0, 2]), (True, [3, 1, 0, 2])):
+        page = one.page(Wish("loss", descending))
+        assert [row["number"] for row in page["records"]] == numbers
+    assert one.row(1, False)["losses"] == pytest.approx([0.4, 0.2, 0.2, 0.2]) and one.row(3, False)["losses"] == [0.5]
+    with pytest.raises(ValueError, match="start with --model-dir"):
+        shown(tmp_path).page(Wish("loss"))
+
+
+def test_a_record_that_is_none_is_one_line_and_the_others_are_measured(tmp_path):
+    with ShardWriter(tmp_path / "a.tar") as writer:
+        for number in range(3):
+            members = encode(texture_record(number, 1, 16), "png")
+            if number == 1:
+                members["json"] = json.dumps(["no object"]).encode()
+            writer.add(f"test_{number}_0", members)
+        writer.publish({}, {})
+    flip(tmp_path, record=2, at=0.9)  # in its mask
+    one = shown(tmp_path)
+    one.areas.ask_all()
+    until(one.areas.done.all)
+    assert np.isnan(one.areas.areas).tolist() == [False, True, True]
+    with pytest.raises(ValueError, match="test_1_0: does not begin as a record does"):
+        one.thumbnail(1)
+
+
+def test_an_entry_on_the_list_of_a_split_that_is_not_written_to_is_told(tmp_path):
+    folder = make_split(tmp_path / "split", records=2, shards=1, frames=1, size=16)
+    (folder / LIST).write_text("test_0_0\n")
+    one = Gallery(folder, list_shards(folder), tmp_path / "mine.txt")
+    one.exclude("test_1_0", True)
+    assert one.excluded() == {0, 1}
+    with pytest.raises(ValueError, match=r"test_0_0 is on .*excluded.txt too, which is not written to"):
+        one.exclude("test_0_0", False)
+    one.exclude("test_1_0", False)
+    assert one.excluded() == {0} and (folder / LIST).read_text() == "test_0_0\n"
+
+
+@pytest.mark.parametrize(
+    ("saved", "line"),
+    [
+        ({"state_dict": {}}, "has no losses of records, expected a training with --hard-example linear"),
+        ({"backfill": {"mining": None}}, "has no losses of records"),
+    ],
+)
+def test_a_checkpoint_without_losses_is_one_line(saved, line, tmp_path):
+    write_checkpoint(tmp_path / "net.checkpoint.pth", saved)
+    with pytest.raises(ValueError, match=line):
+        read_losses(tmp_path, [])
+
+
+def test_losses_of_another_split_are_none_of_this_one(tmp_path):
+    shards = list_shards(make_split(tmp_path / "split", records=2, shards=1, frames=1, size=16))
+    other = replace(shards[0], sha256="0" * 64)
+    save_training(tmp_path, shards[0])
+    assert read_losses(tmp_path, shards)[-1].tolist() == pytest.approx([0.25, 0.75])
+    with pytest.raises(ValueError, match="name the split that it trains on"):
+        read_losses(tmp_path, [other])
+
+
+def save_training(folder, shard):
+    """One of a training that has seen the first record, and in the epoch that was running the second."""
+    history = History(2)
+    history.update([0], [0.25])
+    data = {"shards": [[shard.name, shard.sha256, 2]]}
+    ours = {"mining": history.state_dict(), "place": {"losses": [(1, 0.75)]}, "data": data}
+    write_checkpoint(folder / "net.checkpoint.pth", {"backfill": ours})

@@ -1,0 +1,139 @@
+"""Who the page answers, and what."""
+
+import http.client
+import json
+import socket
+import threading
+
+import pytest
+
+from pack.shards.exclusion import LIST
+from pack.shards.shard import list_shards
+from tests.support.browser import served
+from tests.support.shards import make_split
+from tools.browse import listen
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    return make_split(tmp_path_factory.mktemp("page") / "split", records=3, shards=1, frames=2, size=16)
+
+
+@pytest.fixture(scope="module")
+def port(split):
+    """That of a page which shows the split."""
+    with served("-i", split) as url:
+        yield int(url.rstrip("/").rpartition(":")[2])
+
+
+def ask(port, path, method="GET", body=None, **headers):
+    """Status, headers and body of an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    answer = connection.getresponse()
+    data = answer.read()
+    connection.close()
+    return answer.status, dict(answer.headers), data
+
+
+def change(port, key, excluded=True, **headers):
+    return ask(port, "/excluded", "POST", json.dumps({"key": key, "excluded": excluded}), **headers)[0]
+
+
+def test_the_page_needs_nothing_from_elsewhere(port):
+    status, headers, html = ask(port, "/")
+    assert status == 200 and b"<canvas" in html and "default-src 'none'" in headers["content-security-policy"]
+    for path in ("/", "/browse.js", "/browse.css"):
+        text = ask(port, path)[2]
+        assert b"//" not in text.replace(b"// ", b"").replace(b'"//', b""), "an address of another machine"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../../../../etc/passwd",
+        "/..%2f..%2f..%2fetc%2fpasswd",
+        "//etc/passwd",
+        "/page.py",
+        "/excluded.txt",
+        "/s0-00.tar",
+        "/records/0/../../../page.py",
+        "/records/..%2f0",
+        "/records/0/info/0",
+        "/records/0/frame/2",
+        "/records/0/frame/-1",
+        "/records/3",
+        "/records/-1",
+        "/records/0/frame/..%2f..%2fbrowse.js",
+    ],
+)
+def test_nothing_but_records_is_served(port, path):
+    status, _, body = ask(port, path)
+    assert status == 404 and set(json.loads(body)) == {"error"}
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", ""]
+)
+def test_a_foreign_host_is_refused_so_that_rebinding_its_name_gains_nothing(port, host):
+    for path in ("/", "/records", "/records/0/frame/0"):
+        assert ask(port, path, Host=host)[0] == 400
+    assert change(port, "test_0_0", Host=host, Origin=f"http://{host}") == 400
+
+
+def test_both_names_of_this_machine_are_served(port):
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}"):
+        assert ask(port, "/records", Host=host)[0] == 200
+        assert change(port, "test_0_0", False, Host=host, Origin=f"http://{host}") == 200
+
+
+@pytest.mark.parametrize(
+    "origin", [None, "null", "http://evil.example", "http://127.0.0.1:1", "https://127.0.0.1:{port}"]
+)
+def test_a_change_that_another_page_asks_for_is_refused(port, split, origin):
+    headers = {"Origin": origin.format(port=port)} if origin else {}
+    assert change(port, "test_0_0", **headers) == 403
+    assert not (split / LIST).exists() or "test_0_0" not in (split / LIST).read_text()
+
+
+def test_a_look_changes_nothing(port, split):
+    assert ask(port, "/excluded?key=test_0_0&excluded=true", Origin=f"http://127.0.0.1:{port}")[0] == 405
+    assert not (split / LIST).exists() or "test_0_0" not in (split / LIST).read_text()
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", '{"excluded": true}', '{"key": ["a"]}', '{"key": "../x"}', "x" * 9999, b"\xff"]
+)
+def test_a_change_that_names_no_record_is_refused(port, split, body):
+    before = (split / LIST).read_bytes() if (split / LIST).exists() else b""
+    status, _, answer = ask(port, "/excluded", "POST", body, Origin=f"http://127.0.0.1:{port}")
+    assert status in (404, 413, 422) and json.loads(answer)["error"]
+    assert before == ((split / LIST).read_bytes() if (split / LIST).exists() else b"")
+
+
+@pytest.mark.parametrize(
+    "query", ["sort=size", "show=none", "start=-1", "count=0", "count=1000000", "start=x", "sort=loss"]
+)
+def test_a_list_that_cannot_be_made_is_one_line(port, query):
+    status, _, body = ask(port, f"/records?{query}")
+    assert status == 422 and "\n" not in json.loads(body)["error"]
+
+
+def test_only_this_machine_can_reach_it_and_that_from_the_moment_its_address_is_known():
+    with listen(0) as listener:
+        assert listener.getsockname()[0] == "127.0.0.1"
+        socket.create_connection(listener.getsockname(), 5).close()
+
+
+def test_entries_made_at_the_same_time_are_all_kept(port, split):
+    keys = [entry.key for shard in list_shards(split) for entry in shard.records]
+    origin = f"http://127.0.0.1:{port}"
+    for excluded in (True, False) * 5:
+        threads = [
+            threading.Thread(target=change, args=(port, key, excluded), kwargs={"Origin": origin}) for key in keys
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted((split / LIST).read_text().split()) == (keys if excluded else [])

@@ -1,0 +1,332 @@
+import base64
+import csv
+import json
+import math
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+from model.checkpoint import save_network
+from model.light_video_inpaint import LightVideoInpaint
+from pack.shards.record import encode
+from pack.shards.shard import ShardWriter, list_shards
+from tests.support import ROOT
+from tests.support.programs import refused, run_program, succeeds
+from tests.support.shards import make_split, texture_record
+from tools import evaluate
+from tools.evaluate import main, parts_by_width, read_clip
+from tools.evaluation import methods
+from tools.evaluation.methods import Method, choose_baselines, load_methods, network_method, short_names
+from tools.evaluation.summary import Interval, Rows, interval
+from train.data.samples import Records, Samples
+from train.evaluation.evaluate import measure as measure_in_training
+from train.evaluation.evaluate import trim
+from train.objectives.loss import create_loss
+
+SMALL = ("--tile", 80, "--device", "cpu", "--pictures", 1)
+
+
+def tiny_network(seed=0):
+    return LightVideoInpaint(base_dim=16, generator=torch.Generator().manual_seed(seed)).eval()
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    return make_split(tmp_path_factory.mktemp("split"), records=3)
+
+
+@pytest.fixture(scope="module")
+def outcome(split, tmp_path_factory):
+    """The folder of an evaluation of two checkpoints, and what was printed."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    for name in ("a", "b"):
+        save_network(folder / f"{name}.pth", tiny_network(ord(name)))
+    words = ("--checkpoint", folder / "a.pth", folder / "b.pth", "-i", split, "-o", folder, *SMALL)
+    return folder, succeeds(main, *words)
+
+
+def write_record(folder, record):
+    with ShardWriter(folder / "s.tar") as writer:
+        if record:
+            writer.add(record.key, encode(record, "png"))
+        writer.publish({"video": "v"}, {})
+    return folder
+
+
+def places(folder):
+    return [(shard, entry) for shard in list_shards(folder) for entry in shard.records]
+
+
+# a measure here and its name in training
+IN_HOLES = [(f"hole_{name}", f"masked_{name}") for name in ("psnr", "ssim", "mae", "tde")]
+
+
+def test_a_network_gets_the_numbers_of_evaluation_in_training(outcome, split):
+    found = json.loads((outcome[0] / "metrics.json").read_text())["methods"]["a"]["means"]
+    samples = Samples(Records(list_shards(split)), 12, 80)
+    criterion, network = create_loss("temporal_l1"), tiny_network(ord("a"))
+    theirs = [measure_in_training(network, criterion, samples[0, n, n], "cpu")[0] for n in range(3)]
+    for ours, name in [("psnr", "psnr"), *IN_HOLES]:
+        assert found[ours]["mean"] == pytest.approx(sum(row[name] for row in theirs) / 3, rel=1e-5)
+
+
+def test_training_draws_the_same_simple_fills_beside_its_curve(outcome, split):
+    found = json.loads((outcome[0] / "metrics.json").read_text())["methods"]
+    samples = Samples(Records(list_shards(split)), 12, 80)
+    theirs = [
+        measure_in_training(tiny_network(), create_loss("temporal_l1"), samples[0, n, n], "cpu")[0] for n in range(3)
+    ]
+    for ours, fill in (("replicate", "replicate"), ("nearest-frame", "nearest_frame")):
+        for measure, name in IN_HOLES:
+            mean = sum(row[f"{name}_{fill}"] for row in theirs) / 3
+            assert found[ours]["means"][measure]["mean"] == pytest.approx(mean, rel=1e-5)
+
+
+def test_streaming_measures_the_same_frames_with_three_of_context(split):
+    network = tiny_network()
+    clip = read_clip(*places(split)[0], 96, torch.device("cpu"))
+    rows = Rows({"now": [], "stream": []})
+    ways = [network_method("now", "network", network), network_method("stream", "stream", network)]
+    outputs = evaluate.measure_clip(clip, ways, None, rows)
+    masked = clip.frames.masked_fill(clip.holes, 0)
+    assert torch.equal(outputs["stream"], trim(network.infer(masked, clip.holes)[2:14]))
+    assert torch.equal(outputs["now"], trim(network.infer(masked[2:14], clip.holes[2:14])))
+    assert not torch.equal(outputs["stream"], outputs["now"])
+
+
+def test_twelve_frames_are_measured_but_not_streamed(tmp_path):
+    write_record(tmp_path, texture_record(0, frames=12))
+    save_network(tmp_path / "a.pth", tiny_network())
+    out = succeeds(main, "--checkpoint", tmp_path / "a.pth", "-i", tmp_path, "-o", tmp_path, *SMALL)
+    found = json.loads((tmp_path / "metrics.json").read_text())["methods"]
+    assert found["a"]["means"]["hole_psnr"]["clips"] == 1 and found["a streamed"]["ms_per_frame"] is None
+    assert re.search(r"a streamed +–", out)
+
+
+def test_the_report_is_one_page_with_plots_and_pictures_and_no_link(outcome):
+    page = (outcome[0] / "report.html").read_text()
+    tags = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: tags.append((tag, dict(attributes)))
+    parser.feed(page)
+    images = [attributes["src"] for tag, attributes in tags if tag == "img"]
+    assert len(images) == 2 + 5 + len(methods.BASELINES)  # holes, truth, two networks twice, untrained, simple fills
+    assert all(base64.b64decode(src.removeprefix("data:image/webp;base64,"))[8:12] == b"WEBP" for src in images)
+    assert sum(tag == "svg" for tag, _ in tags) == 2
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in tags}
+    assert "nan" not in re.sub("data:image[^']*", "", page)
+
+
+def test_the_table_csv_and_json_say_the_same(outcome):
+    folder, out = outcome
+    found = json.loads((folder / "metrics.json").read_text())
+    with open(folder / "metrics.csv") as file:
+        lines = {(line["method"], line["measure"]): line for line in csv.DictReader(file)}
+    assert set(found["methods"]) == {"a", "a streamed", "b", "b streamed", "untrained", *methods.BASELINES}
+    for name, method in found["methods"].items():
+        mean = method["means"]["hole_psnr"]
+        assert float(lines[name, "hole_psnr"]["mean"]) == pytest.approx(mean["mean"], rel=1e-5)
+        assert re.search(rf"(?m)^{name} +{mean['mean']:.2f} \[{mean['low']:.2f}, {mean['high']:.2f}\]", out)
+        by_clip = [clip["measures"][name]["hole_psnr"] for clip in found["clips"]]
+        assert mean["mean"] == pytest.approx(np.mean(by_clip))
+    against = found["methods"]["a"]["against_best_baseline"]["hole_psnr"]["best simple fill"]
+    best = max(methods.BASELINES, key=lambda name: found["methods"][name]["means"]["hole_psnr"]["mean"])
+    assert against["baseline"] == best
+    means = [found["methods"][name]["means"]["hole_psnr"]["mean"] for name in ("a", best)]
+    assert against["mean"] == pytest.approx(means[0] - means[1])
+    assert re.search(rf"(?m)^a: {against['mean']:+.2f} \[.*\] dB in holes against {best}, the best simple fill$", out)
+
+
+def test_checkpoints_are_compared_clip_by_clip_with_the_first_one_by_width_of_the_hole(outcome):
+    folder, out = outcome
+    found = json.loads((folder / "metrics.json").read_text())
+    for name, first in (("b", "a"), ("b streamed", "a streamed")):
+        against = found["methods"][name]["against_first_checkpoint"]
+        assert against["checkpoint"] == first
+        for measure in ("hole_psnr", "hole_ssim", "hole_mae", "hole_tde"):
+            for which in ("", " of 8-32", " of over 64"):
+                pairs = [[c["measures"][m].get(measure + which) for m in (name, first)] for c in found["clips"]]
+                gaps = [ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None]
+                assert against[measure + which]["clips"] == len(gaps)
+                if gaps:
+                    assert against[measure + which]["mean"] == pytest.approx(np.mean(gaps), abs=1e-12)
+        gap = against["hole_psnr"]["mean"]
+        assert f"\n{name} against {first}, dB in holes by their width in px: all: {gap:+.2f} [" in out
+        assert f"<h3>{name} against {first}</h3>" in (folder / "report.html").read_text()
+    others = [name for name in found["methods"] if not name.startswith("b")]
+    assert all(found["methods"][name]["against_first_checkpoint"] == {} for name in others)
+
+
+def test_widths_motions_and_videos_have_every_measure_in_holes(outcome):
+    found = json.loads((outcome[0] / "metrics.json").read_text())
+    motion, video = ({clip[kind] for clip in found["clips"]}.pop() for kind in ("motion", "video"))
+    widths = {name.partition(" of ")[2] for clip in found["clips"] for name in clip["measures"]["a"] if " of " in name}
+    page, lines = (outcome[0] / "report.html").read_text(), (outcome[0] / "metrics.csv").read_text()
+    for measure, title in (
+        ("hole_psnr", "PSNR in holes, dB ↑"),
+        ("hole_ssim", "SSIM in holes ↑"),
+        ("hole_mae", "MAE in holes ↓"),
+        ("hole_tde", "temporal difference error in holes ↓"),
+    ):
+        for group in (*widths, f"motion {motion}", f"video {video}"):
+            assert found["methods"]["a"]["means"][f"{measure} of {group}"]["clips"] > 0
+            assert f"\na,{measure} of {group}," in lines
+        assert page.count(f"<h3>{title}</h3>") == 3
+
+
+def test_the_same_command_finds_the_same_numbers(outcome, split, tmp_path):
+    first = json.loads((outcome[0] / "metrics.json").read_text())
+    checkpoint = outcome[0] / "a.pth"
+    succeeds(main, "--checkpoint", checkpoint, "-i", split, "-o", tmp_path, "--baselines", "replicate", *SMALL)
+    second = json.loads((tmp_path / "metrics.json").read_text())
+    for name in ("a", "untrained", "replicate"):
+        assert second["methods"][name]["means"] == first["methods"][name]["means"]
+
+
+def test_holes_are_sorted_by_their_width_at_1080p(tmp_path):
+    record = texture_record(0)
+    masks = np.zeros_like(record.masks)
+    masks[:, 40:80, 40:50] = masks[:, 40:80, 60:64] = 255  # 10 and 4 pixels: 30 and 12 at three times the size
+    info = {"frame_size": [640, 360]}
+    clip = read_clip(*places(write_record(tmp_path, replace(record, masks=masks, info=info)))[0], 128, "cpu")
+    assert clip.scale == 3
+    assert {name: int(where.sum()) for name, where in parts_by_width(clip.widths).items()} == {"8-32": 12 * 40 * 14}
+    assert sorted(clip.widths.unique().tolist()) == [0, 12, 30]
+
+
+def test_an_interval_narrows_with_clips_and_covers_the_mean():
+    values = np.random.default_rng(0).normal(3, 1, 400)
+    few, many = interval(values[:20], 0), interval(values, 0)
+    assert few.low < few.mean < few.high and many.high - many.low < 0.5 * (few.high - few.low)
+    assert many.high - many.low == pytest.approx(2 * 1.96 / math.sqrt(400), rel=0.15)
+    assert interval(values, 0) == many
+
+
+def test_pairs_tell_apart_what_single_intervals_do_not():
+    clips = np.random.default_rng(0).normal(20, 5, 30)
+    rows = Rows({"a": [{"hole_psnr": v + 0.5} for v in clips], "b": [{"hole_psnr": v} for v in clips]}, [{}] * 30)
+    assert rows.mean("a", "hole_psnr").low < rows.mean("b", "hole_psnr").high
+    difference = rows.difference("a", "b", "hole_psnr")
+    assert difference.low == pytest.approx(0.5) and difference.high == pytest.approx(0.5)
+    assert rows.best(["a", "b"], "hole_psnr") == "a" and rows.best(["a", "b"], "hole_mae") is None
+
+
+def test_clips_that_lack_a_measure_do_not_count():
+    rows = Rows({"a": [{"x": 1.0}, {}, {"x": math.nan}]}, [{"video": "u"}, {"video": "v"}, {"video": "v"}])
+    found = rows.mean("a", "x")
+    assert (found.mean, found.clips) == (1, 1) and math.isnan(found.low)
+    assert isinstance(rows.mean("a", "x", {"video": "v"}), Interval) and rows.mean("a", "x", {"video": "v"}).clips == 0
+
+
+def test_cost_counts_every_frame_and_leaves_out_the_first_clip():
+    method = Method("m", "one frame", lambda frames, holes: frames)
+    method.cost.seconds = [9.0, 0.12, 0.24]
+    assert method.cost.milliseconds == pytest.approx(15)
+    method.cost.seconds = [0.12]
+    assert method.cost.milliseconds == pytest.approx(10)
+
+
+def test_peak_memory_is_that_of_what_the_block_took_and_gave_back():
+    code = (  # a process of its own: in one that has freed memory, new memory may be old
+        "import time, torch\n"
+        "from tools import methods\n"
+        "with methods.Peak(torch.device('cpu')) as peak:\n"
+        "    held = torch.ones(50_000_000)\n"
+        "    time.sleep(0.3)\n"  # memory is sampled, and a busy machine may not get to it at once
+        "    del held\n"
+        "print(peak.bytes)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert 150e6 < int(done.stdout) < 1e9
+
+
+def test_a_second_block_takes_as_much_as_the_first_though_its_memory_was_freed():
+    code = (
+        "import time, torch\n"
+        "from tools import methods\n"
+        "torch.set_num_threads(1)\n"
+        "for _ in range(2):\n"
+        "    with methods.Peak(torch.device('cpu')) as peak:\n"
+        "        held = [torch.ones(20_000) for _ in range(2000)]\n"  # small enough for the C library to keep
+        "        time.sleep(0.3)\n"
+        "        del held\n"
+        "    print(peak.bytes)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert all(120e6 < int(line) < 400e6 for line in done.stdout.split()), done.stdout
+
+
+def test_names_of_checkpoints_are_as_long_as_tells_them_apart():
+    assert short_names(["x/a.pth", "y/b.pth"]) == ["a", "b"]
+    assert short_names(["x/a.pth", "y/a.pth"]) == ["x/a", "y/a"]
+    with pytest.raises(ValueError, match="twice"):
+        short_names(["x/a.pth", "x/a.pth"])
+
+
+def test_without_opencv_its_fills_are_left_out_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(methods, "HAS_CV2", False)
+    found, notes = choose_baselines(["all"])
+    assert {m.name for m in found} == set(methods.BASELINES) - {"telea", "navier-stokes"}
+    assert len(notes) == 1 and "EXTRAS=baselines" in notes[0]
+    assert choose_baselines(["replicate"])[1] == [] and choose_baselines(["none"])[0] == []
+
+
+def test_the_untrained_network_has_the_size_of_the_trained(tmp_path):
+    save_network(tmp_path / "a.pth", LightVideoInpaint(base_dim=128, lv2_mlp_ratio=2))
+    trained, _, untrained = load_methods([tmp_path / "a.pth"], torch.device("cpu"), 0)
+    assert trained.parameters == untrained.parameters > 0
+
+
+def test_an_empty_split_is_one_line(tmp_path):
+    assert "holds no shard" in refused(main, "-i", tmp_path, "-o", tmp_path / "o")
+    assert "hold no record" in refused(main, "-i", write_record(tmp_path, None), "-o", tmp_path / "o")
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_record_without_a_hole_is_left_out_and_named(tmp_path, split):
+    record = texture_record(0)
+    whole = write_record(tmp_path, replace(record, key="whole_0_0", masks=np.zeros_like(record.masks)))
+    assert "whole_0_0 is left out: it has no hole" in read_clip(*places(whole)[0], 96, "cpu")
+    status, _, err = run_program(main, "-i", tmp_path, "-o", tmp_path / "o", *SMALL, "--baselines", "empty")
+    assert status == 2 and "error: " in err and "whole_0_0" in err and "Traceback" not in err
+
+
+def test_a_damaged_record_is_left_out_and_named(tmp_path):
+    make_split(tmp_path, records=2, shards=1)
+    (index,) = list_shards(tmp_path)
+    data = bytearray(index.tar.read_bytes())
+    data[index.records[0].offset + 2000] ^= 255
+    index.tar.write_bytes(data)
+    found = read_clip(*places(tmp_path)[0], 96, "cpu")
+    assert found.startswith(f"{index.records[0].key} is left out") and "crc32" in found
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--baselines", "best"), "expected all, none or some of"),
+        (("--tile", 999), "tile 999 does not fit"),
+        (("--checkpoint", "nowhere.pth"), "nowhere.pth"),
+        (("--records", -1), "--records"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, split, words, said):
+    assert said in refused(main, "-i", split, "-o", tmp_path / "o", *words)
+
+
+def test_a_checkpoint_of_another_kind_is_one_line(tmp_path, split):
+    torch.save({"nunif_model": 1, "name": "waifu2x.swin", "kwargs": {}, "state_dict": {}}, tmp_path / "w.pth")
+    words = ("--checkpoint", tmp_path / "w.pth", "-i", split, "-o", tmp_path / "o")
+    assert "waifu2x.swin" in refused(main, *words)
+
+
+def test_missing_weights_of_a_measure_are_said(outcome, tmp_path, split):
+    words = ("-i", split, "-o", tmp_path, *SMALL, "--baselines", "empty", "--records", 1, "--weights-dir", tmp_path)
+    assert "note: LPIPS is left out: its AlexNet is missing: place https://" in succeeds(main, *words)
+    assert "LPIPS is left out" in (tmp_path / "report.html").read_text()

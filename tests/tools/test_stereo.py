@@ -1,0 +1,271 @@
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from model.checkpoint import save_network
+from model.light_video_inpaint import LightVideoInpaint
+from pack.depth.models import load_depth
+from pack.holes.mappers import mapper
+from pack.video.reader import probe
+from pack.video.writer import FilmWriter, read_shots
+from tests.pack.holes.test_forward import golden_depth
+from tests.support.golden_formulas import fill, video
+from tests.support.programs import refused, succeeds
+from tests.support.videos import grey, moving, write
+from tools import stereo
+from tools.evaluation.baselines import BASELINES
+from tools.stereo import main
+from tools.synthesis.views import Geometry, compose, paint, see, windows, with_depth
+
+GOLDEN = np.load("tests/golden/stream_B_17.npz")
+PLAIN = Geometry(4, 0.5, mapper("none"), edge_dilation=0)
+
+
+def seen(count, how=PLAIN):
+    """Views of the golden film: drifting boxes before drifting colours."""
+    depth, frames = golden_depth("boxes"), video(count, 96, 160)
+    return [see(Fraction(t), frames[t : t + 1], depth.roll(t, -1), how) for t in range(count)]
+
+
+def pictures(count=20, size=(96, 64)):
+    return [frame.to_ndarray(format="rgb24") for frame in moving(count, size)]
+
+
+def clip_with_sound(path, times=None):
+    """A film of 20 frames and a second of sound."""
+    with av.open(str(path), "w") as out:
+        sound, picture = out.add_stream("aac", rate=48000), out.add_stream("libx264", rate=20)
+        picture.width, picture.height, picture.pix_fmt = 96, 64, "yuv420p"
+        picture.codec_context.time_base = Fraction(1, 1000)
+        for number, frame in enumerate(moving(20)):
+            frame.pts, frame.time_base = (times or range(0, 1000, 50))[number], Fraction(1, 1000)
+            out.mux(picture.encode(frame))
+        wave = np.sin(np.arange(48000) / 20)[None].astype(np.float32).repeat(2, 0)
+        for start in range(0, 48000, 1024):
+            part = np.ascontiguousarray(wave[:, start : start + 1024])
+            frame = av.AudioFrame.from_ndarray(part, "fltp", "stereo")
+            frame.pts, frame.sample_rate = start, 48000
+            out.mux(sound.encode(frame))
+        out.mux(sound.encode())
+        out.mux(picture.encode())
+    return path
+
+
+def packets(path, kind):
+    with av.open(str(path)) as container:
+        stream = container.streams.get({kind: 0})[0]
+        return [(p.pts * p.time_base, bytes(p)) for p in container.demux(stream) if p.size]
+
+
+def size_of(path):
+    found = probe(path)
+    return found.width, found.height
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    return clip_with_sound(tmp_path_factory.mktemp("film") / "film.mp4")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "tiny.pth"
+    save_network(path, LightVideoInpaint(base_dim=16, generator=torch.Generator().manual_seed(0)))
+    return path
+
+
+def test_a_film_comes_out_as_from_iw3_in_the_same_turns():
+    network = LightVideoInpaint().eval()
+    fill(network.state_dict().items())
+    taken, turns, out = 0, [0] * 18, []
+
+    def counted():
+        nonlocal taken
+        for view in seen(17):
+            taken += 1
+            yield view
+        taken += 1  # the flush
+
+    for _, (filled,) in paint(counted(), [network.infer]):
+        turns[taken - 1] += 1
+        out.append(filled)
+    assert turns == GOLDEN["emitted"].tolist()
+    out = torch.stack(out)
+    np.testing.assert_allclose(out[..., ::4, ::4], GOLDEN["out_s"], atol=2e-5)
+    assert [out.mean(), out.std(), out.min(), out.max()] == pytest.approx(GOLDEN["stats"][:4].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 8, 9, 12, 15, 31])
+def test_every_frame_leaves_the_queue_once_in_order_and_soon(count):
+    views = [replace(seen(1)[0], seconds=Fraction(t)) for t in range(count)]
+    taken, left = 0, []
+
+    def counted():
+        nonlocal taken
+        for view in views:
+            taken += 1
+            yield view
+
+    for view, filled in paint(counted(), [BASELINES["empty"], BASELINES["replicate"]]):
+        assert len(filled) == 2 and taken - len(left) <= 9
+        left.append(view.seconds)
+    assert left == list(range(count))
+
+
+@pytest.mark.parametrize("count", [1, 3, 16, 17, 20, 21, 50])
+def test_windows_keep_every_item_once_between_its_neighbours(count):
+    kept = []
+    for held, part in windows(range(count), 16, 4):
+        assert held == list(range(held[0], held[-1] + 1)) and len(held) <= 24
+        assert part.start == min(4, held[part.start]) and (held[-1] + 1 == count or part.stop + 4 == len(held))
+        kept += held[part]
+    assert kept == list(range(count))
+
+
+def test_depth_that_starts_anew_in_every_window_does_not_jump():
+    def moody(frames):  # another offset in each window, a quarter of the whole range
+        moody.calls += 1
+        return frames.mean(1, keepdim=True) + 0.09 * (moody.calls % 2)
+
+    moody.calls = 0
+    frame = np.tile(np.arange(96, dtype=np.uint8)[None, :, None], (8, 1, 3))
+    depth = torch.cat([d for _, _, d in with_depth(((Fraction(t), frame) for t in range(60)), moody, "cpu")])
+    assert moody.calls == 4 and len(depth) == 60 and depth.min() >= 0 and depth.max() <= 1
+    assert depth.diff(dim=0).abs().max() < 0.07
+
+
+def test_holes_of_the_right_view_lie_right_of_what_is_near():
+    view = seen(1)[0]
+    near = golden_depth("boxes")[0, 0]
+    assert view.holes.any() and not view.right[view.holes.expand(3, -1, -1)].any()
+    # the large box moves left by about 0.1 * 8 % / 2 of the width
+    assert view.holes[0, 30, 70:90].any() and not view.holes[0, 30, 20:50].any() and near[30, 60] > near[30, 90]
+
+
+def test_grown_holes_contain_those_that_are_not():
+    plain = seen(1, Geometry(4, 0.5, mapper("none"), 0, inner=0, outer=0))[0].holes
+    grown = seen(1)[0].holes
+    assert (grown | plain).equal(grown) and grown.sum() > plain.sum()
+
+
+def test_layouts_show_both_eyes():
+    left, right = torch.rand(2, 3, 8, 10, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(compose("sbs", left, right), torch.cat((left, right), -1))
+    assert torch.equal(compose("right", left, right), right)
+    assert torch.equal(compose("anaglyph", left, right), torch.stack((left[0], right[1], right[2])))
+    half = compose("half-sbs", left, right)
+    assert half.shape == (3, 8, 10)
+    torch.testing.assert_close(half[..., :5].mean(), left.mean(), atol=0.02, rtol=0)
+
+
+def test_a_film_keeps_the_sound_and_the_clock_of_its_source(tmp_path):
+    times = [0, 33, 80, 81, 150, *range(200, 950, 50)]  # of variable rate
+    source = clip_with_sound(tmp_path / "a.mp4", times)
+    with FilmWriter(tmp_path / "b.mp4", probe(source), 18) as out:
+        for shot in read_shots(source):
+            for seconds, picture in shot:
+                out.write(seconds, picture)
+    assert packets(tmp_path / "b.mp4", "audio") == packets(source, "audio")
+    ours, theirs = ([t for t, _ in sorted(packets(p, "video"))] for p in (tmp_path / "b.mp4", source))
+    assert ours == pytest.approx([float(t) for t in theirs], abs=1e-4)
+
+
+def test_a_film_shows_the_colours_that_it_was_given(tmp_path, film):
+    wanted = np.zeros((63, 95, 3), np.uint8) + np.array([200, 40, 90], np.uint8)
+    with FilmWriter(tmp_path / "b.mkv", probe(film), 10) as out:
+        out.write(Fraction(0), wanted)
+    ((_, shown),) = next(read_shots(tmp_path / "b.mkv"))
+    assert shown.shape == (64, 96, 3)
+    assert np.abs(shown[:63, :95].astype(int) - wanted).max() <= 3
+
+
+def test_shots_are_told_apart(tmp_path):
+    frames = [grey(30)] * 9 + [grey(220)] * 7
+    path = write(tmp_path / "a.mp4", [av.VideoFrame.from_ndarray(f.to_ndarray(format="rgb24"), "rgb24").reformat(
+        format="yuv420p") for f in frames])  # fmt: skip
+    assert [len(list(shot)) for shot in read_shots(path)] == [9, 7]
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [
+        (("--layout", "sbs"), (192, 64)),
+        (("--layout", "half-sbs"), (96, 64)),
+        (("--compare",), (192, 64)),
+        (("--compare", "--checkpoint"), (288, 64)),
+        (("--layout", "right", "--checkpoint"), (96, 64)),
+    ],
+)
+def test_the_program_writes_a_film_that_plays(tmp_path, film, checkpoint, words, size):
+    words = [*words, checkpoint] if words[-1] == "--checkpoint" else words
+    out = succeeds(main, "--video", film, "-o", tmp_path / "o.mp4", "--device", "cpu", *words)
+    assert "20 frames" in out and size_of(tmp_path / "o.mp4") == size
+    assert len(packets(tmp_path / "o.mp4", "video")) == 20 and len(packets(tmp_path / "o.mp4", "audio")) > 40
+    assert [path.name for path in tmp_path.iterdir()] == ["o.mp4"]
+
+
+def test_the_left_eye_sees_the_film_itself(tmp_path, film):
+    succeeds(main, "--video", film, "-o", tmp_path / "o.mp4", "--crf", 5, "--divergence", 6)
+    ours, theirs = ([p for shot in read_shots(path) for _, p in shot] for path in (tmp_path / "o.mp4", film))
+    for a, b in zip(ours, theirs, strict=True):  # in brightness: colours are stored at half the resolution, twice
+        left, right, flat = (picture @ np.array([0.299, 0.587, 0.114]) for picture in (a[:, :96], a[:, 96:], b))
+        assert np.abs(left - flat).mean() < 3
+        assert np.abs(right - flat).mean() > 10
+
+
+def test_a_conversion_that_fails_leaves_what_was_there(tmp_path, film, monkeypatch):
+    (tmp_path / "o.mp4").write_bytes(b"an earlier one")
+
+    def stops(*_):
+        yield Fraction(0), pictures(1)[0]
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(stereo, "convert", stops)
+    assert "No space left" in refused(main, "--video", film, "-o", tmp_path / "o.mp4")
+    assert (tmp_path / "o.mp4").read_bytes() == b"an earlier one"
+    assert [path.name for path in tmp_path.iterdir()] == ["o.mp4"]
+
+
+def test_a_film_of_one_frame_is_converted(tmp_path):
+    source = write(tmp_path / "one.mp4", moving(1))
+    assert "1 frames" in succeeds(main, "--video", source, "-o", tmp_path / "o.mkv")
+    assert size_of(tmp_path / "o.mkv") == (192, 64)
+
+
+def test_only_the_asked_seconds_are_converted(tmp_path, film):
+    assert "8 frames" in succeeds(main, "--video", film, "-o", tmp_path / "o.mp4", "--seconds", 0.4)
+    assert 0.3 < max(t for t, _ in packets(tmp_path / "o.mp4", "audio")) < 0.4
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-o", "x.avi"), "expected a name that ends with one of .mp4"),
+        (("--baseline", "magic"), "--baseline magic"),
+        (("--divergence", 0), "--divergence"),
+        (("--checkpoint", "nowhere.pth"), "nowhere.pth"),
+        (("--mapper", "nowhere"), "nowhere"),
+    ],
+)
+def test_a_mistake_is_one_line(film, words, said, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(main, "--video", film, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_film_and_the_film_itself_as_output_are_refused(tmp_path, film):
+    (tmp_path / "text.mp4").write_text("no film")
+    assert "text.mp4" in refused(main, "--video", tmp_path / "text.mp4")
+    assert "nowhere.mp4" in refused(main, "--video", tmp_path / "nowhere.mp4")
+    assert "is the film itself" in refused(main, "--video", film, "-o", film)
+
+
+def test_the_offline_depth_model_serves_a_shot_of_any_length():
+    model = load_depth("Motion")
+    for count in (1, 3):
+        shot = [(Fraction(t), p) for t, p in enumerate(pictures(count))]
+        assert [d.shape for _, _, d in with_depth(shot, model, "cpu")] == [(1, 1, 64, 96)] * count

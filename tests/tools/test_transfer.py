@@ -1,0 +1,241 @@
+"""Copying splits to and from a real S3 server."""
+
+import hashlib
+import itertools
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from pack.shards.record import encode
+from pack.shards.shard import ShardWriter, list_shards
+from pack.shards.store import RemotePath, client
+from pack.shards.store import list_shards as list_anywhere
+from tests.support import ROOT, s3
+from tests.support.programs import refused, succeeds
+from tests.support.shards import make_data, make_split, texture_record
+from tools import transfer
+
+URL = f"s3://{s3.BUCKET}/data"
+PART = 5 << 20
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("transfer") / "data", records=4, frames=1, size=64)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A split with one tar of four parts."""
+    folder = tmp_path_factory.mktemp("large") / "data"
+    record = texture_record(0, 1, 64)
+    noise = {f"{n:02d}_X.bin": os.urandom(1 << 20) for n in range(17)}
+    with ShardWriter(folder / "train" / "a.tar") as writer:
+        writer.add(record.key, {**encode(record, "png"), **noise})
+        writer.publish({}, {})
+    return folder
+
+
+def content(folder):
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".rclone_temp_")  # which the server hides
+    }
+
+
+def unfinished_uploads():
+    try:
+        return client(RemotePath(URL)).call_s3("list_multipart_uploads", Bucket=s3.BUCKET).get("Uploads", [])
+    except FileNotFoundError:  # what this server says when there is none
+        return []
+
+
+def change(name, data):
+    """Replace, or remove, a file behind our back."""
+    path = RemotePath(f"{URL}/train/{name}")
+    if data is None:
+        client(path).rm_file(path.url)
+    else:
+        client(path).pipe_file(path.url, data)
+
+
+def push(data, *words):
+    return succeeds(transfer.main, "-i", data, "-o", URL, *words)
+
+
+def refused_push(*words):
+    return refused(transfer.main, *words)
+
+
+def test_what_is_pushed_and_pulled_is_the_same_to_the_last_byte(data, store, s3_server, tmp_path):
+    assert "got 3 shards" in push(data)
+    assert content(s3_server[0] / "data") == content(data)
+    succeeds(transfer.main, "-i", URL, "-o", tmp_path / "back", "--read-back")
+    assert content(tmp_path / "back") == content(data)
+    assert list_shards(tmp_path / "back" / "train") == [
+        type(index)(**{**vars(index), "tar": tmp_path / "back" / "train" / index.tar.name})
+        for index in list_shards(data / "train")
+    ]
+
+
+def test_a_second_push_sends_nothing(data, store):
+    push(data)
+    store.requests.clear()
+    assert "got 0 shards with 0.0 MB, had 3 already" in push(data)
+    assert not [request for request in store.requests if request.method in ("PUT", "POST", "DELETE")]
+
+
+def test_one_split_alone_can_be_copied(data, store, s3_server):
+    push(data, "--split", "eval")
+    assert [path.name for path in (s3_server[0] / "data").iterdir()] == ["eval"]
+
+
+def test_only_the_shard_that_differs_is_sent_and_its_tar_before_its_index(data, store, s3_server):
+    push(data)
+    change("s0-01.tar", b"other")
+    store.requests.clear()
+    assert "got 1 shards" in push(data)
+    changes = [(r.method, r.path.rpartition("/")[2]) for r in store.requests if r.method in ("PUT", "DELETE")]
+    assert changes == [("DELETE", "s0-01.json"), ("PUT", "s0-01.tar"), ("PUT", "s0-01.json")]
+    assert content(s3_server[0] / "data") == content(data)
+
+
+def test_a_tar_without_its_index_is_read_before_it_is_believed(data, store, s3_server):
+    push(data)
+    change("s0-00.json", None)
+    change("s0-00.tar", b"x" * (data / "train" / "s0-00.tar").stat().st_size)
+    push(data)
+    assert content(s3_server[0] / "data") == content(data)
+
+
+def test_a_copy_by_another_program_is_as_good(data, store, s3_server, tmp_path):
+    remote = f":s3,provider=Rclone,env_auth=true,endpoint='{store.url}':{s3.BUCKET}/data"
+    subprocess.run([s3.rclone(), "copy", "--config", os.devnull, data, remote], check=True, timeout=60)
+    store.requests.clear()
+    assert "got 0 shards with 0.0 MB, had 3 already" in push(data)
+    assert [index.name for index in list_anywhere(RemotePath(f"{URL}/train"))] == ["s0-00", "s0-01"]
+
+
+@pytest.mark.parametrize("killed_at", [1, 3, 4])
+def test_a_killed_push_goes_on_and_sends_no_more_than_one_part_again(large, store, s3_server, killed_at):
+    reached, stay = threading.Event(), threading.Event()
+
+    def hold(request):
+        if f"partNumber={killed_at}" in request.path:
+            reached.set()
+            stay.wait(30)  # the part arrives only when its sender is dead
+            return "cut"
+        return None
+
+    store.harm = hold
+    words = [sys.executable, ROOT / "tools" / "transfer.py", "-i", large, "-o", URL, "--part-bytes", str(PART)]
+    process = subprocess.Popen(words)
+    assert reached.wait(60)
+    process.kill()
+    process.wait()
+    stay.set()
+    store.harm = lambda _: None
+    assert not (s3_server[0] / "data").exists() or not content(s3_server[0] / "data")
+    sent_before = len(store.sent_parts())
+    assert sent_before == killed_at
+    push(large, "--part-bytes", PART)
+    assert len(store.sent_parts()) - sent_before <= 4 - killed_at + 1
+    assert content(s3_server[0] / "data") == content(large) and not unfinished_uploads()
+
+
+def test_uploads_of_other_content_are_aborted_not_gone_on_with(large, store, s3_server):
+    asked = client(RemotePath(URL)).call_s3
+    for body in (b"a" * PART, b"b" * 100):
+        upload = asked("create_multipart_upload", Bucket=s3.BUCKET, Key="data/train/a.tar")["UploadId"]
+        asked("upload_part", Bucket=s3.BUCKET, Key="data/train/a.tar", UploadId=upload, PartNumber=1, Body=body)
+    assert len(unfinished_uploads()) == 2
+    push(large, "--part-bytes", PART)
+    assert content(s3_server[0] / "data") == content(large) and not unfinished_uploads()
+
+
+def test_a_killed_pull_reads_only_what_is_missing(large, store, tmp_path):
+    push(large)
+    index = list_shards(large / "train")[0]
+    begun = tmp_path / "train" / f"a.tar.{index.sha256[:12]}.tmp"
+    begun.parent.mkdir()
+    begun.write_bytes(index.tar.read_bytes()[: 2 * PART])
+    store.requests.clear()
+    succeeds(transfer.main, "-i", URL, "-o", tmp_path, "--part-bytes", PART)
+    assert content(tmp_path) == content(large)
+    assert [request.range.split("-")[0] for request in store.tar_reads()] == [f"bytes={2 * PART}", f"bytes={3 * PART}"]
+
+
+def test_faults_on_the_way_do_not_harm_a_copy(large, store, s3_server, tmp_path):
+    turns = itertools.cycle([500, None, 503, None, "cut", None])
+    store.harm = lambda request: next(turns) if request.method in ("PUT", "POST") else None
+    push(large, "--part-bytes", PART)
+    assert store.harmed >= 4
+    assert content(s3_server[0] / "data") == content(large) and not unfinished_uploads()
+    store.harm = s3.some_of_the_reads(0.5)
+    succeeds(transfer.main, "-i", URL, "-o", tmp_path, "--part-bytes", PART)
+    assert content(tmp_path) == content(large)
+
+
+def test_a_source_that_is_not_what_its_index_says_is_never_published(large, store, s3_server, tmp_path):
+    bad = tmp_path / "data" / "train"
+    bad.mkdir(parents=True)
+    for path in (large / "train").iterdir():
+        (bad / path.name).write_bytes(path.read_bytes())
+    with open(bad / "a.tar", "r+b") as file:
+        file.seek(6 << 20)
+        file.write(b"changed")
+    line = refused_push("-i", bad.parent, "-o", URL, "--part-bytes", PART)
+    assert "another sha256 than its index says" in line
+    assert not list((s3_server[0] / "data").rglob("a.*")) and not unfinished_uploads()
+    refused_push("-i", bad.parent, "-o", tmp_path / "copy")
+    assert content(tmp_path / "copy") == {}
+
+
+def test_delete_says_what_it_would_do_and_does_it_only_with_yes(data, store, s3_server, tmp_path):
+    push(data)
+    fewer = make_split(tmp_path / "train", records=4, shards=1, frames=1, size=64).parent
+    out = push(fewer, "--delete")
+    assert f"would delete {URL}/train/s0-01.json\nwould delete {URL}/train/s0-01.tar\nnothing was deleted" in out
+    assert (s3_server[0] / "data" / "train" / "s0-01.tar").exists()
+    push(fewer, "--delete", "--yes")
+    assert content(s3_server[0] / "data" / "train") == content(fewer / "train")
+    assert content(s3_server[0] / "data" / "eval") == content(data / "eval")  # a split that was not copied
+
+
+def test_each_mistake_is_one_line_and_loses_nothing(data, store, s3_server, tmp_path):
+    before = content(data)
+    assert "is inside the source" in refused_push("-i", data, "-o", data / "train" / "copy")
+    assert "is inside the source" in refused_push("-i", URL, "-o", f"{URL}/x")
+    assert "no such object or bucket" in refused_push("-i", data, "-o", "s3://nowhere/data")
+    assert "no such object or bucket" in refused_push("-i", "s3://nowhere/data", "-o", tmp_path)
+    assert "holds no shard" in refused_push("-i", f"s3://{s3.BUCKET}/empty", "-o", tmp_path)
+    assert "holds no shard" in refused_push("-i", tmp_path, "-o", URL)
+    store.harm = lambda request: 403 if request.method in ("PUT", "POST") else None
+    assert "the store refuses (Access Denied)" in refused_push("-i", data, "-o", URL)
+    store.harm = lambda _: None
+    assert content(data) == before and not content(s3_server[0])
+    push(data)
+    change("s0-00.tar", None)
+    line = refused_push("-i", URL, "-o", tmp_path / "copy")
+    assert f"{URL}/train/s0-00.json: its tar s0-00.tar is missing" in line and not (tmp_path / "copy").exists()
+
+
+def test_wrong_credentials_end_a_copy_in_one_line_without_them(data, store, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrongsecret0000000000")
+    line = refused_push("-i", data, "-o", URL)
+    assert "the store refuses" in line and "wrongsecret" not in line and s3.KEY not in line
+    for secret in (f"s3://user:hunter2@{s3.BUCKET}/x", f"s3://{s3.BUCKET}/x?sig=hunter2", "s3://user:hu/nter2@b/x"):
+        line = refused_push("-i", data, "-o", secret)
+        assert "a user, a password or a query" in line and "hunter2" not in line and "nter2" not in line
+    line = refused_push("-i", data, "-o", URL, "--endpoint-url", "http://user:hunter2@127.0.0.1:1")
+    assert "--endpoint-url is a http:// URL" in line and "hunter2" not in line
+
+
+def test_stores_without_multipart_uploads_are_read_back(data, tmp_path):
+    succeeds(transfer.main, "-i", data, "-o", "memory://shelf/data")
+    succeeds(transfer.main, "-i", "memory://shelf/data", "-o", tmp_path)
+    assert content(tmp_path) == content(data)

@@ -1,0 +1,175 @@
+import os
+import random
+
+import numpy as np
+import pytest
+
+from model.checkpoint import read_file, write_checkpoint
+from tests.support import trainings
+from tests.support.shards import make_data
+from train.checkpoints.resume import moved_history
+from train.checkpoints.state import Place, checkpoint_path, checkpoints, moved_records, read_newest, rotate, set_aside
+from train.data.mining import History
+
+NAME = "net"
+
+
+def save(folder, number, keep):
+    rotate(folder, NAME, keep)
+    write_checkpoint(checkpoint_path(folder, NAME), {"number": number})
+
+
+def kept(folder):
+    return [read_file(path)["number"] for path in checkpoints(folder, NAME)]
+
+
+@pytest.mark.parametrize("keep", [1, 2, 4])
+def test_the_newest_checkpoints_are_kept_as_many_as_asked_for(keep, tmp_path):
+    for number in range(6):
+        save(tmp_path, number, keep)
+    assert kept(tmp_path) == list(range(5, 5 - keep, -1))
+    assert len(list(tmp_path.iterdir())) == keep
+
+
+def test_fewer_are_kept_when_fewer_are_asked_for(tmp_path):
+    for number in range(5):
+        save(tmp_path, number, keep=4)
+    save(tmp_path, 5, keep=2)
+    assert kept(tmp_path) == [5, 4]
+
+
+def test_rotation_works_on_file_systems_without_hard_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for number in range(3):
+        save(tmp_path, number, keep=2)
+    assert kept(tmp_path) == [2, 1]
+
+
+@pytest.mark.parametrize("call", range(1, 8))
+def test_wherever_saving_breaks_off_the_newest_or_the_one_before_can_be_read(call, tmp_path, monkeypatch):
+    for number in range(3):
+        save(tmp_path, number, keep=3)
+    left = call
+
+    def breaking(function):
+        def broken(*arguments, **options):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise InterruptedError
+            return function(*arguments, **options)
+
+        return broken
+
+    for name in ("replace", "link", "fsync", "open", "unlink"):
+        monkeypatch.setattr(os, name, breaking(getattr(os, name)))
+    try:
+        save(tmp_path, 3, keep=3)
+        finished = True
+    except InterruptedError:
+        finished = False
+    monkeypatch.undo()
+    assert kept(tmp_path)[0] in ((3,) if finished else (2, 3))
+    assert 2 in kept(tmp_path)
+
+
+def damage_by_cut(path, rng):
+    os.truncate(path, rng.randrange(path.stat().st_size))
+
+
+def damage_by_flip(path, rng):
+    data = bytearray(path.read_bytes())
+    start = data.index(b"\x80\x02}")  # the pickled dict, whose bytes all matter
+    data[start + rng.randrange(20)] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+
+
+def damage_by_emptying(path, _):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [damage_by_cut, damage_by_flip, damage_by_emptying])
+def test_when_the_newest_does_not_read_the_one_before_is_used_and_never_written_over_by_it(damage, tmp_path):
+    rng = random.Random(0)
+    for turn in range(10):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        for number in range(3):
+            save(folder, number, keep=2)
+        damage(checkpoint_path(folder, NAME), rng)
+        saved, warnings = read_newest(folder, NAME)
+        assert saved == {"number": 1}
+        assert len(warnings) == 1 and "going on from net.checkpoint.1.pth, which is older" in warnings[0]
+        rotate(folder, NAME, keep=2)  # what a save begins with: a kill here must leave a good one
+        assert kept(folder) == [1]
+        assert (folder / "net.checkpoint.pth.unreadable").exists()
+
+
+def test_when_none_reads_the_run_says_so_and_touches_nothing(tmp_path):
+    for number in range(2):
+        save(tmp_path, number, keep=2)
+    for path in checkpoints(tmp_path, NAME):
+        os.truncate(path, 100)
+    with pytest.raises(
+        ValueError, match=r"net.checkpoint.pth is no checkpoint or cut short.*start anew without --resume"
+    ):
+        read_newest(tmp_path, NAME)
+    assert len(checkpoints(tmp_path, NAME)) == 2
+
+
+def test_checkpoints_of_other_networks_are_not_taken(tmp_path):
+    save(tmp_path, 0, keep=2)
+    write_checkpoint(tmp_path / "net_large.checkpoint.pth", {"number": 7})
+    write_checkpoint(tmp_path / "net_large.checkpoint.1.pth", {"number": 8})
+    assert kept(tmp_path) == [0]
+    assert read_newest(tmp_path, "other") == (None, [])
+
+
+def test_a_new_run_sets_the_checkpoints_of_the_one_before_aside(tmp_path):
+    for number in range(2):
+        save(tmp_path, number, keep=2)
+    aside = set_aside(tmp_path, NAME, "20260101120000")
+    assert kept(tmp_path) == [1]  # until the new run's first one replaces it
+    assert [read_file(path)["number"] for path in aside] == [1, 0]
+
+
+def test_records_that_are_still_there_keep_their_losses_under_their_new_numbers():
+    before = [["a", "1", 3], ["b", "2", 2], ["c", "3", 2]]
+    now = [["0", "9", 4], ["a", "1", 3], ["c", "3", 2]]
+    moved = moved_records(before, now)
+    assert moved.tolist() == [4, 5, 6, -1, -1, 7, 8]
+    history = History(7)
+    history.update([0, 3, 6, 6, 2], [0.5, 0.6, 0.7, 0.9, 0.1])
+    later = History(9)
+    later.load_state_dict(moved_history(history.state_dict(), moved, 9))
+    averages = np.full(9, np.inf)
+    averages[[4, 8, 6]] = [0.5, 0.8, 0.1]
+    assert np.allclose(later.averages(), averages)
+
+
+def test_a_shard_of_the_same_name_but_other_bytes_is_another(tmp_path):
+    assert moved_records([["a", "1", 2]], [["a", "2", 2]]).tolist() == [-1, -1]
+
+
+def test_a_full_disk_ends_the_run_with_one_line_and_leaves_the_checkpoint_as_it_was(tmp_path):
+    data = make_data(tmp_path / "data", records=2, evaluation=1, size=64)
+    flags = trainings.command(data, tmp_path)
+    job = trainings.start(tmp_path, *flags, world=2, hooks=[["limit at", "train.loop.save", 3, 1_000_000]])
+    assert job.wait() == [2, 2]
+    assert "Traceback" not in job.log() and job.log().splitlines()[-1] == (
+        f"error: no checkpoint could be written in {tmp_path} (File too large), the one before is as it was: "
+        f"make room and go on with --resume"
+    )
+    assert trainings.checkpoint(tmp_path)["backfill"]["place"]["step"] == 2
+    assert not list(tmp_path.glob("*.tmp"))
+    assert "resumed in epoch 2 after 0 sequences" in trainings.train(tmp_path, *flags, "--resume").log()
+
+
+def test_a_place_survives_the_file(tmp_path):
+    place = Place("20260101120000", 7, losses=[(3, 0.25)], rows=[[1, 0.5, None]], sums={"l1": 0.125})
+    write_checkpoint(tmp_path / "x", {"place": vars(place)})
+    again = Place(**read_file(tmp_path / "x")["place"])
+    assert again == place

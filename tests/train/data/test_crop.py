@@ -1,0 +1,195 @@
+import numpy as np
+import pytest
+import torch
+
+from model.morphology import dilate_inner, dilate_outer
+from tests.support.trainings import one_thread  # noqa: F401
+from train.data.crop import AugmentParams, augment_masks, choose_tile, cut, draw, frame_indexes, jitter_
+from train.runtime.seeds import generator
+
+COUNT = 20_000
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """The draws of many slots of one epoch."""
+    return [draw(generator(7, 3, slot, "crop")) for slot in range(COUNT)]
+
+
+def fixed(**changes):
+    """AugmentParams that change nothing but what is named."""
+    plain = {"reverse": False, "start": 0.0, "jitter": None, "outer": 0, "inner": 0, "tiles": ((0.0, 0.0),) * 4}
+    return AugmentParams(**(plain | changes))
+
+
+def chi2(values, shares):  # of counts by value, and how many degrees of freedom it has
+    counts = np.array([values.count(value) for value in shares])
+    expected = len(values) * np.array(list(shares.values()))
+    assert counts.sum() == len(values)
+    return ((counts - expected) ** 2 / expected).sum(), len(shares) - 1
+
+
+def assert_shares(values, shares):
+    """The values come in these shares, as far as chance lets them: 5 standard deviations of chi2."""
+    distance, freedom = chi2(values, shares)
+    assert distance < freedom + 5 * (2 * freedom) ** 0.5
+
+
+def assert_uniform(values, low, high):
+    """Kolmogorov and Smirnov would reject 1 in 10,000 of such samples."""
+    values = np.sort((np.array(values) - low) / (high - low))
+    assert values[0] >= 0 and values[-1] < 1
+    steps = np.arange(len(values) + 1) / len(values)
+    distance = max((values - steps[:-1]).max(), (steps[1:] - values).max())
+    assert distance < 2.23 / len(values) ** 0.5
+
+
+def test_half_of_all_clips_run_backwards(drawn):
+    assert_shares([d.reverse for d in drawn], {True: 0.5, False: 0.5})
+
+
+def test_every_start_of_a_clip_is_as_likely_in_both_directions(drawn):
+    forward = [frame_indexes(16, 12, d)[0] for d in drawn if not d.reverse]
+    backward = [frame_indexes(16, 12, d)[0] for d in drawn if d.reverse]
+    assert_shares(forward, dict.fromkeys(range(5), 0.2))
+    assert_shares(backward, dict.fromkeys(range(11, 16), 0.2))
+
+
+def test_colours_stay_in_half_of_all_slots_and_one_in_forty_is_gray(drawn):
+    kinds = ["none" if d.jitter is None else "gray" if d.jitter == "gray" else "scaled" for d in drawn]
+    assert_shares(kinds, {"none": 0.5, "gray": 0.025, "scaled": 0.475})
+
+
+def test_colours_are_scaled_and_shifted_channel_by_channel_as_in_iw3(drawn):
+    scaled = [d.jitter for d in drawn if d.jitter not in (None, "gray")]
+    for channel in range(3):
+        assert_uniform([scale[channel] for scale, _ in scaled], 0.7, 0.9)
+        assert_uniform([bias[channel] / (1 - scale[channel]) for scale, bias in scaled], 0, 1)
+    scales = np.array([scale for scale, _ in scaled])
+    assert np.abs(np.corrcoef(scales.T) - np.eye(3)).max() < 0.05
+
+
+def test_holes_grow_as_often_and_as_far_as_in_iw3(drawn):
+    assert_shares([d.outer for d in drawn], {0: 0.5} | dict.fromkeys(range(1, 21), 0.5 / 20))
+    assert_shares([d.inner for d in drawn], {0: 0.75} | dict.fromkeys(range(1, 5), 0.25 / 4))
+    both = [(d.outer > 0, d.inner > 0) for d in drawn]
+    assert_shares(both, {(a, b): 0.5 * (0.25 if b else 0.75) for a in (True, False) for b in (True, False)})
+
+
+def test_each_window_lies_anywhere(drawn):
+    for window in range(4):
+        assert_uniform([d.tiles[window][0] for d in drawn], 0, 1)
+        assert_uniform([d.tiles[window][1] for d in drawn], 0, 1)
+    corners = np.array([d.tiles for d in drawn]).reshape(COUNT, 8)
+    assert np.abs(np.corrcoef(corners.T) - np.eye(8)).max() < 0.04
+
+
+def test_slots_epochs_and_seeds_draw_for_themselves():
+    keys = [(1, 1, 1), (1, 1, 2), (1, 2, 1), (2, 1, 1)]
+    assert len({draw(generator(*key, "crop")) for key in keys}) == 4
+    assert draw(generator(1, 1, 1, "crop")) == draw(generator(1, 1, 1, "crop"))
+    starts = np.array([[draw(generator(1, epoch, slot, "crop")).start for slot in range(1000)] for epoch in (1, 2)])
+    assert abs(np.corrcoef(starts)[0, 1]) < 0.1
+
+
+def test_frames_are_consecutive_in_either_direction():
+    assert frame_indexes(16, 12, fixed(start=0.99)) == list(range(4, 16))
+    assert frame_indexes(16, 12, fixed(start=0.99, reverse=True)) == list(range(11, -1, -1))
+    assert frame_indexes(16, 12, fixed(reverse=True)) == list(range(15, 3, -1))
+
+
+@pytest.mark.parametrize(("available", "start"), [(12, 0), (13, 0), (15, 1), (16, 2), (24, 6)])
+def test_evaluation_takes_the_frames_in_the_middle(available, start):
+    assert frame_indexes(available, 12, None) == list(range(start, start + 12))
+
+
+def test_too_few_frames_are_told_with_both_numbers():
+    with pytest.raises(ValueError, match="found 11 frames, expected at least 12"):
+        frame_indexes(11, 12, fixed())
+
+
+def brute_force(masks, side, windows):
+    """The first of the windows with the largest sum."""
+    sums = [int(masks[:, y : y + side, x : x + side].int().sum()) for y, x in windows]
+    return windows[sums.index(max(sums))]
+
+
+def test_evaluation_takes_the_window_with_the_most_hole_of_the_25_at_stride_64():
+    gen = torch.Generator().manual_seed(0)
+    windows = [(y, x) for y in range(0, 257, 64) for x in range(0, 257, 64)]
+    for _ in range(5):
+        values = torch.tensor([0, 0, 128, 255], dtype=torch.uint8)
+        blocks = values[torch.randint(0, 4, (2, 16, 16), generator=gen)]
+        masks = blocks.repeat_interleave(32, 1).repeat_interleave(32, 2)
+        assert choose_tile(masks, 256, None) == brute_force(masks, 256, windows)
+
+
+def test_of_windows_with_as_much_hole_evaluation_takes_the_first_row_by_row():
+    masks = torch.zeros(2, 512, 512, dtype=torch.uint8)
+    assert choose_tile(masks, 256, None) == (0, 0)
+    masks[:, 300:310, 200:210] = 255  # in rows 64 to 256 and columns 0 to 192
+    assert choose_tile(masks, 256, None) == (64, 0)
+    masks[:, 450, 450] = 255  # in row 256, column 256 alone, and less
+    assert choose_tile(masks, 256, None) == (64, 0)
+
+
+def test_training_takes_the_best_of_the_four_windows_drawn(drawn):
+    masks = torch.zeros(3, 100, 120, dtype=torch.uint8)
+    masks[:, 40:60, 30:90] = torch.randint(0, 256, (3, 20, 60), generator=torch.Generator().manual_seed(0)).byte()
+    for d in drawn[:50]:
+        windows = [(int(y * 37), int(x * 57)) for y, x in d.tiles]
+        assert choose_tile(masks, 64, d) == brute_force(masks, 64, windows)
+
+
+def test_a_window_drawn_can_reach_every_border():
+    masks = torch.zeros(1, 70, 80, dtype=torch.uint8)
+    nearly = 1 - 2**-53
+    assert choose_tile(masks, 64, fixed(tiles=((nearly, nearly),) * 4)) == (6, 16)
+    assert choose_tile(masks, 64, fixed(tiles=((0.0, 0.0),) * 4)) == (0, 0)
+
+
+def test_a_half_hole_counts_half_until_holes_have_grown():
+    masks = torch.zeros(1, 64, 128, dtype=torch.uint8)
+    masks[:, :30, :50] = 128  # 1,500 halves against 900 whole
+    masks[:, :30, 98:] = 255
+    draws = fixed(tiles=((0.0, 0.0), (0.0, 0.999), (0.0, 0.0), (0.0, 0.999)))
+    assert choose_tile(augment_masks(masks, draws), 64, draws) == (0, 64)
+    grown = fixed(tiles=draws.tiles, inner=1)
+    assert choose_tile(augment_masks(masks, grown), 64, grown) == (0, 0)
+
+
+def test_holes_grow_to_the_right_by_outer_and_then_to_the_left_by_inner():
+    masks = torch.zeros(2, 8, 40, dtype=torch.uint8)
+    masks[0, 3, 20], masks[1, 5, 10:12] = 255, 128
+    grown = augment_masks(masks, fixed(outer=5, inner=2))
+    assert torch.equal(grown > 0, dilate_inner(dilate_outer(masks > 0, 5), 2))
+    assert set(grown.unique().tolist()) == {0, 255}
+    assert torch.nonzero(grown[0, 3]).flatten().tolist() == list(range(18, 26))
+
+
+def test_jitter_is_iw3s_formula_alike_in_all_frames():
+    frames = torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    scale, bias = (0.7, 0.8, 0.9), (0.3, 0.1, 0.05)
+    out = jitter_(frames.clone(), fixed(jitter=(scale, bias)))
+    for c in range(3):
+        assert torch.allclose(out[:, c], (frames[:, c] * scale[c] + bias[c]).clamp(0, 1))
+    gray = jitter_(frames.clone(), fixed(jitter="gray"))
+    assert torch.equal(gray[:, 0], gray[:, 1]) and torch.allclose(gray[:, 2], frames.mean(1))
+    assert jitter_(frames, None) is frames
+
+
+def test_a_sample_is_its_place_in_the_record_with_half_holes_as_holes():
+    gen = np.random.default_rng(0)
+    frames = gen.integers(0, 256, (12, 90, 100, 3), dtype=np.uint8)
+    masks = gen.choice(np.array([0, 128, 255], np.uint8), (12, 90, 100))
+    draws = fixed(tiles=((0.5, 0.25), (0.9, 0.9), (0.1, 0.1), (0.3, 0.6)))
+    colours, holes, (y, x) = cut(lambda box: frames[:, box[1] : box[3], box[0] : box[2]], masks, 64, draws)
+    assert colours.shape == (12, 3, 64, 64) and holes.shape == (12, 1, 64, 64) and holes.dtype == torch.bool
+    inside = frames[:, y : y + 64, x : x + 64].transpose(0, 3, 1, 2)
+    assert torch.equal(colours, torch.from_numpy(inside).float() / 255)
+    assert np.array_equal(holes[:, 0].numpy(), masks[:, y : y + 64, x : x + 64] > 0)
+
+
+def test_a_tile_larger_than_the_records_is_told_with_one_that_fits():
+    with pytest.raises(ValueError, match="tile 128 does not fit 100x90 records: pass --tile 88 or less"):
+        choose_tile(torch.zeros(1, 90, 100, dtype=torch.uint8), 128, None)

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+
+from train.data.plan import Plan, epoch_slots, replacement, slots_of
+
+
+def epochs(plan, count, first=1):
+    return np.concatenate([plan.records(epoch) for epoch in range(first, first + count)])
+
+
+@pytest.mark.parametrize("window", [0, 2])
+@pytest.mark.parametrize("slots", [3, 7, 10, 25])
+def test_no_record_comes_twice_before_every_record_came_once_whatever_the_length_of_an_epoch(slots, window):
+    plan = Plan([4, 1, 3, 2], slots, seed=5, window=window)
+    row = epochs(plan, 30)
+    passes = row[: len(row) // 10 * 10].reshape(-1, 10)
+    assert np.array_equal(np.sort(passes, axis=1), np.tile(np.arange(10), (len(passes), 1)))
+    assert len(np.unique(passes, axis=0)) == len(passes)
+
+
+def test_an_epoch_is_a_function_of_its_number_and_the_seed_alone():
+    plan, other = Plan([50, 50], 30, seed=1), Plan([50, 50], 30, seed=2)
+    later = [plan.records(epoch) for epoch in (9, 3, 9)]
+    assert np.array_equal(later[0], later[2])
+    assert np.array_equal(later[0], epochs(Plan([50, 50], 30, seed=1), 9)[-30:])
+    assert not np.array_equal(later[0], other.records(9))
+
+
+def test_shards_do_not_bound_the_shuffle_without_a_window():
+    row = Plan([100] * 10, 1000, seed=0).records(1)
+    neighbours = np.mean(row[1:] // 100 == row[:-1] // 100)
+    assert neighbours == pytest.approx(0.1, abs=0.05)
+
+
+def spans(row, sizes):
+    """First and last slot of each shard that the row shows."""
+    shard = np.searchsorted(np.cumsum(sizes), row, side="right")
+    return [np.flatnonzero(shard == s)[[0, -1]] for s in np.unique(shard)]
+
+
+@pytest.mark.parametrize("weights", [None, "random"])
+@pytest.mark.parametrize("window", [1, 3, 40])
+def test_a_window_keeps_few_shards_open_at_a_time(window, weights):
+    sizes = [10 + number % 7 for number in range(20)]
+    plan = Plan(sizes, 500, seed=3, window=window)
+    weights = None if weights is None else np.random.default_rng(0).uniform(0.25, 1, plan.count).astype(np.float32)
+    row = plan.records(2, weights)
+    first = 0 if weights is not None else -500 % plan.count  # slots that finish the permutation before
+    row = row[first : first + plan.count]
+    at_once = [sum(a <= slot <= b for a, b in spans(row, sizes)) for slot in range(len(row))]
+    assert max(at_once) <= window
+
+
+def test_a_window_is_shuffled_inside_and_shards_change_their_neighbours():
+    plan = Plan([10] * 20, 200, seed=0, window=4)
+    row = plan.records(1)
+    assert np.mean(row[1:40] // 10 == row[:39] // 10) < 0.5
+    companions = [frozenset(plan.records(epoch)[:40] // 10) for epoch in range(1, 9)]
+    assert len(set(companions)) == 8
+
+
+@pytest.mark.parametrize("window", [0, 5])
+def test_weighted_draws_follow_the_weights(window):
+    gen = np.random.default_rng(1)
+    weights = gen.uniform(0.25, 1, 50).astype(np.float32)
+    plan = Plan([10] * 5, 1000, seed=0, window=window)
+    counts = sum(np.bincount(plan.records(epoch, weights), minlength=50) for epoch in range(1, 201))
+    expected = 200_000 * weights / weights.sum()
+    chi2 = ((counts - expected) ** 2 / expected).sum()
+    assert 20 < chi2 < 90  # 49 degrees of freedom: all but 1 in 1,000 of fair draws
+
+
+def test_weighted_draws_are_with_replacement_and_leave_some_records_for_later():
+    row = Plan([1000], 1000, seed=0).records(1, np.ones(1000, np.float32))
+    assert len(np.unique(row)) == pytest.approx(632, abs=40)  # 1 - 1/e
+
+
+def test_a_record_of_weight_nought_is_never_drawn():
+    weights = np.array([0, 1, 0, 1, 0], np.float32)
+    assert set(Plan([5], 1000, seed=0).records(1, weights)) == {1, 3}
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_ranks_share_the_slots_of_every_step_and_none_is_lost(world):
+    taken = [slots_of(rank, world, 8, 40) for rank in range(world)]
+    assert sorted(slot for slots in taken for slot in slots) == list(range(8, 40))
+    for step in range(8):
+        now = [slot for slots in taken for slot in list(slots)[step * 4 // world : (step + 1) * 4 // world]]
+        assert sorted(now) == list(range(8 + 4 * step, 12 + 4 * step))
+
+
+def test_an_epoch_has_iw3s_sequences_rounded_up_to_whole_steps():
+    assert epoch_slots(20000, 12, 1) == 1666
+    assert epoch_slots(20000, 12, 4) == 1668
+    assert epoch_slots(20000, 12, 8) == 1672
+    assert epoch_slots(12, 12, 8) == 8
+
+
+def test_replacements_differ_by_slot_and_attempt_and_spread_over_all_records():
+    drawn = [replacement(3, 1, slot, attempt, 10) for slot in range(500) for attempt in (1, 2)]
+    counts = np.bincount(drawn, minlength=10)
+    assert counts.min() > 60 and counts.max() < 140
+    assert drawn == [replacement(3, 1, slot, attempt, 10) for slot in range(500) for attempt in (1, 2)]
+    assert drawn[::2] != drawn[1::2]

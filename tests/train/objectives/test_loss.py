@@ -1,0 +1,218 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.support.golden_formulas import feature, video
+from train.objectives.dct import dct, dct_loss
+from train.objectives.loss import (
+    LOSSES,
+    TEMPORAL,
+    Loss,
+    clamp_l1,
+    create_loss,
+    mean,
+    temporal_gradient,
+    temporal_smoothing,
+    term,
+)
+from train.objectives.perceptual import Perceptual, vgg16_trunk
+
+GOLDEN = np.load("tests/golden/losses.npz")
+
+
+def pair(requires_grad=True):
+    output = video(12, 64, 64) + 0.3 * feature(12, 3, 64, 64, a=0.53)
+    return output.requires_grad_(requires_grad), video(13, 64, 64)[1:]
+
+
+def box(frames=12, size=64, first=20, last=30):
+    holes = torch.zeros(frames, 1, size, size, dtype=torch.bool)
+    holes[..., first:last, first:last] = True
+    return holes
+
+
+def tiny_perceptual():
+    torch.manual_seed(0)
+    widths = (4, 4, 8, 8, 8)
+    return Perceptual(vgg16_trunk(widths), [torch.rand(w) for w in widths])
+
+
+BASE = {
+    "base_temporal_l1lpips": LOSSES["temporal_l1"],
+    "base_temporal_l1dctlpips": LOSSES["temporal_l1dctlpips"],
+    "base_l1dctlpips": LOSSES["l1dctlpips"],
+    "loss_dct_eval": LOSSES["dct"],
+}
+
+
+def as_in_iw3(weights):  # whose smoothing runs over colours
+    def loss(z, y):
+        total = 0
+        for name, weight in weights.items():
+            if name == "temporal_smoothing":
+                total = total + weight * temporal_smoothing(z, axis=1)
+            elif name != "lpips":
+                total = total + weight * term(name, z, y, box())
+        return total
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("clamp_l1", clamp_l1),
+        ("temporal_gradient", temporal_gradient),
+        ("temporal_smoothing_AS_IS_channel_axis", lambda z, y: temporal_smoothing(z, axis=1)),
+        ("dct_w4", lambda z, y: dct_loss(z, y, 4)),
+        ("dct_w24_rot_eval", lambda z, y: dct_loss(z, y, 24, rotated=True)),
+        ("dct_full_rot_eval", lambda z, y: dct_loss(z, y, rotated=True)),
+        ("dct_w32_overlap", lambda z, y: dct_loss(z, y, 32, overlap=True)),
+        ("dct_full_noclamp", lambda z, y: dct_loss(z, y, clamp=False)),
+        *((name, as_in_iw3(weights)) for name, weights in BASE.items()),
+    ],
+)
+def test_value_and_gradient_are_those_of_iw3(name, loss):
+    output, target = pair()
+    value = loss(output, target)
+    value.backward()
+    gradient = output.grad.double()
+    found = [value.item(), gradient.norm().item(), gradient.abs().sum().item()]
+    np.testing.assert_allclose(found, GOLDEN[name], rtol=2e-5)
+
+
+def test_smoothing_punishes_flicker_and_not_colour():
+    flicker = torch.tensor([0.0, 1, 0, 1]).view(4, 1, 1, 1).expand(4, 3, 8, 8)
+    colour = torch.tensor([0.0, 1, 0]).view(1, 3, 1, 1).expand(4, 3, 8, 8)
+    assert temporal_smoothing(flicker).item() == 4
+    assert temporal_smoothing(colour).item() == 0
+
+
+def test_smoothing_allows_steady_change():
+    ramp = torch.linspace(0, 1, 5).view(5, 1, 1, 1).expand(5, 3, 8, 8)
+    assert temporal_smoothing(ramp).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_is_finite_and_reaches_the_output_alone(name):
+    output, target = pair()
+    target.requires_grad_(True)
+    criterion = create_loss(name, perceptual=tiny_perceptual())
+    terms = criterion(output, target.detach(), box(), torch.Generator().manual_seed(0))
+    assert list(terms) == list(LOSSES[name])
+    sum(terms.values()).backward()
+    assert output.grad.isfinite().all() and output.grad.abs().sum() > 0
+    assert not any(p.requires_grad for p in criterion.parameters())
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_equal_frames_that_do_not_change_cost_nothing(name):
+    still = video(1, 64, 64).expand(12, 3, 64, 64)
+    terms = create_loss(name, perceptual=tiny_perceptual())(still, still, box())
+    assert {k: v.item() for k, v in terms.items()} == pytest.approx(dict.fromkeys(terms, 0.0), abs=1e-9)
+
+
+def test_gradient_in_a_hole_shrinks_with_its_area_only_without_hole_terms():
+    def pull(name, last):
+        target = torch.zeros(12, 3, 64, 64)
+        output = target.masked_fill(box(last=last), 0.5).requires_grad_(True)
+        sum(create_loss(name)(output, target, box(last=last)).values()).backward()
+        return output.grad.abs().sum().item()
+
+    small, large = 24, 60  # 16 and 1600 pixels
+    assert pull("temporal_l1", large) / pull("temporal_l1", small) == pytest.approx(100, rel=0.01)
+    assert pull("hole_l1", large) / pull("hole_l1", small) < 2
+
+
+def test_hole_terms_are_means_over_the_pixels_of_the_holes():
+    output, target = pair(requires_grad=False)
+    holes = box()
+    inside = (slice(None), slice(None), slice(20, 30), slice(20, 30))
+    for name in TEMPORAL:
+        cut = term(name, output[inside], target[inside], holes[inside])
+        assert term(f"hole_{name}", output, target, holes).item() == pytest.approx(cut.item(), rel=1e-5)
+
+
+def test_moving_holes_count_in_every_frame_pair_that_they_touch():
+    output, target = torch.rand(3, 3, 4, 4), torch.rand(3, 3, 4, 4)
+    holes = torch.zeros(3, 1, 4, 4, dtype=torch.bool)
+    holes[0, 0, 0, 0] = holes[1, 0, 1, 1] = holes[2, 0, 2, 2] = True
+    error = ((output[1:] - output[:-1]) - (target[1:] - target[:-1])).abs()
+    pixels = [error[0, :, 0, 0], error[0, :, 1, 1], error[1, :, 1, 1], error[1, :, 2, 2]]
+    assert temporal_gradient(output, target, holes).item() == pytest.approx(torch.cat(pixels).mean().item())
+
+
+def test_no_hole_costs_nothing_and_a_speck_little():
+    error = torch.ones(12, 3, 64, 64)
+    none = torch.zeros(12, 1, 64, 64, dtype=torch.bool)
+    speck = none.clone()
+    speck[0, 0, 0, 0] = True
+    assert mean(error, none).item() == 0
+    assert mean(error, speck).item() == pytest.approx(1000 / (12 * 64 * 64))
+    assert mean(error, ~none).item() == 1
+
+
+def test_without_a_generator_the_loss_is_the_same_every_time():
+    output, target = pair(requires_grad=False)
+    criterion = create_loss("dct")
+    assert criterion(output, target, box()) == criterion(output, target, box())
+
+
+def test_the_generator_alone_decides_the_angles():
+    output, target = pair(requires_grad=False)
+    criterion = create_loss("dct")
+
+    def value(seed):
+        torch.seed()
+        return criterion(output, target, box(), torch.Generator().manual_seed(seed))["dct_whole"].item()
+
+    assert value(1) == value(1) != value(2)
+
+
+def test_lpips_of_some_frames_has_the_mean_of_all_frames():
+    output, target = pair(requires_grad=False)
+    whole = create_loss("temporal_l1lpips", perceptual=tiny_perceptual())
+    some = create_loss("temporal_l1lpips", lpips_frames=3, perceptual=tiny_perceptual())
+    gen = torch.Generator().manual_seed(0)
+    draws = [some(output, target, box(), gen)["lpips"].item() for _ in range(40)]
+    full = whole(output, target, box())["lpips"].item()
+    assert min(draws) < full < max(draws)
+    assert np.mean(draws) == pytest.approx(full, abs=3 * np.std(draws) / 40**0.5)
+    assert some(output, target, box())["lpips"].item() == pytest.approx(full)
+
+
+def test_half_precision_outputs_are_compared_in_single_precision():
+    output, target = pair(requires_grad=False)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        terms = create_loss("dct")(output, target, box())
+    assert all(v.dtype == torch.float32 for v in terms.values())
+    assert terms == create_loss("dct")(output, target, box())
+    half = create_loss("temporal_l1")(output.bfloat16(), target, box())
+    assert half["l1"].item() == pytest.approx(0.8 * clamp_l1(output.bfloat16().float(), target).item())
+
+
+def test_the_transform_keeps_energy_and_knows_a_cosine():
+    x = torch.rand(2, 4, 12, 20)
+    assert dct(x).square().sum().item() == pytest.approx(x.square().sum().item(), rel=1e-5)
+    wave = torch.cos(torch.pi / 20 * 3 * (torch.arange(20) + 0.5)).expand(12, 20)
+    found = dct(wave)
+    assert found[0, 3].item() == pytest.approx((12 * 10) ** 0.5, rel=1e-5)
+    assert found.abs().sum().item() == pytest.approx(found[0, 3].item(), rel=1e-4)
+
+
+def test_a_training_step_can_follow_an_evaluation():
+    output, target = torch.rand(2, 3, 40, 40), torch.rand(2, 3, 40, 40)
+    with torch.inference_mode():
+        dct_loss(output, target, rotated=True)
+    output.requires_grad_(True)
+    dct_loss(output, target, rotated=True).backward()
+    assert output.grad.isfinite().all()
+
+
+def test_frames_of_any_size_are_padded_by_reflections_without_gradient():
+    output, target = torch.rand(3, 3, 40, 56, requires_grad=True), torch.rand(3, 3, 40, 56)
+    holes = torch.ones(3, 1, 40, 56, dtype=torch.bool)
+    terms = Loss({"l1": 1.0, "hole_l1": 1.0, "lpips": 1.0}, perceptual=tiny_perceptual())(output, target, holes)
+    terms["l1"].backward(retain_graph=True)
+    assert output.grad.abs().amax().item() == pytest.approx(1.001 / (3 * 3 * 48 * 64), rel=1e-4)
+    assert terms["hole_l1"].item() == pytest.approx(clamp_l1(output, target).item(), rel=1e-5)

@@ -1,0 +1,159 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.support import trainings
+from tests.support.shards import make_data
+from tests.support.trainings import one_thread  # noqa: F401
+from tools import cli
+from train import build as setup
+from train import loop, step
+from train.config import Config
+from train.evaluation.evaluate import trim
+from train.runtime import anomalies
+from train.runtime.dist import Group
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("elastic") / "data", records=6, evaluation=3, size=72)
+
+
+@pytest.fixture
+def run(data, tmp_path, monkeypatch):
+    """A run of one process in this one, about to take its first step."""
+    monkeypatch.setattr(setup, "create_network", trainings.create_tiny)
+    config = cli.parse(Config, trainings.command(data, tmp_path, "--backward-step", "4", "--clip-grad-norm", "1"))
+
+    run = setup.build(config, Group(0, 1, torch.device("cpu")), trainings.NoStop())
+    yield run
+    run.curves.close()
+
+
+def flags(data, folder, *more):
+    return trainings.command(data, folder, "--num-samples", "96", "--backward-step", "4", "--max-epoch", "3", *more)
+
+
+@pytest.fixture(scope="module")
+def alone(data, tmp_path_factory):
+    """The folder of a run of one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    trainings.train(folder, *flags(data, folder))
+    return folder
+
+
+def assert_alike(folder, other):
+    """The same sequences in the same steps, and every number within 1e-5 of itself."""
+    saved, expected = (trainings.checkpoint(f)["backfill"]["place"] for f in (folder, other))
+    assert saved["digest"] == expected["digest"] and saved["step"] == expected["step"]
+    points, reference = trainings.curves(folder), trainings.curves(other)
+    assert points.keys() == reference.keys() and len(reference["steps/train/loss"]) == 4
+    for tag, series in reference.items():
+        if tag.split("/")[1] in ("train", "epoch", "rates") or tag.startswith("epochs/eval/loss"):
+            assert [step for step, _ in points[tag]] == [step for step, _ in series]
+            assert [value for _, value in points[tag]] == pytest.approx([value for _, value in series], rel=1e-5)
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_any_number_of_processes_takes_the_same_steps(world, data, alone, tmp_path):
+    trainings.train(tmp_path, *flags(data, tmp_path), world=world)
+    assert_alike(tmp_path, alone)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(data, alone, tmp_path):
+    hook = ["signal at", "train.step.forward_backward", 3, signal.SIGTERM]
+    for world, hooks in ((2, [hook]), (4, [hook]), (1, [])):
+        trainings.train(tmp_path, *flags(data, tmp_path, "--resume"), world=world, hooks=hooks)
+    log = (tmp_path / "0.log").read_text()
+    assert log.count("stopped by SIGTERM") == 2 and log.count("resumed in epoch") == 2
+    assert_alike(tmp_path, alone)
+
+
+def test_the_gradient_of_a_step_is_that_of_one_large_batch(run, monkeypatch):
+    seen = []
+    real = step.forward_backward
+    monkeypatch.setattr(step, "forward_backward", lambda run, sample: seen.append(sample) or real(run, sample))
+    monkeypatch.setattr(step, "update", lambda run, terms: (torch.tensor(0.0), True))
+    step.step(run, run.stream.samples(loop.slots_to_do(run, 4)))
+    summed = {name: weight.grad.clone() for name, weight in run.network.named_parameters()}
+    run.network.zero_grad()
+    losses = []
+    for sample in seen:
+        gen = step.generator(run.place.seed, 1, sample.position, "loss")
+        output = run.network(*run.network.preprocess(sample.frames, sample.holes))
+        pair = step.diff_aug(output, trim(sample.frames), trim(sample.holes), gen)
+        losses.append(sum(run.criterion(*pair, gen).values()))
+    torch.stack(losses).mean().backward()
+    assert len(losses) == 4
+    for name, weight in run.network.named_parameters():
+        assert torch.allclose(summed[name], weight.grad, rtol=1e-4, atol=1e-8), name
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_step_that_is_not_finite_on_one_process_is_skipped_on_all(rank, data, tmp_path):
+    """Slots 2 and 3 are the second ones of the two processes."""
+    more = ("--num-samples", "48", "--max-epoch", "2", "--no-disable-backup")
+    one, two = tmp_path / "one", tmp_path / "two"
+    trainings.train(
+        one, *trainings.command(data, one, *more), hooks=[["nan at", "train.objectives.loss.Loss.forward", [3 + rank]]]
+    )
+    hooks = [["nan at", "train.objectives.loss.Loss.forward", [2]]]
+    job = trainings.train(two, *trainings.command(data, two, *more), world=2, hooks=hooks, hooked=[rank])
+    assert "step 2: loss or gradient is not finite, skipped (1 in this epoch)" in job.log()
+    assert trainings.results(one) == trainings.results(two)
+    assert all(torch.isfinite(weight).all() for weight in trainings.checkpoint(two)["state_dict"].values())
+    assert len(trainings.checkpoint(two)["backfill"]["mining"]["seen"]) <= 2  # the step before
+
+
+def test_a_hundred_skipped_steps_of_an_epoch_are_borne_and_then_the_run_ends(run):
+    for _ in range(100):
+        anomalies.skip(run, "loss")
+    with pytest.raises(
+        ValueError, match=r"101 steps of epoch 1 were not finite: go on.*--resume and a lower --learning-rate"
+    ):
+        anomalies.skip(run, "loss")
+
+
+def test_without_ignore_nan_the_first_one_ends_the_run(data, tmp_path):
+    hooks = [["nan at", "train.objectives.loss.Loss.forward", [3]]]
+    job = trainings.start(tmp_path, *trainings.command(data, tmp_path, "--no-ignore-nan"), hooks=hooks)
+    assert job.wait() == [2]
+    assert job.log().splitlines()[-1].startswith("error: 1 steps of epoch 1 were not finite")
+
+
+@pytest.mark.parametrize(
+    ("gradient", "loss", "well"), [(0.1, 1.0, True), (float("inf"), 1.0, True), (0.1, float("nan"), False)]
+)
+def test_an_overflow_of_fp16_is_no_fault_but_a_loss_that_is_not_finite_is(run, gradient, loss, well):
+    run.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    run.scaler.scale(torch.zeros(()))  # makes its scale
+    for weight in run.network.parameters():
+        weight.grad = torch.full_like(weight, gradient)
+    before = {name: weight.clone() for name, weight in run.network.named_parameters()}
+    _, found = step.update(run, torch.full((4, 3), loss))
+    assert found == well
+    assert run.scaler.get_scale() == (512 if gradient == float("inf") else 1024)
+    changed = [name for name, weight in run.network.named_parameters() if not torch.equal(weight, before[name])]
+    assert bool(changed) == (gradient < 1 and well)
+
+
+def test_a_worker_that_dies_is_restarted_by_torchrun_and_the_run_heals(data, tmp_path):
+    folder = tmp_path / "model"
+    hooks = json.dumps([["signal at", "train.step.forward_backward", 3, signal.SIGKILL]])
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "2"]
+    command += ["--standalone", trainings.__file__, str(tmp_path), hooks]
+    options = [*flags(data, folder, "--resume"), "--save-every-steps", "1"]
+    done = subprocess.run(
+        [*command, *options], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    log = (tmp_path / "0.log").read_text()
+    assert "nothing to resume" in log and "resumed in epoch 1 after 4 sequences" in log and "done:" in log
+    assert "Traceback" not in log + (tmp_path / "1.log").read_text()
+    trainings.train(tmp_path / "two", *flags(data, tmp_path / "two"), world=2)
+    assert trainings.results(folder) == trainings.results(tmp_path / "two")

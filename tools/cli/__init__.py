@@ -1,0 +1,8 @@
+"""What every program shares: flags from a dataclass, errors in one line, progress. Standard library alone."""
+
+from tools.cli.errors import MissingFile, UserError, one_line, plural
+from tools.cli.flags import field_comments, parse
+from tools.cli.program import run
+from tools.cli.progress import Progress, duration
+
+__all__ = ["MissingFile", "Progress", "UserError", "duration", "field_comments", "one_line", "parse", "plural", "run"]

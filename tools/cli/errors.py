@@ -1,0 +1,26 @@
+"""Errors that a user can cause and mend, and how they are worded."""
+
+
+class UserError(ValueError):
+    """A user's file, flag or environment is at fault: what was found, what was expected, what fixes it.
+
+    Programs print it as one line and end with status 2 (`tools.cli.run`). Any other exception, other ValueErrors
+    included, is a bug of ours and shows its traceback.
+    """
+
+
+class MissingFile(UserError, FileNotFoundError):
+    """A file or folder that a user named is not there."""
+
+
+def one_line(message: object) -> str:
+    """What an exception says, in one line and with the file's name."""
+    text = str(message)
+    if isinstance(message, OSError) and message.strerror:
+        text = f"{message.strerror}: {message.filename}" if message.filename else message.strerror
+    return " ".join(text.split())
+
+
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """The number with its noun: "1 cut", "2 cuts"; `nouns` is an irregular plural."""
+    return f"{count} {noun if count == 1 else nouns or noun + 's'}"

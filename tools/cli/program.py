@@ -1,0 +1,37 @@
+"""How a program runs: what a user can cause becomes one line and status 2, a bug shows its traceback."""
+
+import os
+import sys
+import typing
+from collections.abc import Callable
+
+from tools.cli.errors import UserError, one_line
+
+
+def run(main: Callable[[], int | None]) -> typing.NoReturn:
+    """Run a program and end the process with its status.
+
+    A UserError, and an OSError that the operating system raised (a missing file, a full disk), become one line on
+    stderr and status 2; Ctrl-C becomes status 130. Any other exception is a bug and keeps its traceback.
+    """
+    try:
+        status = main() or 0
+    except (UserError, OSError) as error:
+        if not is_users(error) or os.environ.get("BACKFILL_TRACEBACK"):  # for whoever suspects a bug behind the line
+            raise
+        print(f"{_rank_prefix()}error: {one_line(error)}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+def is_users(error: BaseException) -> bool:
+    """Whether a user can cause and mend the error: a UserError, or an OSError with the system's error number."""
+    return isinstance(error, UserError) or (isinstance(error, OSError) and error.errno is not None)
+
+
+def _rank_prefix() -> str:
+    rank = os.environ.get("RANK", "0")
+    return "" if rank == "0" else f"[rank {rank}] "

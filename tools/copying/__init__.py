@@ -1,0 +1,1 @@
+"""Parts of tools/transfer.py: uploads and downloads that can be interrupted."""

@@ -1,0 +1,212 @@
+"""Writes one file to a folder or a store so that a killed copy goes on, and what arrived is what was meant.
+
+On S3 a large file is a multipart upload: the store checks the MD5 of every part, parts that are there are not sent
+again, and the upload is completed only when all bytes together have the sha256 of the index. In a folder a file grows
+under a temporary name. Other stores take a file in one piece, which is read back.
+"""
+
+import base64
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pack.shards.shard import Index
+from pack.shards.store import EXTRAS, Place, RemotePath, client, read_chunks, retry
+from tools.cli import UserError
+from tools.cli.files import sync, sync_folder, write_file
+
+LEAST_PART = 5 << 20  # bytes of a part but the last, by S3's rules
+MOST_PARTS = 9000  # of the 10,000 that S3 allows
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A multipart upload that was begun, with the bytes and ETag of the parts that arrived."""
+
+    number: str
+    parts: dict[int, tuple[int, str]]
+
+
+def write_tar(shard: Index, target: Place, part_bytes: int, done: Callable[[int], None]) -> None:
+    """Copy a shard's tar to `target`; `done` is told of bytes as they arrive or are found there.
+
+    Raises UserError when the source is not what its index says, OSError or StoreError when either side fails.
+    """
+    if isinstance(target, Path):
+        _write_local(shard, target, part_bytes, done)
+    elif is_s3(target):
+        _write_s3(shard, target, max(part_bytes, -(-shard.bytes // MOST_PARTS)), done)
+    else:
+        _write_whole(shard, target, part_bytes, done)
+
+
+def write_small(target: Place, data: bytes) -> None:
+    """Write a small file, whole."""
+    if isinstance(target, Path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_file(target, data)
+    elif is_s3(target):
+        _call(target, "put_object", Body=data, ContentMD5=_md5(data))
+    else:
+        retry(lambda: client(target).pipe_file(target.url, data), target)
+
+
+def remove(target: Place) -> None:
+    """Remove a file that is there."""
+    if isinstance(target, Path):
+        target.unlink()
+    else:
+        retry(lambda: client(target).rm_file(target.url), target)
+
+
+def is_s3(place: Place) -> bool:
+    return isinstance(place, RemotePath) and EXTRAS.get(place.url.partition("://")[0]) == "s3"
+
+
+def sha256_at(place: Place, size: int) -> str:
+    """The sha256 of a file of this size anywhere."""
+    total = hashlib.sha256()
+    for data in read_chunks(place, size):
+        total.update(data)
+    return total.hexdigest()
+
+
+def _write_local(shard: Index, target: Path, part_bytes: int, done: Callable[[int], None]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{target.name}.{shard.sha256[:12]}.tmp")  # never gone on with for another content
+    with open(temporary, "a+b") as file:
+        start = min(file.tell(), shard.bytes)
+        file.truncate(start)
+        total = hashlib.sha256()
+        for data in read_chunks(temporary, start):
+            total.update(data)
+        done(start)
+        for data in read_chunks(shard.tar, shard.bytes, start, part_bytes):
+            file.write(data)
+            total.update(data)
+            done(len(data))
+        sync(file)
+    if total.hexdigest() != shard.sha256:
+        temporary.unlink()
+        raise _differs(shard)
+    os.replace(temporary, target)
+    sync_folder(target.parent)
+
+
+def _write_whole(shard: Index, target: RemotePath, part_bytes: int, done: Callable[[int], None]) -> None:
+    def write() -> None:
+        with client(target).open(target.url, "wb") as file:
+            for data in read_chunks(shard.tar, shard.bytes, chunk=part_bytes):
+                file.write(data)
+
+    retry(write, target)
+    if sha256_at(target, shard.bytes) != shard.sha256:
+        raise _differs(shard)
+    done(shard.bytes)
+
+
+def _write_s3(shard: Index, target: RemotePath, part_bytes: int, done: Callable[[int], None]) -> None:
+    begun = _begun(target)
+    if shard.bytes <= part_bytes:
+        for upload in begun:
+            _abort(target, upload)
+        data = b"".join(read_chunks(shard.tar, shard.bytes))
+        if hashlib.sha256(data).hexdigest() != shard.sha256:
+            raise _differs(shard)
+        _call(target, "put_object", Body=data, ContentMD5=_md5(data))
+        done(len(data))
+        return
+    upload = _choose(shard, target, begun, part_bytes)
+    total = hashlib.sha256()
+    for number, data in enumerate(read_chunks(shard.tar, shard.bytes, chunk=part_bytes), 1):
+        total.update(data)
+        if number not in upload.parts:
+            _call(target, "upload_part", UploadId=upload.number, PartNumber=number, Body=data, ContentMD5=_md5(data))
+        done(len(data))
+    if total.hexdigest() != shard.sha256:
+        _abort(target, upload)
+        raise _differs(shard)
+    _complete(shard, target, upload)
+
+
+def _complete(shard: Index, target: RemotePath, upload: Upload) -> None:
+    # the store's own ETags: with some kinds of encryption they are not the MD5 of the part
+    parts = [{"PartNumber": n, "ETag": etag} for n, (_, etag) in sorted(_parts(target, upload.number).items())]
+    with contextlib.suppress(FileNotFoundError):  # it was completed, and the answer was lost
+        _call(target, "complete_multipart_upload", UploadId=upload.number, MultipartUpload={"Parts": parts})
+    size = retry(lambda: client(target).info(target.url)["size"], target)
+    if size != shard.bytes:
+        raise UserError(f"{target}: found {size} bytes after the upload, expected {shard.bytes}: push again")
+
+
+def _choose(shard: Index, target: RemotePath, begun: list[Upload], part_bytes: int) -> Upload:
+    """The upload to go on with, a new one when none is of this content; the others are aborted."""
+    begun = sorted(begun, key=lambda upload: len(upload.parts))
+    chosen = begun.pop() if begun else None
+    if chosen and not _matches(shard, chosen, part_bytes):
+        begun.append(chosen)
+        chosen = None
+    for upload in begun:
+        _abort(target, upload)
+    return chosen or Upload(_call(target, "create_multipart_upload")["UploadId"], {})
+
+
+def _matches(shard: Index, upload: Upload, part_bytes: int) -> bool:
+    """Whether the parts that arrived are those of this tar."""
+    chunks = enumerate(read_chunks(shard.tar, shard.bytes, chunk=part_bytes), 1) if upload.parts else ()
+    found = set()
+    for number, data in chunks:
+        if number in upload.parts:
+            md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+            if upload.parts[number] != (len(data), f'"{md5}"'):
+                return False
+            found.add(number)
+    return found == set(upload.parts)
+
+
+def _begun(target: RemotePath) -> list[Upload]:
+    """The uploads of this file that were begun and neither completed nor aborted."""
+    _, key, _ = client(target).split_path(target.url)
+    try:
+        found = _call(target, "list_multipart_uploads", key_as="Prefix").get("Uploads", [])
+    except FileNotFoundError:  # what some servers say of a bucket that has none
+        return []
+    return [Upload(u["UploadId"], _parts(target, u["UploadId"])) for u in found if u["Key"] == key]
+
+
+def _parts(target: RemotePath, number: str) -> dict[int, tuple[int, str]]:
+    """Bytes and ETag of the parts that arrived."""
+    parts: dict[int, tuple[int, str]] = {}
+    marker = 0
+    while True:
+        answer = _call(target, "list_parts", UploadId=number, PartNumberMarker=marker)
+        parts |= {part["PartNumber"]: (part["Size"], part["ETag"]) for part in answer.get("Parts", [])}
+        if not answer.get("IsTruncated"):
+            return parts
+        marker = answer["NextPartNumberMarker"]
+
+
+def _abort(target: RemotePath, upload: Upload) -> None:
+    _call(target, "abort_multipart_upload", UploadId=upload.number)
+
+
+def _call(target: RemotePath, operation: str, key_as: str = "Key", **arguments: Any) -> Any:
+    """The answer of S3 to an operation on this file, tried again while its failure may pass."""
+    store = client(target)
+    bucket, key, _ = store.split_path(target.url)
+    return retry(lambda: store.call_s3(operation, Bucket=bucket, **{key_as: key}, **arguments), target)
+
+
+def _md5(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+
+
+def _differs(shard: Index) -> ValueError:
+    return ValueError(
+        f"{shard.tar}: what was read has another sha256 than its index says, nothing of it was published: "
+        f"copy or pack the shard again"
+    )

@@ -1,0 +1,1 @@
+"""Parts of tools/evaluate.py: methods, measures, statistics, report."""

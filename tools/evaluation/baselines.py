@@ -1,0 +1,116 @@
+"""Simple ways to fill holes, which a network has to beat.
+
+T frames, H height, W width. A fill takes frames float (T 3 H W) in [0, 1] whose holes are 0, and holes bool
+(T 1 H W), and returns frames of which only the holes differ. Holes lie right of what hides them, as in a right view
+and in every record of ours, so that the background begins at their right end.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from pack.depth.flow import warp
+from tools.evaluation.motion import HAS_CV2, optical_flow, trusted
+from train.evaluation.fills import hole_ends, nearest_frame, replicate, take
+
+Fill = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+RADIUS = 3  # pixels that OpenCV's methods look at around each
+
+
+def empty(frames, holes):
+    """Black holes."""
+    return frames.masked_fill(holes, 0)
+
+
+def mirror(frames, holes):
+    """In each row the background behind the hole mirrored into it."""
+    right, _ = hole_ends(holes)
+    x = torch.arange(frames.shape[-1], device=frames.device)
+    return take(replicate(frames, holes), holes, 2 * right - 1 - x)
+
+
+def stretch(frames, holes):
+    """In each row as much background as the hole is wide, stretched to twice its width: the hole shows half."""
+    right, left = hole_ends(holes)
+    x = torch.arange(frames.shape[-1], device=frames.device)
+    return take(replicate(frames, holes), holes, right + (x - left - 1) // 2)
+
+
+def temporal_median(frames, holes):
+    """The median over all frames that show the pixel; where none does, replicate."""
+    median = frames.masked_fill(holes, torch.nan).nanmedian(0, keepdim=True).values
+    return torch.where(holes & ~median.isnan(), median, replicate(frames, holes))
+
+
+def telea(frames, holes):
+    """OpenCV's fast marching (Telea, "An Image Inpainting Technique Based on the Fast Marching Method", 2004)."""
+    import cv2
+
+    return _opencv(frames, holes, cv2.INPAINT_TELEA)
+
+
+def navier_stokes(frames, holes):
+    """OpenCV's fluid dynamics (Bertalmio et al., "Navier-Stokes, Fluid Dynamics, and Image Inpainting", CVPR 2001)."""
+    import cv2
+
+    return _opencv(frames, holes, cv2.INPAINT_NS)
+
+
+def flow_propagation(frames, holes):
+    """What optical flow brings from the frames around, through several if need be; what no frame shows, telea fills.
+
+    The flow is that between replicate's frames; in holes it is the background's, replicated. A step is taken where
+    forward and backward flow agree. Of both directions the one with fewer steps counts, mixed where equal.
+    """
+    plain = replicate(frames, holes)
+    forward = replicate(optical_flow(plain[:-1], plain[1:]), holes[:-1])
+    backward = replicate(optical_flow(plain[1:], plain[:-1]), holes[1:])
+    later = _carry(frames, holes, forward, trusted(forward, backward))
+    earlier = _carry(*(x.flip(0) for x in (frames, holes, backward, trusted(backward, forward))))
+    (after, after_steps), (before, before_steps) = later, (x.flip(0) for x in earlier)
+    weight = (after_steps < before_steps) + 0.5 * (after_steps == before_steps)
+    # where only one has a value the other's steps are infinite, so nothing undefined is mixed in
+    mixed = torch.where(weight == 1, after, torch.where(weight == 0, before, (after + before) / 2))
+    left = holes & torch.minimum(after_steps, before_steps).isinf()
+    last = telea if HAS_CV2 else replicate
+    return last(torch.where(holes, mixed, frames).masked_fill(left, 0), left)
+
+
+BASELINES: dict[str, Fill] = {
+    "empty": empty,
+    "replicate": replicate,
+    "mirror": mirror,
+    "stretch": stretch,
+    "nearest-frame": nearest_frame,
+    "temporal-median": temporal_median,
+    "telea": telea,
+    "navier-stokes": navier_stokes,
+    "flow": flow_propagation,
+}
+ONE_FRAME = ("empty", "replicate", "mirror", "stretch", "telea", "navier-stokes")  # see no other frame
+OPENCV = ("telea", "navier-stokes")
+
+
+def _opencv(frames, holes, method):
+    import cv2
+    import numpy as np
+
+    pictures = (frames.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    masks = holes[:, 0].byte().cpu().numpy()
+    filled = [cv2.inpaint(np.ascontiguousarray(p), m, RADIUS, method) for p, m in zip(pictures, masks, strict=True)]
+    filled = torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2).to(frames) / 255
+    return torch.where(holes, filled, frames)
+
+
+def _carry(frames, holes, flow, trust):  # (T 3 H W), bool (T 1 H W), (T-1 2 H W), bool (T-1 1 H W)
+    """The frames with their holes filled from later ones, and by how many steps (T 1 H W): inf where nothing came."""
+    filled = list(frames.split(1))
+    steps = list(torch.where(holes, torch.inf, 0.0).to(frames).split(1))
+    for t in range(len(frames) - 2, -1, -1):
+        # a value mixed with an empty pixel is none
+        reached = warp(steps[t + 1].isinf().to(frames), flow[t : t + 1]) < 1e-3
+        usable = holes[t] & trust[t] & reached
+        came = warp(steps[t + 1].nan_to_num(posinf=0), flow[t : t + 1]) + 1
+        filled[t] = torch.where(usable, warp(filled[t + 1], flow[t : t + 1]), filled[t])
+        steps[t] = torch.where(usable, came, steps[t])
+    return torch.cat(filled), torch.cat(steps)

@@ -1,0 +1,143 @@
+"""The ways of filling that evaluation compares: checkpoints, the untrained network, simple fills; and their cost."""
+
+import ctypes
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from model.checkpoint import BASE_NAME, load_network
+from model.light_video_inpaint import FRAMES, NAMES, LightVideoInpaint
+from tools.cli import UserError
+from tools.evaluation.baselines import BASELINES, ONE_FRAME, OPENCV, Fill
+from tools.evaluation.motion import HAS_CV2
+from train.runtime.seeds import generator
+
+STREAM = 16  # frames through iw3's queue, of which the middle 12 are measured
+Kind = str  # "network", "stream", "untrained", "one frame" or "several frames"
+
+
+@dataclass
+class Cost:
+    """What filling took."""
+
+    seconds: list[float] = field(default_factory=list)  # of each clip
+    frames: int = FRAMES  # of each clip
+    memory: int | None = None  # bytes beyond what was taken before, at most
+
+    @property
+    def milliseconds(self) -> float:
+        """Per frame; the first clip warms up and does not count where there are others."""
+        counted = self.seconds[1:] or self.seconds
+        return 1000 * sum(counted) / len(counted) / self.frames
+
+
+@dataclass
+class Method:
+    """A named way of filling."""
+
+    name: str
+    kind: Kind
+    fill: Fill
+    parameters: int = 0
+    frames: int = FRAMES  # that it takes at once
+    cost: Cost = field(default_factory=Cost)
+
+    def __call__(self, frames: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
+        """The filled frames (T 3 H W) of frames with empty holes; what it takes is added to the cost."""
+        self.cost.frames = len(frames)
+        with Peak(frames.device) as peak:
+            started = time.perf_counter()
+            filled = self.fill(frames, holes)
+            if frames.is_cuda:
+                torch.cuda.synchronize()
+            self.cost.seconds.append(time.perf_counter() - started)
+        if peak.bytes is not None:
+            self.cost.memory = max(self.cost.memory or 0, peak.bytes)
+        return filled
+
+
+def choose_baselines(names: Sequence[str]) -> tuple[list[Method], list[str]]:
+    """The simple fills of these names, or of "all" or "none", and in words which are left out and why."""
+    if unknown := [name for name in names if name not in (*BASELINES, "all", "none")]:
+        raise UserError(f"--baselines {unknown[0]}: expected all, none or some of {', '.join(BASELINES)}")
+    wanted = [name for name in BASELINES if name in names or "all" in names]
+    notes = [] if HAS_CV2 or not set(OPENCV) & set(wanted) else [NO_OPENCV]
+    kinds = {name: "one frame" if name in ONE_FRAME else "several frames" for name in wanted}
+    return [Method(n, kinds[n], BASELINES[n]) for n in wanted if HAS_CV2 or n not in OPENCV], notes
+
+
+NO_OPENCV = "telea and navier-stokes are left out, flow is that of pack/flow.py: make setup EXTRAS=baselines"
+
+
+def load_methods(checkpoints: Sequence[str], device: torch.device, seed: int) -> list[Method]:
+    """Each checkpoint for 12 frames and as iw3 streams it, and an untrained network of the last one's size."""
+    methods = []
+    for path, name in zip(checkpoints, short_names(checkpoints), strict=True):
+        network = load_network(path, device)
+        methods += [network_method(name, "network", network), network_method(f"{name} streamed", "stream", network)]
+    kwargs = network.kwargs if checkpoints else NAMES[BASE_NAME]
+    untrained = LightVideoInpaint(**kwargs, generator=generator(seed, "weights")).to(device).eval()
+    return [*methods, network_method("untrained", "untrained", untrained)]
+
+
+def network_method(name: str, kind: Kind, network: LightVideoInpaint) -> Method:
+    frames = STREAM if kind == "stream" else FRAMES
+    return Method(name, kind, network.infer, sum(p.numel() for p in network.parameters()), frames)
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """The files' names, or as much of the paths as tells them apart."""
+    parts = [Path(path).with_suffix("").parts for path in paths]
+    for count in range(1, max(map(len, parts), default=1) + 1):
+        names = ["/".join(p[-count:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise UserError(f"--checkpoint names a file twice: {' '.join(paths)}")
+
+
+class Peak:
+    """The most memory that the block takes beyond what was taken before: of the GPU, else of this process (Linux)."""
+
+    def __init__(self, device: torch.device):
+        self.device, self.bytes, self._ended = device, None, threading.Event()
+
+    def __enter__(self) -> "Peak":
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self._before = torch.cuda.memory_allocated(self.device)
+        elif STATM.exists():
+            give_back()
+            self._before = self._most = resident()
+            self._thread = threading.Thread(target=self._watch, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.device.type == "cuda":
+            self.bytes = torch.cuda.max_memory_allocated(self.device) - self._before
+        elif STATM.exists():
+            self._ended.set()
+            self._thread.join()
+            self.bytes = max(self._most, resident()) - self._before
+
+    def _watch(self):
+        while not self._ended.wait(0.005):
+            self._most = max(self._most, resident())
+
+
+STATM = Path("/proc/self/statm")
+
+
+def give_back() -> None:
+    """Let the C library, where it is glibc, return freed memory: what is taken from it again would not be counted."""
+    if hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(STATM.read_text().split()[1]) * 4096

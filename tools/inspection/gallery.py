@@ -1,0 +1,218 @@
+"""A split as a page shows it: its records in any order, their pictures, and which of them are excluded.
+
+Of a record that is only listed the first bytes are read, where its JSON and its first frame stand; of one that is
+looked at, its own range. N records.
+"""
+
+import functools
+import io
+import json
+import tarfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pack.shards.exclusion import LIST, change_list, listed_keys, read_keys
+from pack.shards.record import decode, decode_image, image_members
+from pack.shards.shard import Index
+from pack.shards.store import Place, read_range, read_record
+from tools.cli import UserError
+from tools.inspection.hole_areas import HoleAreas
+
+HEAD = 8192  # bytes of a record that hold its JSON and the header of its first frame
+BLOCK = tarfile.BLOCKSIZE
+THUMBNAIL = 176  # pixels
+SORTS = ("packed", "holes", "video", "loss")
+SHOWS = ("all", "used", "excluded")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which records a page lists."""
+
+    sort: str = "packed"  # one of SORTS; what is not known comes last
+    descending: bool = False
+    show: str = "all"  # one of SHOWS
+    start: int = 0
+    count: int = 24
+
+    def __post_init__(self):
+        if self.sort not in SORTS or self.show not in SHOWS or self.start < 0 or not 1 <= self.count <= 200:
+            raise UserError(f"cannot list {self}")
+
+
+class Gallery:
+    """The records of a split. `path` is the list that excluded ones are entered in, None where there is none.
+
+    `losses` are the last ones of each record, float32 (4 N), NaN where there is none. `model_type` is the depth model
+    instead of the one that a record names.
+    """
+
+    def __init__(
+        self,
+        split: Place,
+        shards: list[Index],
+        path: Path | None,
+        losses: np.ndarray | None = None,
+        model_type: str = "",
+    ):
+        self.split, self.path, self.losses, self.model_type = split, path, losses, model_type
+        self.places = [(shard, entry) for shard in shards for entry in shard.records]
+        if not self.places:
+            raise UserError(f"{split}: its shards hold no record, nothing to show")
+        self.numbers = {entry.key: number for number, (_, entry) in enumerate(self.places)}
+        self.videos = [str(shard.source.get("video") or shard.name) for shard, _ in self.places]
+        self.areas = HoleAreas(self.hole_area, len(self.places))
+        self.read_lock, self.depth_lock = threading.Lock(), threading.Lock()
+        self.head = functools.lru_cache(4096)(self._head)
+        self.thumbnail = functools.lru_cache(512)(self._thumbnail)
+        self._kept_members = functools.lru_cache(8)(self._members)
+        self._kept_depth = functools.lru_cache(8)(self._depth)
+
+    @functools.cached_property
+    def values(self) -> dict[str, np.ndarray]:
+        """What records are sorted by, float (N) each, besides the areas of their holes."""
+        ranks = {video: rank for rank, video in enumerate(sorted(set(self.videos)))}
+        values = {"packed": np.arange(len(self.places)), "video": np.array([ranks[video] for video in self.videos])}
+        if self.losses is not None:
+            known = (~np.isnan(self.losses)).sum(0)
+            values["loss"] = np.where(known, np.nansum(self.losses, 0) / np.maximum(known, 1), np.nan)
+        return values
+
+    def page(self, wish: Wish) -> dict[str, Any]:
+        """The records that are asked for, how many there are, and how far the areas of their holes are known."""
+        excluded = self.excluded()
+        order = self.order(wish, excluded)
+        shown = order[wish.start : wish.start + wish.count]
+        self.areas.ask(shown.tolist())
+        if wish.sort == "holes":
+            self.areas.ask_all()
+        waited_for = self.areas.done if wish.sort == "holes" else self.areas.done[shown]
+        return {
+            "records": [self.row(number, number in excluded) for number in shown.tolist()],
+            "found": len(order),
+            "total": len(self.places),
+            "split": str(self.split),
+            "list": str(self.path) if self.path else None,
+            "losses": self.losses is not None,
+            "excluded": len(excluded),
+            "measured": int(waited_for.sum()),
+            "measurable": len(waited_for),
+        }
+
+    def order(self, wish: Wish, excluded: set[int]) -> np.ndarray:  # -> int64 (n)
+        """The numbers of the records to show, sorted; those of the same value as they were packed."""
+        values = self.areas.areas if wish.sort == "holes" else self.values.get(wish.sort)
+        if values is None:
+            raise UserError("no losses are known: start with --model-dir and the folder of a training")
+        order = np.argsort(-values if wish.descending else values, kind="stable")  # NaN comes last either way
+        if wish.show == "all":
+            return order
+        out = np.zeros(len(order), bool)
+        out[list(excluded)] = True
+        return order[out[order] == (wish.show == "excluded")]
+
+    def row(self, number: int, excluded: bool) -> dict[str, Any]:
+        """What a list says of a record."""
+        area, losses = self.areas.areas[number], [] if self.losses is None else self.losses[:, number]
+        return {
+            "number": number,
+            "key": self.places[number][1].key,
+            "video": self.videos[number],
+            "excluded": excluded,
+            "holes": None if np.isnan(area) else round(float(area), 6),
+            "losses": [round(float(loss), 6) for loss in losses if not np.isnan(loss)],
+        }
+
+    def excluded(self) -> set[int]:
+        """The numbers of the records that are on the split's list or on the page's own."""
+        own = read_keys(self.path) if self.path and self.path.exists() else frozenset()
+        listed = own if self.path == self.split / LIST else own | listed_keys(self.split)
+        return {self.numbers[key] for key in listed if key in self.numbers}
+
+    def exclude(self, key: str, excluded: bool) -> None:
+        """Put the record of this key on the list, or take it off. Raises UserError or OSError."""
+        number = self.numbers[key]
+        if self.path is None:
+            raise UserError(f"{self.split} is not written to: start with --exclude FILE, and train with the same flag")
+        change_list(self.path, key, excluded)
+        if not excluded and number in self.excluded():
+            raise UserError(f"{key} is on {self.split / LIST} too, which is not written to: take it off there")
+
+    def record(self, number: int) -> dict[str, Any]:
+        """What a record is: its JSON, where it lies, and its number of frames. Raises UserError or OSError."""
+        shard, entry = self.places[number]
+        members = self.members(number)
+        colours, _ = image_members(entry.key, members)
+        return {"shard": shard.tar.name, "frames": len(colours), "info": json.loads(members["json"])}
+
+    def picture(self, number: int, kind: str, frame: int) -> tuple[bytes, str]:
+        """The file of a frame, of its mask or of its depth, and the file's type. Raises IndexError."""
+        if kind == "depth":
+            return self.depth(number)[1][frame], "png"
+        members = self.members(number)
+        colours, masks = image_members(self.places[number][1].key, members)
+        name = (colours if kind == "frame" else masks)[frame]
+        return members[name], name.rpartition(".")[2]
+
+    def members(self, number: int) -> dict[str, bytes]:
+        """The members of a record, of which the last few are kept: a page asks for all of them, one by one."""
+        with self.read_lock:
+            return self._kept_members(number)
+
+    def depth(self, number: int) -> tuple[str, list[bytes]]:
+        """In words how a record's depth was estimated, and a PNG of each frame's."""
+        with self.depth_lock:
+            return self._kept_depth(number)
+
+    def hole_area(self, number: int) -> float:
+        """The share of its pixels that are hidden; those behind two layers count half, as in `hole_share`."""
+        share = self.head(number)[0].get("hole_share")
+        if share is not None:
+            return float(share)
+        shard, entry = self.places[number]
+        members = read_record(shard, entry)
+        _, masks = image_members(entry.key, members)
+        return float(np.mean([decode_image(members[name], "L").mean() for name in masks])) / 255
+
+    def _members(self, number):
+        return read_record(*self.places[number])
+
+    def _depth(self, number):
+        from tools.inspection.depth_view import depth_pictures  # seconds, which opening the page need not wait for
+
+        return depth_pictures(decode(self.places[number][1].key, self.members(number)), self.model_type)
+
+    def _head(self, number: int) -> tuple[dict[str, Any], int, int]:
+        """A record's JSON, and where in its tar the file of its first frame stands: offset and length."""
+        shard, entry = self.places[number]
+        data = read_range(shard.tar, entry.offset, min(HEAD, entry.length))
+        try:
+            size = member_size(data, 0)
+            end = BLOCK + -(-size // BLOCK) * BLOCK
+            info = json.loads(data[BLOCK : BLOCK + size])
+            if not isinstance(info, dict):
+                raise UserError("its json is no object")
+            return info, entry.offset + end + BLOCK, member_size(data, end)
+        except (tarfile.TarError, ValueError) as error:
+            raise UserError(
+                f"record {entry.key}: does not begin as a record does ({error}): see make verify"
+            ) from error
+
+    def _thumbnail(self, number: int) -> bytes:
+        """A small JPEG of a record's first frame."""
+        _, offset, length = self.head(number)
+        image = Image.open(io.BytesIO(read_range(self.places[number][0].tar, offset, length))).convert("RGB")
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=85)
+        return out.getvalue()
+
+
+def member_size(data: bytes, start: int) -> int:
+    """The bytes of the file whose header in a tar is at `start`. Raises TarError."""
+    return tarfile.TarInfo.frombuf(data[start : start + BLOCK], tarfile.ENCODING, "strict").size

@@ -1,0 +1,1 @@
+"""Parts of tools/stereo.py: the second eye from frames and depth."""

@@ -1,0 +1,136 @@
+"""From the frames of a shot and their depth to the other eye's view, its holes filled by iw3's queue of 12 frames.
+
+T frames, H height, W width of the frames; h, w of the depth map. Nothing here holds more than a few frames.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from model.light_video_inpaint import CONTEXT, FRAMES
+from model.morphology import dilate_inner, dilate_outer, mask_closing
+from pack.holes.forward import dilate_edge, forward_warp
+from pack.pipeline import fit
+from tools.evaluation.baselines import Fill
+
+HOP, AROUND = 16, 4  # frames of a shot whose depth is estimated at once, and those at each side that only give context
+INERTIA = 0.9  # of the range of nearness, from frame to frame
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How the other view is made."""
+
+    divergence: float  # percent of the longer side, all of it in the one view that is made
+    convergence: float
+    mapper: Callable[[torch.Tensor], torch.Tensor]
+    edge_dilation: int = 2  # pixels of the depth map
+    inner: int = 1  # pixels, per pixel of the depth map, by which holes grow to the left
+    outer: int = 2  # and to the right
+
+
+@dataclass(frozen=True)
+class View:
+    """A frame, what the right eye sees of it, and that view's holes."""
+
+    seconds: Fraction
+    frame: torch.Tensor  # float (3 H W) in [0, 1]
+    right: torch.Tensor  # float (3 H W), 0 in holes
+    holes: torch.Tensor  # bool (1 H W)
+
+
+def windows(items: Iterable[Item], hop: int, around: int) -> Iterator[tuple[list[Item], slice]]:
+    """Up to hop items at a time with up to `around` neighbours at each side, and which of them are those items."""
+    held, done = [], 0
+    for item in items:
+        held.append(item)
+        if len(held) == done + hop + around:
+            yield held, slice(done, done + hop)
+            held = held[max(0, done + hop - around) :]
+            done = min(done + hop, around)
+    if len(held) > done:
+        yield held, slice(done, len(held))
+
+
+def with_depth(shot: Iterable[tuple[Fraction, np.ndarray]], model, device) -> Iterator[tuple]:
+    """(seconds, frame (1 3 H W), nearness (1 1 h w) in [0, 1]) of each frame of a shot.
+
+    What two windows say of the frames between them is cross-faded, and the range of nearness follows slowly, so that
+    depth does not jump.
+    """
+    ahead, low, high = None, None, None
+    for held, kept in windows(shot, HOP, AROUND):
+        frames = torch.from_numpy(np.stack([picture for _, picture in held])).to(device)
+        frames = frames.permute(0, 3, 1, 2).float() / 255
+        depth = model(frames).clone()  # may be an inference tensor, which could not be written to
+        if ahead is not None and len(ahead):
+            share = torch.linspace(0, 1, len(ahead) + 2, device=depth.device)[1:-1].view(-1, 1, 1, 1)
+            part = slice(kept.start, kept.start + len(ahead))
+            depth[part] = torch.lerp(ahead[: len(depth[part])], depth[part], share[: len(depth[part])])
+        ahead = depth[kept.stop :].clone()
+        if low is None:
+            low, high = depth.min(), depth.max()
+        for t in range(kept.start, kept.stop):
+            low = torch.lerp(depth[t].min(), low, INERTIA)
+            high = torch.lerp(depth[t].max(), high, INERTIA)
+            near = (depth[t : t + 1] - low) / (high - low).clamp(min=1e-6)
+            yield held[t][0], frames[t : t + 1], near.clamp(0, 1)
+
+
+def see(seconds: Fraction, frame: torch.Tensor, depth: torch.Tensor, how: Geometry) -> View:
+    """The right eye's view of a frame (1 3 H W) with nearness (1 1 h w), the frame itself being the left eye's.
+
+    As in iw3 holes are made whole, closed and grown before they are filled.
+    """
+    size = frame.shape[-2:]
+    disparity = fit(how.mapper(dilate_edge(depth, how.edge_dilation)), size)
+    # a percentage of two views' disparity, which this one view takes alone
+    right, holes = forward_warp(frame, disparity, 2 * how.divergence, how.convergence, "right", base_width=max(size))
+    holes = mask_closing((holes > 0).float()) > 0
+    width = depth.shape[-1]
+    holes = dilate_inner(dilate_outer(holes, how.outer, width), how.inner, width)
+    return View(seconds, frame[0], right[0].masked_fill(holes[0], 0), holes[0])
+
+
+def paint(views: Iterable[View], fills: Sequence[Fill]) -> Iterator[tuple[View, list[torch.Tensor]]]:
+    """Each view with what each of the fills makes of it (3 H W), in order, at most 9 frames behind.
+
+    iw3's queue: 12 frames, of which the middle 6 leave at a time; the first and last frame of a shot are repeated.
+    """
+    queue: list[View] = []
+    for view in views:
+        queue += [view] * (1 if queue else CONTEXT + 1)
+        if len(queue) == FRAMES:
+            yield from _paint_pass(queue, fills, FRAMES - CONTEXT)
+            queue = queue[FRAMES - 2 * CONTEXT :]
+    if queue:
+        yield from _paint_pass(queue + [queue[-1]] * (FRAMES - len(queue)), fills, len(queue))
+
+
+def _paint_pass(queue, fills, stop):
+    frames = torch.stack([view.right for view in queue])  # (12 3 H W)
+    holes = torch.stack([view.holes for view in queue])
+    filled = [fill(frames, holes) for fill in fills]
+    for t in range(CONTEXT, stop):
+        yield queue[t], [one[t] for one in filled]
+
+
+def compose(layout: str, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:  # (3 H W) x 2 -> (3 H' W')
+    """Both eyes in one picture: side by side, the same at half the width, red and cyan, or the right eye alone."""
+    if layout == "right":
+        return right
+    if layout == "anaglyph":
+        return torch.cat((left[:1], right[1:]))
+    if layout == "half-sbs":
+        size = (left.shape[-2], (left.shape[-1] + 1) // 2)
+        left, right = (
+            torch.nn.functional.interpolate(eye[None], size, mode="bilinear", antialias=True)[0]
+            for eye in (left, right)
+        )
+    return torch.cat((left, right), -1)

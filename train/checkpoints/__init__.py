@@ -1,0 +1,1 @@
+"""Checkpoints on disk: what they hold, how a run resumes from them."""

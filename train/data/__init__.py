@@ -1,0 +1,1 @@
+"""The stream of samples: plan, sources, workers, crops, hard-example mining."""

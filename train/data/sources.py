@@ -1,0 +1,92 @@
+"""Where the records come from: one dataset or a mixture of several, in folders and object stores."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pack.shards.exclusion import leave_out_listed, left_out_keys
+from pack.shards.shard import Index
+from pack.shards.store import Place, list_shards, parse_place
+from tools.cli import MissingFile, UserError
+from train.config import Config
+from train.data.samples import Records, Samples
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder or prefix with the splits train/ and eval/, and the share of the samples that it gets."""
+
+    place: Place
+    weight: float = 1.0
+
+
+def parse_sources(text: str) -> list[Source]:
+    """The sources of `PLACE*WEIGHT,PLACE*WEIGHT`; a weight that is left out is 1. Raises UserError."""
+    if Path(text).exists():  # a folder whose name has a comma or an asterisk
+        return [Source(Path(text))]
+    sources = [_parse_source(part.strip()) for part in text.split(",")]
+    places = [str(source.place) for source in sources]
+    if len(set(places)) < len(places):
+        raise UserError(f"-i {text}: names the same place twice, expected each once with its whole weight")
+    return sources
+
+
+def _parse_source(text: str) -> Source:
+    name, asterisk, weight = text.rpartition("*")
+    place = parse_place(name if asterisk else text)
+    try:
+        number = float(weight) if asterisk else 1.0
+    except ValueError:
+        number = math.nan
+    if not (number > 0 and math.isfinite(number)) or not str(place).strip("."):
+        raise UserError(f"-i {place}: has the weight {weight or 1}, expected PLACE*WEIGHT with a number above 0")
+    return Source(place, number)
+
+
+def load_split(config: Config, split: str, excluded: frozenset[str] = frozenset()) -> Records:
+    """The records of all sources, but for those on a split's list and the `excluded`; what is left out is said.
+
+    Raises UserError, FileNotFoundError or StoreError, with what mends it.
+    """
+    sources = parse_sources(config.data_dir)
+    parts = [list_split(source, split, excluded) for source in sources]
+    for source, shards in zip(sources, parts, strict=True):
+        records = Records(shards)
+        if not len(records):
+            kind = "only excluded records: bring some back, or" if left_out_keys(shards) else "no records:"
+            raise UserError(
+                f"{source.place / split}: its shards hold {kind} pack videos with more depth or motion into it"
+            )
+        Samples(records, config.frames, config.tile).check_fit()
+    shares = [(len(shards), source.weight) for source, shards in zip(sources, parts, strict=True)]
+    records = Records([shard for shards in parts for shard in shards], shares if len(sources) > 1 else ())
+    if len(sources) > 1:
+        check_keys(records)
+    return records
+
+
+def list_split(source: Source, split: str, excluded: frozenset[str]) -> list[Index]:
+    place = source.place / split
+    if isinstance(place, Path) and not place.is_dir():
+        raise MissingFile(
+            f"{place}: no such folder, expected {source.place}/train and {source.place}/eval with shards: "
+            f"make them with `make shards VIDEO=clip.mp4 OUT={place}`"
+        )
+    shards, lines = leave_out_listed(place, list_shards(place), excluded)
+    for line in lines:
+        print(line, flush=True)
+    return shards
+
+
+def check_keys(records: Records) -> None:
+    """Raise UserError when two sources have a record of the same key, which would be drawn more often than asked."""
+    order = np.argsort(records.keys, kind="stable")
+    same = np.flatnonzero(records.keys[order[1:]] == records.keys[order[:-1]])
+    if len(same):
+        (first, entry), (second, _) = (records[int(order[same[0] + i])] for i in range(2))
+        raise UserError(
+            f"record {entry.key} is in {first.tar} and in {second.tar}: expected sources without a record in common, "
+            f"leave one of them out"
+        )

@@ -1,0 +1,95 @@
+"""The evaluation split through the network: every record once, whichever process takes it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from model.light_video_inpaint import OFFSET
+from tools.cli import UserError
+from train.data.samples import BadRecord, Sample, Samples
+from train.data.stream import Stream, eval_slots
+from train.evaluation.fills import nearest_frame, replicate
+from train.evaluation.metrics import hole_share, sequence_metrics
+from train.runtime.dist import Group
+from train.runtime.log import eval_picture, write_picture
+from train.runtime.signals import Stop
+
+SHOWN = 4  # pictures that TensorBoard gets
+FILLS = {"replicate": replicate, "nearest_frame": nearest_frame}  # which the network ought to pass
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an evaluation found."""
+
+    metrics: dict[str, float]  # means over all records; "loss" is the criterion
+    pictures: dict[int, torch.Tensor]  # uint8 (H W 3) by record, the first few
+    faults: tuple[BadRecord, ...] = ()  # records that were left out
+
+
+def trim(frames: torch.Tensor) -> torch.Tensor:  # (T C S S) -> (T C S-32 S-32)
+    """What the network's output covers: it leaves out 16 pixels at each side."""
+    return frames[..., OFFSET:-OFFSET, OFFSET:-OFFSET]
+
+
+def evaluate(
+    network, criterion, samples: Samples, group: Group, workers: int, stop: Stop, picture_step: int, folder: Path | None
+) -> Result | None:
+    """The Result over all records, the same at any number of processes; None when a signal came.
+
+    Every `picture_step`-th record is written to folder/K.png, if there is a folder. Raises UserError when no record
+    can be used.
+    """
+    count = len(samples.records)
+    stream = Stream(samples, workers)
+    mine = stream(eval_slots(count, group.rank, group.world_size))
+    rows, pictures, faults = {}, {}, []
+    network.eval()
+    try:
+        for first in range(0, count, group.world_size):  # as many turns on every rank, so that all of them meet
+            if group.any(bool(stop.name)):
+                return None
+            number = first + group.rank
+            found = next(mine) if number < count else None
+            if isinstance(found, BadRecord):
+                faults.append(found)
+            elif found:
+                rows[number], picture = measure(network, criterion, found, group.device)
+                if folder and number % picture_step == 0:
+                    write_picture(folder / f"{number}.png", picture)
+                    if number // picture_step < SHOWN:
+                        pictures[number] = picture
+    finally:
+        network.train()
+        stream.close()
+    return _collect(group, rows, pictures, faults)
+
+
+@torch.inference_mode()
+def measure(network, criterion, sample: Sample, device) -> tuple[dict[str, float], torch.Tensor]:
+    """The metrics of one sequence and its picture."""
+    frames, holes = sample.frames.to(device), sample.holes.to(device)
+    masked, mask = network.preprocess(frames, holes)
+    output = network(masked, mask).float()
+    target, where = trim(frames), trim(holes)
+    terms = criterion(output, target, where)
+    metrics = {"loss": sum(terms.values()), **sequence_metrics(output, target, where), "hole_share": hole_share(where)}
+    for name, fill in FILLS.items():
+        simple = sequence_metrics(trim(fill(frames.masked_fill(holes, 0), holes)), target, where)
+        metrics |= {f"{metric}_{name}": value for metric, value in simple.items() if metric.startswith("masked_")}
+    picture = eval_picture(trim(masked), output, target)
+    return {name: float(value) for name, value in metrics.items()}, picture
+
+
+def _collect(group: Group, *mine) -> Result:
+    """One result of all processes' rows, summed in the order of the records whoever measured them."""
+    parts = group.gather_objects(mine)
+    rows = {number: row for part in parts for number, row in part[0].items()}
+    pictures = {number: picture for part in parts for number, picture in part[1].items()}
+    faults = tuple(fault for part in parts for fault in part[2])
+    if not rows:
+        raise UserError(f"no record for evaluation can be used, the last is in {faults[-1].shard}: {faults[-1].reason}")
+    names = rows[min(rows)]
+    metrics = {name: sum(rows[number][name] for number in sorted(rows)) / len(rows) for name in names}
+    return Result(metrics, {number: pictures[number] for number in sorted(pictures)}, faults)

@@ -1,0 +1,1 @@
+"""What is minimised: losses, discriminators and the augmentation before them."""

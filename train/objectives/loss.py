@@ -1,0 +1,123 @@
+"""What training minimises: weighted terms between what the network painted and the frames as they were."""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from train.objectives.dct import dct_loss
+from train.objectives.diff_aug import reflect_pad
+from train.objectives.perceptual import load_perceptual, lpips, lpips_in_holes
+
+# T frames, H height, W width; z is the output, y the target, `where` the pixels that count, or None for all
+
+TEMPORAL = {"l1": 0.8, "temporal_gradient": 0.2, "temporal_smoothing": 0.01}
+IN_HOLES = {f"hole_{name}": weight for name, weight in TEMPORAL.items()}
+
+LOSSES = {  # name: weight of each term, summed in this order
+    "temporal_l1lpips": {**TEMPORAL, "lpips": 0.2},
+    "temporal_l1dctlpips": {**TEMPORAL, "l1": 0.4, "dct_overlap": 0.4, "lpips": 0.2},
+    "l1lpips": {"l1": 1.0, "lpips": 0.4},
+    "l1dctlpips": {"l1": 0.5, "dct_overlap": 0.5, "lpips": 0.2},
+    "dct": {"dct_4": 0.2, "dct_24": 0.2, "dct_whole": 0.6},
+    "temporal_l1": TEMPORAL,
+    "hole_l1lpips": {**TEMPORAL, **IN_HOLES, "lpips": 0.2, "hole_lpips": 0.2},
+    "hole_l1": {**TEMPORAL, **IN_HOLES},
+}
+DCT = {
+    "dct_overlap": {"window": 32, "overlap": True},
+    "dct_4": {"window": 4},
+    "dct_24": {"window": 24, "rotated": True},
+    "dct_whole": {"rotated": True},
+}
+LPIPS_MULTIPLE = 16  # VGG16 halves its input four times before the last tapped layer
+
+
+def create_loss(name, lpips_frames=12, device="cpu", weights_dir=None, perceptual=None):
+    """The loss of that name in LOSSES, on a device; `perceptual` replaces the LPIPS that would be loaded.
+
+    lpips_frames: in training LPIPS looks at this many random frames of a clip; its expected value stays the same.
+    Raises UserError when the loss needs LPIPS and its weights cannot be had.
+    """
+    weights = LOSSES[name]
+    if "lpips" in weights and perceptual is None:
+        perceptual = load_perceptual(weights_dir, device)
+    return Loss(weights, lpips_frames, perceptual if "lpips" in weights else None).to(device)
+
+
+class Loss(nn.Module):
+    """Weighted terms whose sum is the loss, in a fixed order; all in fp32 but the layers of VGG16 under autocast."""
+
+    def __init__(self, weights, lpips_frames=12, perceptual=None):
+        super().__init__()
+        self.weights = weights
+        self.lpips_frames = lpips_frames
+        self.perceptual = perceptual
+
+    def forward(self, output, target, holes, gen=None):  # (T 3 H W), (T 3 H W), (T 1 H W) bool -> name: ()
+        """The terms. `gen` draws the angles of the DCT and the frames of LPIPS; without: 45 degrees, all frames."""
+        z, y = output.float(), target.float()
+        if self.perceptual is not None:  # the other terms see the padding too, as in iw3
+            z, y, holes = _to_multiple(z, y, holes)
+        with torch.autocast(z.device.type, enabled=False):
+            terms = {name: term(name, z, y, holes, gen) for name in self.weights if not name.endswith("lpips")}
+        if self.perceptual is not None:
+            terms |= self._lpips(z, y, holes, gen)
+        return {name: weight * terms[name] for name, weight in self.weights.items()}
+
+    def _lpips(self, z, y, holes, gen):
+        if gen is not None and self.lpips_frames < len(z):
+            chosen = torch.randperm(len(z), generator=gen, device=gen.device)[: self.lpips_frames].to(z.device)
+            z, y, holes = z[chosen], y[chosen], holes[chosen]
+        maps = self.perceptual(z, y)
+        return {"lpips": lpips(maps), "hole_lpips": lpips_in_holes(maps, holes)}
+
+
+def term(name, z, y, holes, gen=None):  # (T 3 H W), (T 3 H W), (T 1 H W) bool -> ()
+    """One unweighted term. "hole_x" is x averaged over the holes alone, so that its gradient does not shrink with them:
+
+    hole_x = sum over p in holes of error_x(p) / max(#holes, #pixels / 1000). The floor keeps a speck from weighing as
+    much as a clip, and gives 0 where there is no hole.
+    """
+    where = holes if name.startswith("hole_") else None
+    match name.removeprefix("hole_"):
+        case "l1":
+            return clamp_l1(z, y, where)
+        case "temporal_gradient":
+            return temporal_gradient(z, y, where)
+        case "temporal_smoothing":
+            return temporal_smoothing(z, where)
+        case dct_name:
+            return dct_loss(z, y, **DCT[dct_name], gen=gen)
+
+
+def clamp_l1(z, y, where=None):
+    """L1(clamp z, clamp y) + 0.001 L1(z, y): the first ignores what a display clips, the second pulls it back."""
+    return mean((z.clamp(0, 1) - y.clamp(0, 1)).abs(), where) + 0.001 * mean((z - y).abs(), where)
+
+
+def temporal_gradient(z, y, where=None):
+    """L1(z[t] - z[t+1], y[t] - y[t+1]): no motion but the target's. A pair counts where either frame has a hole."""
+    either = None if where is None else where[:-1] | where[1:]
+    return mean((z.diff(dim=0) - y.diff(dim=0)).abs(), either)
+
+
+def temporal_smoothing(z, where=None, axis=0):
+    """Mean square of z[t] - 2 z[t+1] + z[t+2]: no flicker. iw3 takes axis 1 by mistake, which is the colours."""
+    any_of_three = None if where is None else where[:-2] | where[1:-1] | where[2:]
+    return mean(z.diff(n=2, dim=axis).square(), any_of_three)
+
+
+def mean(error, where=None):  # (T C H W), (T 1 H W) bool -> ()
+    """Mean of all values, or of those inside the holes."""
+    if where is None:
+        return error.mean()
+    count = where.sum().clamp(min=where.numel() / 1000)
+    return (error * where).sum() / (count * error.shape[1])
+
+
+def _to_multiple(z, y, holes):
+    missing_y, missing_x = -z.shape[-2] % LPIPS_MULTIPLE, -z.shape[-1] % LPIPS_MULTIPLE
+    if missing_y == missing_x == 0:
+        return z, y, holes
+    pad = missing_x // 2, missing_x - missing_x // 2, missing_y // 2, missing_y - missing_y // 2
+    return reflect_pad(z, pad), reflect_pad(y, pad), F.pad(holes, pad)

@@ -1,0 +1,124 @@
+"""Optimizers under iw3's names with iw3's parameter groups, the averages of schedule-free ones, gradient clipping."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from schedulefree import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree
+from torch import nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from tools.cli import UserError
+from train.optimizers.ema import restored
+
+
+def create_optimizer(
+    name: str,
+    network: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    momentum: float = 0.9,
+    warmup_steps: int = 0,
+) -> torch.optim.Optimizer:
+    """The optimizer of that name, ready to train: a schedule-free one is in train mode.
+
+    As in iw3, only adamw and adamw_schedulefree spare biases and norm scales the weight decay, adam has none, and lion
+    keeps the betas of its paper. warmup_steps are those of adamw_schedulefree and sgd_schedulefree.
+    """
+    adam: dict[str, Any] = {"lr": learning_rate, "betas": betas, "eps": eps}
+    sgd: dict[str, Any] = {"lr": learning_rate, "momentum": momentum, "weight_decay": weight_decay}
+    match name:
+        case "adamw":
+            return torch.optim.AdamW(parameter_groups(network, weight_decay), **adam)
+        case "adam":
+            return torch.optim.Adam(network.parameters(), **adam)
+        case "sgd":
+            return torch.optim.SGD(network.parameters(), **sgd)
+        case "lion":
+            return Lion(network.parameters(), learning_rate, weight_decay=weight_decay)
+        case "adamw_schedulefree":
+            groups = parameter_groups(network, weight_decay)
+            optimizer = AdamWScheduleFree(groups, **adam, warmup_steps=warmup_steps)
+        case "radam_schedulefree":
+            optimizer = RAdamScheduleFree(network.parameters(), **adam, weight_decay=weight_decay)
+        case "sgd_schedulefree":
+            optimizer = SGDScheduleFree(network.parameters(), **sgd, warmup_steps=warmup_steps)
+        case _:
+            known = "adamw, adamw_schedulefree, radam_schedulefree, sgd_schedulefree, adam, sgd or lion"
+            raise UserError(f"optimizer {name!r} is unknown: use {known}")
+    optimizer.train()
+    return optimizer
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups, each sorted by name: matrices and kernels, which decay, and biases and norm scales, which do not."""
+    decay, spare = [], []
+    for name, parameter in sorted(network.named_parameters()):
+        is_weight = parameter.ndim >= 2 and not name.endswith("bias")  # mask_bias is (1 C 1 1)
+        (decay if is_weight else spare).append(parameter)
+    return [{"params": decay, "weight_decay": weight_decay}, {"params": spare, "weight_decay": 0.0}]
+
+
+def is_schedule_free(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the optimizer keeps an average of its own and takes no schedule."""
+    return "train_mode" in optimizer.param_groups[0]
+
+
+@contextlib.contextmanager
+def averaged(optimizer: torch.optim.Optimizer, network: nn.Module) -> Iterator[None]:
+    """Inside the block the network of a schedule-free optimizer holds the averaged weights x.
+
+    After it the weights y that training goes on from are back bit for bit, which the optimizer's own way, solving for
+    y again, would not give. Of other optimizers nothing changes.
+    """
+    if not is_schedule_free(optimizer):
+        yield
+        return
+    modes = [group["train_mode"] for group in optimizer.param_groups]
+    with restored(network):
+        optimizer.eval()
+        try:
+            yield
+        finally:
+            for group, mode in zip(optimizer.param_groups, modes, strict=True):
+                group["train_mode"] = mode
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> torch.Tensor:  # -> ()
+    """The norm of all gradients, after which each parameter group, by itself, has at most max_norm; <= 0 clips none.
+
+    Gradients of a scaled loss are to be unscaled before. A norm that is not finite makes clipped gradients NaN.
+    """
+    norms = []
+    for group in optimizer.param_groups:
+        parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+        if not parameters:
+            continue
+        norms.append(get_total_norm([parameter.grad for parameter in parameters]))
+        if max_norm > 0:
+            clip_grads_with_norm_(parameters, max_norm, norms[-1])
+    return get_total_norm(norms)
+
+
+class Lion(torch.optim.Optimizer):
+    """Steps along the sign of interpolated momentum, with decoupled weight decay (Chen et al. 2023, algorithm 2)."""
+
+    def __init__(self, parameters, lr: float, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0):
+        super().__init__(parameters, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state["momentum"] = torch.zeros_like(weight)
+                direction = state["momentum"].lerp(weight.grad, 1 - beta1).sign_()
+                weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(direction, alpha=-group["lr"])
+                state["momentum"].lerp_(weight.grad, 1 - beta2)

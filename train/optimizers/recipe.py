@@ -1,0 +1,67 @@
+"""What a configuration means for an optimizer step: the optimizer, the rates of an epoch, the precision."""
+
+import torch
+
+from train.config import Config
+from train.data.plan import epoch_slots
+from train.optimizers.optim import create_optimizer, is_schedule_free
+from train.optimizers.schedule import apply, schedule
+
+
+def create_optimizer_of(config: Config, network: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimizer that the configuration asks for."""
+    steps = epoch_slots(config.num_samples, config.frames, config.backward_step) // config.backward_step
+    return create_optimizer(
+        config.optimizer,
+        network,
+        config.learning_rate,
+        config.weight_decay,
+        betas=(config.adam_beta1, config.adam_beta2),
+        momentum=config.momentum,
+        warmup_steps=config.warmup_epoch * steps,
+    )
+
+
+def create_scaler(config: Config, device: torch.device) -> torch.amp.GradScaler:
+    """What keeps gradients from vanishing in fp16; in any other precision it changes nothing."""
+    return torch.amp.GradScaler(device.type, enabled=precision(config, device) == "fp16")
+
+
+def autocast(config: Config, device: torch.device) -> torch.autocast:
+    """The precision of forward passes."""
+    chosen = precision(config, device)
+    half = torch.float16 if chosen == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, half, enabled=chosen != "fp32")
+
+
+def precision(config: Config, device: torch.device) -> str:
+    """fp16, bf16 or fp32: on a CPU bf16 alone, where it is asked for and the CPU computes in it."""
+    if config.disable_amp or (device.type == "cpu" and not (config.amp_float == "bf16" and cpu_has_bf16())):
+        return "fp32"
+    return config.amp_float
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU has instructions for bf16; without them it takes longer in bf16 than in fp32."""
+    can = getattr(torch.cpu, "get_capabilities", dict)()  # not in every PyTorch that we run on
+    return any(can.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def set_rates(optimizer: torch.optim.Optimizer, config: Config, epoch: int) -> None:
+    """Give the optimizer the learning rate and weight decay of the epoch; a schedule-free one keeps its own."""
+    if is_schedule_free(optimizer):
+        return
+    rates = schedule(
+        config.scheduler,
+        epoch,
+        max_epoch=config.max_epoch,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        cycles=config.learning_rate_cycles,
+        weight_decay_end=config.weight_decay_end,
+        decay_steps=config.learning_rate_decay_step,
+        decay=config.learning_rate_decay,
+        warmup_epochs=config.warmup_epoch,
+        warmup_learning_rate=config.warmup_learning_rate,
+    )
+    apply(optimizer, rates)

@@ -1,0 +1,84 @@
+"""Learning rate and weight decay as pure functions of the epoch, so that a run resumes without any scheduler state.
+
+Schedule-free optimizers take none of this: their rates stay as create_optimizer set them.
+"""
+
+import math
+from typing import NamedTuple
+
+from tools.cli import UserError
+
+MAX_FIXED_WEIGHT_DECAY = 65000.0
+
+
+class Rates(NamedTuple):
+    """What one epoch trains with."""
+
+    learning_rate: float
+    weight_decay: float
+
+
+def schedule(
+    name: str,
+    epoch: int,
+    *,
+    max_epoch: int,
+    learning_rate: float,
+    weight_decay: float,
+    cycles: int = 5,
+    min_learning_rate: float = 1e-8,
+    weight_decay_end: float = 0.01,
+    decay_steps: tuple[int, ...] = (1,),
+    decay: float = 0.99,
+    warmup_epochs: int = 0,
+    warmup_learning_rate: float = 1e-6,
+) -> Rates:
+    """The rates of an epoch, counted from 1, under cosine_wd, cosine, cosine_fixed_wd or step.
+
+    cosine*: `cycles` falls from learning_rate towards min_learning_rate (SGDR, Loshchilov and Hutter 2017). cosine_wd
+    raises the weight decay to weight_decay_end as the rate falls; cosine_fixed_wd keeps rate times decay constant.
+    step: times `decay` every decay_steps[0] epochs, or, of several decay_steps, after each of these epochs.
+    """
+    if name == "step":
+        rates = Rates(learning_rate * decay ** _decays(epoch - 1, decay_steps), weight_decay)
+    elif name in ("cosine", "cosine_wd", "cosine_fixed_wd"):
+        period = _period(max_epoch, cycles)
+        angle = math.pi * ((epoch - 1) % period) / period
+        rate = min_learning_rate + (learning_rate - min_learning_rate) * (1 + math.cos(angle)) / 2
+        if name == "cosine_wd":
+            fallen = 1 - max(rate - min_learning_rate, 0) / learning_rate
+            weight_decay = weight_decay + (weight_decay_end - weight_decay) * fallen
+        elif name == "cosine_fixed_wd":
+            weight_decay = min(weight_decay / rate, MAX_FIXED_WEIGHT_DECAY)
+        rates = Rates(rate, weight_decay)
+    else:
+        raise UserError(f"scheduler {name!r} is unknown: use cosine_wd, cosine, cosine_fixed_wd or step")
+    # the weight decay follows the rate that the schedule would have, as in iw3, where the warm-up is laid over it
+    return rates._replace(learning_rate=warmup_learning_rate) if epoch <= warmup_epochs else rates
+
+
+def run_length(name: str, max_epoch: int, cycles: int) -> int:
+    """How many epochs a run has: iw3's rule, whole cycles less the epoch that would start another."""
+    if name == "step":
+        return max_epoch
+    return max(_period(max_epoch, cycles) * cycles - 1, 1)
+
+
+def apply(optimizer, rates: Rates) -> None:
+    """Set the optimizer's rates; a parameter group without weight decay stays without."""
+    for group in optimizer.param_groups:
+        group["lr"] = rates.learning_rate
+        if group["weight_decay"] != 0:
+            group["weight_decay"] = rates.weight_decay
+
+
+def _period(max_epoch, cycles):  # epochs a cycle
+    if max_epoch < cycles:
+        raise UserError(f"{max_epoch} epochs do not hold {cycles} cycles: ask for {max_epoch} cycles or fewer")
+    return max_epoch // cycles
+
+
+def _decays(epochs_done, decay_steps):
+    if len(decay_steps) == 1:
+        return epochs_done // decay_steps[0]
+    return sum(step <= epochs_done for step in decay_steps)

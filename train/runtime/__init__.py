@@ -1,0 +1,1 @@
+"""Processes, signals, seeds, memory, compilation and logs of a run."""
