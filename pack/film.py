@@ -16,7 +16,7 @@ import torch
 from pack.config import Config
 from pack.parts import PartWriter, State, Unwritable, read_state, remove_leftovers, remove_parts
 from pack.pipeline import Models, Shaped, clip_depth, make_records, shape_clips
-from pack.prefetch import ahead, in_order
+from pack.prefetch import ordered_map, prefetch
 from pack.shards.record import Record, encode, video_key
 from pack.sources import fingerprint
 from pack.video.reader import Report, VideoInfo, probe, read_clips
@@ -147,8 +147,8 @@ def compute_films(films: Iterable[Film], models: Models, config: Config) -> Iter
     try:
         with (
             closing(read_films(films, models.depth.metric, config)) as read,
-            closing(ahead(read)) as steps,
-            closing(in_order(compute, steps, models.clips, models.clips + AHEAD)) as computed,
+            closing(prefetch(read)) as steps,
+            closing(ordered_map(compute, steps, models.clips, models.clips + AHEAD)) as computed,
         ):
             for film, opened, made in computed:
                 if isinstance(made, tuple):

@@ -1,32 +1,39 @@
-"""Work that threads do in advance, in its order."""
+"""Iterators whose items threads compute in advance, in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def ahead(items: Iterator) -> Iterator:
-    """The same items, of which the next is computed by a thread while the caller uses the last."""
+def prefetch(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items; a thread computes the next one while the caller uses the current one."""
     end = object()
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(bool).result()  # a signal while the thread starts would leave it running: it has no work yet
+        # Starts the thread before it has work: a signal that arrived in between would leave it running
+        thread.submit(bool).result()
         following = thread.submit(next, items, end)
         while (item := following.result()) is not end:
             following = thread.submit(next, items, end)
             yield item
 
 
-def in_order(work: Callable, items: Iterable, threads: int, waiting: int) -> Iterator[Any]:
-    """The results of `work` in the order of `items`, computed by threads; so many, and one more, at most wait.
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, waiting: int
+) -> Iterator[Result]:
+    """function(item) of each item, computed by threads and returned in the order of the items.
 
-    What has not begun is dropped when work fails or the caller leaves.
+    At most `waiting` + 1 results exist at a time. When the function raises or the caller stops early, calls that have
+    not started are cancelled.
     """
     queue: deque[Future] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
         for item in items:
-            queue.append(pool.submit(work, item))
+            queue.append(pool.submit(function, item))
             if len(queue) > waiting:
                 yield queue.popleft().result()
         while queue:

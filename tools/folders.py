@@ -21,7 +21,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 import numpy as np
 from PIL import Image
 
-from pack.prefetch import in_order
+from pack.prefetch import ordered_map
 from pack.shards.exclusion import leave_out_listed
 from pack.shards.record import MASK_LEVELS, Record, decode, encode, encode_image
 from pack.shards.shard import Entry, Index, ShardWriter, list_shards, read_index, read_record
@@ -155,7 +155,7 @@ def check_key(key: str, place: Path) -> None:
 def told(work: Callable, items: list, workers: int, label: str) -> Iterator[Any]:
     """The results of `work` in the order of `items`, some of them computed in advance by threads; shows progress."""
     progress = cli.Progress(len(items), "records", label)
-    with closing(in_order(work, items, workers, 2 * workers)) as results:
+    with closing(ordered_map(work, items, workers, 2 * workers)) as results:
         for result in results:
             yield result
             progress.update(progress.done + 1)

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pack.kernels.compiled import HAS_NUMBA
-from pack.kernels.filters import max_filter
+from pack.kernels.filters import max_filter, uses_rows
 
 View = Literal["left", "right"]
 UNSEEN, OVERTAKEN = -1.0, -2.0  # values of a warped image where no source lands, and where a nearer layer passed by
@@ -46,7 +45,7 @@ def half_holes(
     [first, end) of each row that matter: elsewhere a mask that is found row by row is 0.
     """
     depth, turned = depth.float(), view == "left"  # the left view is the right one in a mirror, but for its first steps
-    if HAS_NUMBA and depth.device.type == "cpu":
+    if uses_rows(depth):
         return _mask_by_rows(depth, divergence, convergence, turned, mirrored, threads, spans)
     depth = depth.flip(-1) if mirrored != turned else depth
     # frame by frame, because a frame of 1080p takes 400 MB of tensors
@@ -67,8 +66,9 @@ def forward_warp(
 
     base_width is what divergence is a percentage of, where that is not the image's width.
     """
-    warp = _warp_by_rows if HAS_NUMBA and image.device.type == "cpu" else _warp
-    warped = warp(image.float(), depth.float(), divergence, convergence, view, base_width)
+    image, depth = image.float(), depth.float()
+    warp = _warp_by_rows if uses_rows(image) else _warp
+    warped = warp(image, depth, divergence, convergence, view, base_width)
     holes = _hole_values(warped[:, :1])
     return (_fill(warped, view) if fill else warped).clamp(min=0), holes
 
@@ -80,7 +80,7 @@ def warp_scale(width: int, divergence: float, convergence: float) -> tuple[int, 
 
 
 def _mask_by_rows(depth, divergence, convergence, turned, mirrored, threads, spans):  # (B 1 H W) -> uint8 (B 1 H W)
-    from pack.holes.forward_rows import mask_rows  # not before it is used, because it imports numba
+    from pack.holes.forward_rows import mask_rows  # numba takes a second to import
 
     batch, _, height, width = depth.shape
     scale = warp_scale(width, divergence, convergence)
@@ -94,7 +94,7 @@ def _mask_by_rows(depth, divergence, convergence, turned, mirrored, threads, spa
 
 
 def _warp_by_rows(image, depth, divergence, convergence, view, base_width):  # as _warp
-    from pack.holes.forward_rows import image_rows
+    from pack.holes.forward_rows import image_rows  # as above
 
     width = image.shape[-1]
     rows = image.transpose(1, 2).contiguous()  # (B H C W)

@@ -1,17 +1,18 @@
-"""How loops over pixels are compiled, by numba where it is installed."""
+"""How loops over pixels are compiled: by numba, when they are first called."""
 
-import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-HAS_NUMBA = importlib.util.find_spec("numba") is not None  # looked up, not imported: that takes a second
+import numba
+
+CACHED = os.access(Path(__file__).parent, os.W_OK)  # an installation that is read-only compiles anew in each process
 
 
 def kernel(function: Callable) -> Callable:
-    """The function, compiled when it is first called. Whoever imports a module of kernels imports numba."""
-    import numba
+    """The function, compiled when it is first called.
 
-    # nogil and plain threads: numba's own threads end the process when two callers or a fork meet them
-    cached = os.access(Path(__file__).parent, os.W_OK)
-    return numba.njit(nogil=True, cache=cached, error_model="numpy")(function)
+    It releases the GIL, and callers share work among plain threads: numba's own threads abort the process when two
+    callers use them at once, or after a fork. A division by zero gives inf or nan, as in NumPy.
+    """
+    return numba.njit(nogil=True, cache=CACHED, error_model="numpy")(function)

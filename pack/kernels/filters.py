@@ -1,21 +1,19 @@
-"""Filters of pictures, made of tensors or, on a CPU with numba, compiled row by row: the same numbers.
+"""Image filters: compiled row by row on a CPU, tensor operations on a GPU, with the same results to the last bit.
 
-N pictures, C channels, H height, W width. What lies beyond a border is the border's value. What is not float32 is
-filtered as tensors, but for maxima of uint8.
+N images, C channels, H height, W width. Border values are repeated outwards. The compiled versions take float32, and
+`max_filter` also uint8; other types are filtered by tensor operations.
 """
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pack.kernels.compiled import HAS_NUMBA
-
 
 def box_filter(x: torch.Tensor, radius: int) -> torch.Tensor:  # (N C H W) -> same
     """The mean of the (2 radius + 1)-pixel square around each pixel."""
     size = 2 * radius + 1
-    if _has_rows(x):
-        from pack.kernels.filter_rows import box_filter_rows  # not before it is used, because it imports numba
+    if uses_rows(x):
+        from pack.kernels.filter_rows import box_filter_rows  # numba takes a second to import
 
         return _by_rows(box_filter_rows, x, radius, np.float32(size**2))
     for dim, pad in ((-2, (0, 0, radius, radius)), (-1, (radius, radius, 0, 0))):
@@ -28,9 +26,9 @@ def box_filter(x: torch.Tensor, radius: int) -> torch.Tensor:  # (N C H W) -> sa
 
 
 def max_filter(x: torch.Tensor, radius: tuple[int, int]) -> torch.Tensor:  # (N C H W) -> same
-    """The maximum of the rectangle around each pixel, which reaches radius (y, x) pixels far; of uint8, too."""
-    if _has_rows(x, torch.float32, torch.uint8):
-        from pack.kernels.filter_rows import max_filter_rows
+    """The maximum of the (2 y + 1) x (2 x + 1)-pixel rectangle around each pixel, for radius (y, x)."""
+    if uses_rows(x, torch.float32, torch.uint8):
+        from pack.kernels.filter_rows import max_filter_rows  # as above
 
         return _by_rows(max_filter_rows, x, *radius)
     poolable = x if x.is_floating_point() else x.float()
@@ -38,10 +36,13 @@ def max_filter(x: torch.Tensor, radius: tuple[int, int]) -> torch.Tensor:  # (N 
 
 
 def smooth(x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:  # (N C H W), (N 1 H-1 W) in [0, 1] -> (N C H W)
-    """Each row pulled by so much to the one before it, from the first down to the last and up again."""
+    """A recursive filter along y: each row is moved towards the previous one by the factor `keep`, down and up again.
+
+    x[i] <- (1 - keep) x[i] + keep x[i-1] for i = 1..H-1, then the same upwards with x[i+1].
+    """
     x = x.clone(memory_format=torch.contiguous_format)
-    if _has_rows(x):
-        from pack.kernels.filter_rows import smooth_rows
+    if uses_rows(x):
+        from pack.kernels.filter_rows import smooth_rows  # as above
 
         smooth_rows(x.numpy(), keep.contiguous()[:, 0].numpy())
         return x
@@ -54,10 +55,13 @@ def smooth(x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:  # (N C H W), (
 
 
 def approach(x: torch.Tensor, cost: torch.Tensor) -> torch.Tensor:  # (N 1 H W), (N 1 H-1 W) -> (N 1 H W)
-    """Each row no more than the one before it and the step from there, from the first down to the last and up again."""
+    """The least cost of reaching each row along y, for start costs x and the cost of each step, down and up again.
+
+    x[i] <- min(x[i], x[i-1] + cost) for i = 1..H-1, then the same upwards with x[i+1].
+    """
     x = x.clone(memory_format=torch.contiguous_format)
-    if _has_rows(x):
-        from pack.kernels.filter_rows import approach_rows
+    if uses_rows(x):
+        from pack.kernels.filter_rows import approach_rows  # as above
 
         approach_rows(x[:, 0].numpy(), cost.contiguous()[:, 0].numpy())
         return x
@@ -69,12 +73,13 @@ def approach(x: torch.Tensor, cost: torch.Tensor) -> torch.Tensor:  # (N 1 H W),
     return x
 
 
-def _has_rows(x, *kinds):
-    return HAS_NUMBA and x.device.type == "cpu" and x.dtype in (kinds or (torch.float32,))
+def uses_rows(x: torch.Tensor, *dtypes: torch.dtype) -> bool:
+    """Whether the compiled version computes this tensor: on a CPU, in float32 or one of the dtypes given instead."""
+    return x.device.type == "cpu" and x.dtype in (dtypes or (torch.float32,))
 
 
-def _by_rows(filter_rows, x, *how):
+def _by_rows(filter_rows, x, *arguments):  # (N C H W) -> same
     x = x.contiguous()
     out = torch.empty_like(x)
-    filter_rows(x.flatten(0, 1).numpy(), out.flatten(0, 1).numpy(), *how)
+    filter_rows(x.flatten(0, 1).numpy(), out.flatten(0, 1).numpy(), *arguments)
     return out

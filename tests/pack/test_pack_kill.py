@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("contained")
 def test_threads_and_processes_do_not_change_a_byte(clips, tmp_path, monkeypatch):
     words = [*"--max-fps 6 --seq 12 --resolution 256 --batch-size 1 --video".split(), clips / "bikes.mp4"]
     for threads in (1, 3):
-        monkeypatch.setattr(workers, "cores", lambda threads=threads: threads)
+        monkeypatch.setattr(workers, "usable_cores", lambda threads=threads: threads)
         pack(tmp_path / str(threads), *words)
     assert digests(tmp_path / "1") == digests(tmp_path / "3")
     assert len(records(tmp_path / "1")) >= 2
@@ -41,7 +41,7 @@ def test_a_clip_that_is_ready_early_waits_for_the_one_before_it(film, tmp_path, 
         return depth
 
     monkeypatch.setattr("pack.film.clip_depth", clip_depth)
-    monkeypatch.setattr(workers, "cores", lambda: 2)
+    monkeypatch.setattr(workers, "usable_cores", lambda: 2)
     pack(tmp_path / "overtaken", "--video", film)
     assert ready[0] == 1 and sorted(ready) == list(range(len(ready)))
     assert digests(tmp_path / "overtaken") == digests(tmp_path / "plain")

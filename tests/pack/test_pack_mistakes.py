@@ -75,7 +75,7 @@ def test_the_next_videos_clips_are_computed_beside_a_videos_last_ones(short_film
         return compute(shaped, models, config)
 
     monkeypatch.setattr(film, "clip_depth", depth)
-    monkeypatch.setattr(workers, "cores", lambda: 2)
+    monkeypatch.setattr(workers, "usable_cores", lambda: 2)
     videos = sorted(short_films.iterdir())[:2]
     words = ("--video", *videos, "-o", tmp_path, "--max-workers", 1, "--device", "cpu", *SMALL)
     status, out, err = run_program(program.main, *words)

@@ -11,8 +11,6 @@ import zlib
 import numpy as np
 from zlib_ng import zlib_ng  # inflates several times as fast; zlib deflates, so that no byte depends on the version
 
-from pack.kernels.compiled import HAS_NUMBA
-
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SIZE, FORMAT, CHUNKS = 16, slice(24, 29), 33  # in the file: the first chunk is IHDR, then come the others
 GREY, COLOUR = bytes((8, 0, 0, 0, 0)), bytes((8, 2, 0, 0, 0))  # depth, kind, compression, filter method, interlacing
@@ -47,11 +45,11 @@ def decode_grey(data: bytes) -> np.ndarray | None:  # -> uint8 (H W)
 def decode_part(data: bytes, box: tuple[int, int, int, int]) -> np.ndarray | None:  # -> uint8 (H W 3)
     """The pixels in box (left, top, right, bottom) of an RGB PNG.
 
-    None for any other image, without numba, and for what is damaged as far down as the box.
+    None for any other image, and for what is damaged as far down as the box.
     """
     width, height = struct.unpack(">II", data[SIZE : SIZE + 8]) if len(data) >= CHUNKS else (0, 0)
     left, top, right, bottom = box
-    if not HAS_NUMBA or data[:8] + data[FORMAT] != SIGNATURE + COLOUR or right > width or bottom > height:
+    if data[:8] + data[FORMAT] != SIGNATURE + COLOUR or right > width or bottom > height:
         return None
     size = bottom * (1 + 3 * width)
     try:
@@ -60,7 +58,7 @@ def decode_part(data: bytes, box: tuple[int, int, int, int]) -> np.ndarray | Non
         return None
     if len(rows) < size:
         return None
-    from pack.shards.images.png_rows import unfilter  # not before it is used, because it imports numba
+    from pack.shards.images.png_rows import unfilter  # numba takes a second to import
 
     pixels = np.empty((bottom, right, 3), np.uint8)
     known = unfilter(np.frombuffer(rows, np.uint8).reshape(bottom, -1), pixels.reshape(bottom, -1))

@@ -37,8 +37,9 @@ def golden_depth(name, height=96, width=160):  # -> (1 1 H W)
 
 @pytest.fixture(params=["rows", "tensors"])
 def method(request, monkeypatch):
-    """Both ways of making the mask: numba's rows, and tensors as on a GPU."""
-    monkeypatch.setattr(holes, "HAS_NUMBA", request.param == "rows")
+    """Each of the two methods: compiled rows, and tensor operations as on a GPU."""
+    if request.param == "tensors":
+        monkeypatch.setattr(holes, "uses_rows", lambda _: False)
     return request.param
 
 
@@ -92,8 +93,8 @@ def test_rows_tensors_and_a_textbook_copy_in_order_give_the_same_mask(seed, monk
     convergence = (0.0, 0.5, 1.0, float(torch.rand((), generator=gen)))[seed % 4]
     for view in ("left", "right"):
         expected = textbook_mask(depth, divergence, convergence, view)
-        for has_numba in (True, False):
-            monkeypatch.setattr(holes, "HAS_NUMBA", has_numba)
+        for by_rows in (True, False):
+            monkeypatch.setattr(holes, "uses_rows", lambda _, by_rows=by_rows: by_rows)
             assert torch.equal(nonwarp_mask(depth, divergence, convergence, view), expected)
             mirror_image = half_holes(depth.flip(-1), divergence, convergence, view, mirrored=True)
             assert torch.equal(mirror_image.float() / 2, expected)
@@ -198,8 +199,8 @@ def test_rows_and_tensors_give_an_eye_the_same_image(seed, monkeypatch):
     divergence = float(torch.rand((), generator=gen)) * (100 if seed % 2 else 8)
     for view in ("left", "right"):
         found = []
-        for has_numba in (True, False):
-            monkeypatch.setattr(holes, "HAS_NUMBA", has_numba)
+        for by_rows in (True, False):
+            monkeypatch.setattr(holes, "uses_rows", lambda _, by_rows=by_rows: by_rows)
             found.append(forward_warp(image, depth, divergence, 0.3, view, fill=seed % 4 > 1, base_width=width + 50))
         assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 

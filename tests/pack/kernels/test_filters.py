@@ -1,4 +1,4 @@
-"""Filters compiled by numba give what tensors give, to the last bit; and the tensors give what torch's own do."""
+"""Compiled filters and tensor operations give the same results, to the last bit, and those of PyTorch's own filters."""
 
 import pytest
 import torch
@@ -10,22 +10,30 @@ from pack.kernels.filters import approach, box_filter, max_filter, smooth
 SIZES = [(2, 3, 33, 47), (1, 1, 1, 20), (2, 1, 20, 1), (1, 2, 5, 4)]
 
 
-def picture(shape, seed=0):
+def random_image(shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def both_ways(monkeypatch, work):
-    """What a filter gives by numba, if it is there, and by tensors."""
+def by_both_methods(monkeypatch, work):
+    """The result of the compiled filter and that of tensor operations."""
     compiled = work()
-    monkeypatch.setattr(filters, "HAS_NUMBA", False)
+    monkeypatch.setattr(filters, "uses_rows", lambda *_: False)
     return compiled, work()
+
+
+@pytest.fixture(params=["rows", "tensors"])
+def method(request, monkeypatch):
+    """Each of the two methods: compiled rows, and tensor operations as on a GPU."""
+    if request.param == "tensors":
+        monkeypatch.setattr(filters, "uses_rows", lambda *_: False)
+    return request.param
 
 
 @pytest.mark.parametrize("shape", SIZES)
 @pytest.mark.parametrize("radius", [1, 3, 6])
-def test_means_are_the_same_both_ways(shape, radius, monkeypatch):
-    x = picture(shape)
-    compiled, tensors = both_ways(monkeypatch, lambda: box_filter(x, radius))
+def test_means_are_the_same_by_both_methods(shape, radius, monkeypatch):
+    x = random_image(shape)
+    compiled, tensors = by_both_methods(monkeypatch, lambda: box_filter(x, radius))
     assert torch.equal(compiled, tensors)
     padded = F.pad(x, (radius,) * 4, mode="replicate")
     torch.testing.assert_close(compiled, F.avg_pool2d(padded, 2 * radius + 1, 1))
@@ -33,23 +41,21 @@ def test_means_are_the_same_both_ways(shape, radius, monkeypatch):
 
 @pytest.mark.parametrize("shape", SIZES)
 @pytest.mark.parametrize("radius", [(1, 1), (3, 0), (0, 2), (3, 3)])
-def test_maxima_are_the_same_both_ways(shape, radius, monkeypatch):
-    x = picture(shape)
+def test_maxima_are_the_same_by_both_methods(shape, radius, monkeypatch):
+    x = random_image(shape)
     x[..., 0, 0] = torch.nan
-    compiled, tensors = both_ways(monkeypatch, lambda: max_filter(x, radius))
+    compiled, tensors = by_both_methods(monkeypatch, lambda: max_filter(x, radius))
     torch.testing.assert_close(compiled, tensors, rtol=0, atol=0, equal_nan=True)
 
 
-def test_doubles_keep_their_digits():
-    x = picture((1, 1, 9, 8)).double() + 1e-12
+def test_float64_is_filtered_in_float64():
+    x = random_image((1, 1, 9, 8)).double() + 1e-12
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
     assert torch.equal(max_filter(x, (1, 1)), F.max_pool2d(padded, 3, 1))
     torch.testing.assert_close(box_filter(x, 1), F.avg_pool2d(padded, 3, 1), rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("has_numba", [True, False])
-def test_maxima_of_masks_stay_masks(has_numba, monkeypatch):
-    monkeypatch.setattr(filters, "HAS_NUMBA", has_numba)
+def test_the_maximum_of_uint8_is_uint8(method):
     mask = torch.zeros(1, 1, 5, 7, dtype=torch.uint8)
     mask[..., 2, 1], mask[..., 4, 6] = 2, 255
     grown = max_filter(mask, (0, 2))
@@ -66,10 +72,10 @@ def fused_lerp(start, end, weight):
 
 
 @pytest.mark.parametrize("shape", SIZES)
-def test_sweeps_are_the_same_both_ways(shape, monkeypatch):
-    x, (count, _, height, width) = picture(shape), shape
+def test_recursive_filters_are_the_same_by_both_methods(shape, monkeypatch):
+    x, (count, _, height, width) = random_image(shape), shape
     keep = torch.rand(count, 1, height - 1, width, generator=torch.Generator().manual_seed(1))
-    compiled, tensors = both_ways(monkeypatch, lambda: (smooth(x, keep), approach(x[:, :1], keep)))
+    compiled, tensors = by_both_methods(monkeypatch, lambda: (smooth(x, keep), approach(x[:, :1], keep)))
     for ours, theirs in zip(compiled, tensors, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
     monkeypatch.setattr(torch.Tensor, "lerp_", fused_lerp)
@@ -77,9 +83,7 @@ def test_sweeps_are_the_same_both_ways(shape, monkeypatch):
         assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("has_numba", [True, False])
-def test_a_sweep_carries_a_value_as_far_as_it_is_kept(has_numba, monkeypatch):
-    monkeypatch.setattr(filters, "HAS_NUMBA", has_numba)
+def test_smoothing_spreads_a_value_only_where_keep_is_above_0(method):
     x = torch.zeros(1, 1, 5, 2)
     x[..., 2, :] = 1.0
     keep = torch.full((1, 1, 4, 2), 0.5)
@@ -90,17 +94,15 @@ def test_a_sweep_carries_a_value_as_far_as_it_is_kept(has_numba, monkeypatch):
     assert spread[2, 0] > spread[1, 0] > spread[0, 0]
 
 
-@pytest.mark.parametrize("has_numba", [True, False])
-def test_a_way_costs_its_steps(has_numba, monkeypatch):
-    monkeypatch.setattr(filters, "HAS_NUMBA", has_numba)
+def test_the_cost_of_a_path_is_the_sum_of_its_steps(method):
     start = torch.full((1, 1, 5, 1), 9.0)
     start[..., 1, :] = 0.0
     cost = torch.tensor([1.0, 2, 3, 20]).view(1, 1, 4, 1)
     assert approach(start, cost).flatten().tolist() == [1, 0, 2, 5, 9]
 
 
-def test_what_is_filtered_stays_as_it_was():
-    x = picture((1, 2, 9, 8)).mT.contiguous()
+def test_filters_leave_their_input_unchanged():
+    x = random_image((1, 2, 9, 8)).mT.contiguous()
     before = x.clone()
     keep = torch.rand(1, 1, 7, 9)
     for filtered in (box_filter(x, 2), max_filter(x, (1, 1)), smooth(x, keep), approach(x[:, :1], keep)):

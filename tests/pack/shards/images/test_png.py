@@ -47,12 +47,11 @@ def test_a_part_is_decoded_as_pillow_decodes_the_whole(kind, box, monkeypatch):
 
 
 @pytest.mark.parametrize("box", BOXES)
-def test_without_numba_pillow_decodes_the_part(box, monkeypatch):
+def test_a_part_is_the_same_from_our_decoder_and_from_pillow(box, monkeypatch):
     left, top, right, bottom = box
     data = encode_image(PIXELS, "png")
     assert np.array_equal(png.decode_part(data, box), PIXELS[top:bottom, left:right])
-    monkeypatch.setattr(png, "HAS_NUMBA", False)
-    assert png.decode_part(data, box) is None
+    monkeypatch.setattr(png, "decode_part", lambda *_: None)
     assert np.array_equal(decode_image(data, "RGB", box), PIXELS[top:bottom, left:right])
 
 
