@@ -14,6 +14,7 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
     A UserError, and an OSError that the operating system raised (a missing file, a full disk), become one line on
     stderr and status 2; Ctrl-C becomes status 130. Any other exception is a bug and keeps its traceback.
     """
+    refuse_windows()
     try:
         status = main() or 0
     except (UserError, OSError) as error:
@@ -25,6 +26,13 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
         print("interrupted", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+def refuse_windows() -> None:
+    """End a program on Windows itself, whose Python lacks the file locks and signals of POSIX, with one line."""
+    if os.name == "nt":
+        print("error: Windows is not supported, run this under WSL2: see README.md, section Windows", file=sys.stderr)
+        sys.exit(2)
 
 
 def is_users(error: BaseException) -> bool:
