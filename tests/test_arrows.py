@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.programs import PROGRAMS
+
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("pack", "train", "model", "tools")
 HEAVY = ("torch", "torchvision", "av", "transformers", "numba", "tensorboard")
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py") if path.name != "__init__.py")
-PROGRAMS = [path for path in MODULES if "\n    cli.run(main)" in path.read_text()]
 ALLOWED = {  # what a room and all below it may import, besides itself; the longest name that fits counts
     "tools.cli": set(),
     "model": {"tools.cli"},

@@ -1,4 +1,4 @@
-"""Runs the programs of tools/ without starting a process each time."""
+"""The programs of the repository, and how tests run them without starting a process each time."""
 
 import contextlib
 import io
@@ -8,7 +8,15 @@ from unittest import mock
 
 import pytest
 
+from tests.support import ROOT
 from tools import cli
+
+PROGRAMS = sorted(
+    path
+    for folder in ("pack", "train", "model", "tools")
+    for path in (ROOT / folder).rglob("*.py")
+    if "\n    cli.run(main)" in path.read_text()
+)
 
 
 def run_program(main: Callable[[], int | None], *words: object) -> tuple[int, str, str]:

@@ -1,4 +1,4 @@
-"""What every program shares: flags from a dataclass, errors in one line, progress. Standard library alone."""
+"""What every program shares: flags from a dataclass, one-line errors, progress. Imports the standard library only."""
 
 from tools.cli.errors import MissingFile, UserError, one_line, plural
 from tools.cli.flags import field_comments, parse

@@ -1,20 +1,20 @@
-"""Errors that a user can cause and mend, and how they are worded."""
+"""Errors that a user can cause and fix, and the wording of messages."""
 
 
 class UserError(ValueError):
     """A user's file, flag or environment is at fault: what was found, what was expected, what fixes it.
 
-    Programs print it as one line and end with status 2 (`tools.cli.run`). Any other exception, other ValueErrors
-    included, is a bug of ours and shows its traceback.
+    Programs print it as one line and end with status 2 (`tools.cli.run`). Any other exception, including a plain
+    ValueError, is a bug and shows its traceback.
     """
 
 
 class MissingFile(UserError, FileNotFoundError):
-    """A file or folder that a user named is not there."""
+    """A file or folder that a user named does not exist."""
 
 
 def one_line(message: object) -> str:
-    """What an exception says, in one line and with the file's name."""
+    """The text of an exception on one line; for an OSError of the system, its reason and the file's name."""
     text = str(message)
     if isinstance(message, OSError) and message.strerror:
         text = f"{message.strerror}: {message.filename}" if message.filename else message.strerror

@@ -1,7 +1,7 @@
 """A command line from a dataclass.
 
-A program's configuration is one flat frozen dataclass: the field is the flag, its default the flag's default and the
-comment behind it the help text. Only the standard library is imported, so `--help` answers at once.
+A program's configuration is one flat frozen dataclass: each field is a flag, the field's default is the flag's default
+and the comment behind the field is the help text. Only the standard library is imported, so that `--help` is fast.
 """
 
 import argparse
@@ -23,11 +23,11 @@ Config = TypeVar("Config")
 
 
 def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
-    """The configuration that the command line asks for.
+    """The configuration that the command line describes.
 
     A field `batch_size: int = 2  # help` becomes `--batch-size`; a bool becomes `--x/--no-x`; a `Literal` lists its
-    choices; a `tuple[str, ...]` takes several values. `ALIASES = {"data_dir": ("-o",)}` in the class adds names.
-    A mistake ends the program with one line and exit status 2, before any work starts.
+    choices; a `tuple[str, ...]` takes several values. `ALIASES = {"data_dir": ("-o",)}` in the class adds short names.
+    A wrong flag or value ends the program with one line and exit status 2 before any work starts.
     """
     parser = _Parser(
         prog=os.path.basename(sys.argv[0]), description=_summary(config_class), allow_abbrev=False, add_help=True
@@ -35,23 +35,23 @@ def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
     helps = field_comments(config_class)
     aliases = getattr(config_class, "ALIASES", {})
     hints = typing.get_type_hints(config_class)
+    known = ["-h", "--help"]
     for field in dataclasses.fields(config_class):
         names = [*aliases.get(field.name, ()), "--" + field.name.replace("_", "-")]
-        parser.add_argument(
-            *names, dest=field.name, **_argument(hints[field.name], field.default, helps.get(field.name, ""))
-        )
+        argument = _argument(hints[field.name], field.default, helps.get(field.name, ""))
+        known += parser.add_argument(*names, dest=field.name, **argument).option_strings
     words = [_hyphens(word) for word in (sys.argv[1:] if argv is None else argv)]
     values, unknown = parser.parse_known_args(words)
     if unknown:
-        parser.error(_unknown_flag(unknown[0], parser))
+        parser.error(_unknown_flag(unknown[0], known))
     try:
         return config_class(**{name: _tuple(value) for name, value in vars(values).items()})
-    except UserError as error:  # __post_init__ found a value out of its range
+    except UserError as error:  # from __post_init__: a value is out of its range
         parser.error(str(error))
 
 
 def field_comments(config_class: type) -> dict[str, str]:
-    """What the comments of a dataclass say of each field; a comment may go on over the next lines."""
+    """The comment of each field of a dataclass, which may continue on the next lines."""
     source = inspect.cleandoc("\n" + inspect.getsource(config_class))
     comments: dict[str, str] = {}
     field = None
@@ -68,13 +68,13 @@ def field_comments(config_class: type) -> dict[str, str]:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> typing.NoReturn:
-        if os.environ.get("RANK", "0") == "0":  # every process of a job finds the same mistake: say it once
+        if os.environ.get("RANK", "0") == "0":  # every process of a job finds the same mistake: print it once
             print(f"error: {one_line(message)} (see --help)", file=sys.stderr)
         sys.exit(2)
 
 
 def _argument(hint: Any, default: Any, text: str) -> dict[str, Any]:
-    """argparse's keywords for one field."""
+    """The keyword arguments of `add_argument` for one field."""
     words = " ".join(map(str, default)) if isinstance(default, tuple) else default
     shown = "" if words is None or words == "" else f" (default: {words})"
     keywords: dict[str, Any] = {"default": default, "help": (text + shown).replace("%", "%%")}
@@ -100,9 +100,8 @@ def _hyphens(word: str) -> str:
     return name.replace("_", "-") + equals + value
 
 
-def _unknown_flag(word: str, parser: argparse.ArgumentParser) -> str:
+def _unknown_flag(word: str, known: list[str]) -> str:
     name = word.partition("=")[0]
-    known = [option for action in parser._actions for option in action.option_strings]
     near = difflib.get_close_matches(name, known, n=1)
     return f"unknown argument {word}" + (f", did you mean {near[0]}?" if near else "")
 

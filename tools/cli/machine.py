@@ -1,10 +1,10 @@
-"""What this machine gives the process."""
+"""The cores and the memory that this process has."""
 
 import os
 
 
 def usable_cores() -> int:
-    """How many cores this process may use: fewer than the machine has under Slurm and in containers."""
+    """Number of cores that this process may use: fewer than the machine has under Slurm and in containers."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""How a program runs: what a user can cause becomes one line and status 2, a bug shows its traceback."""
+"""How a program runs: a user's mistake is one line and status 2, a bug shows its traceback."""
 
 import os
 import sys
@@ -9,16 +9,17 @@ from tools.cli.errors import UserError, one_line
 
 
 def run(main: Callable[[], int | None]) -> typing.NoReturn:
-    """Run a program and end the process with its status.
+    """Run a program's `main` and end the process with its status.
 
-    A UserError, and an OSError that the operating system raised (a missing file, a full disk), become one line on
-    stderr and status 2; Ctrl-C becomes status 130. Any other exception is a bug and keeps its traceback.
+    A UserError, and an OSError of the operating system (a missing file, a full disk), become one line on stderr and
+    status 2; Ctrl-C becomes status 130. Any other exception is a bug: Python prints its traceback and ends with
+    status 1. With BACKFILL_TRACEBACK=1 in the environment one-line errors show their traceback too.
     """
     refuse_windows()
     try:
         status = main() or 0
     except (UserError, OSError) as error:
-        if not is_users(error) or os.environ.get("BACKFILL_TRACEBACK"):  # for whoever suspects a bug behind the line
+        if not is_users(error) or os.environ.get("BACKFILL_TRACEBACK"):
             raise
         print(f"{_rank_prefix()}error: {one_line(error)}", file=sys.stderr)
         status = 2
@@ -36,7 +37,7 @@ def refuse_windows() -> None:
 
 
 def is_users(error: BaseException) -> bool:
-    """Whether a user can cause and mend the error: a UserError, or an OSError with the system's error number."""
+    """Whether a user can cause and fix the error: a UserError, or an OSError with an error number of the system."""
     return isinstance(error, UserError) or (isinstance(error, OSError) and error.errno is not None)
 
 

@@ -1,4 +1,4 @@
-"""One line that says how far a long work is, and durations as people read them."""
+"""A progress line for long work, and readable durations."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from typing import TextIO
 
 
 class Progress:
-    """One line that says how far a long work is, how fast it goes and when it ends.
+    """A progress line: how much is done, how fast it goes and how much time is left.
 
     On a terminal the line is rewritten in place; in a log a plain line appears every `every` seconds.
     """
@@ -15,6 +15,7 @@ class Progress:
     def __init__(
         self, total: int, unit: str, label: str = "", done: int = 0, every: float = 30.0, out: TextIO | None = None
     ):
+        """Progress of `total` units (0: unknown), of which `done` were done before the start."""
         self.total, self.unit, self.label, self.every = total, unit, label, every
         self.out = out or sys.stderr
         self.live = self.out.isatty()
@@ -22,7 +23,7 @@ class Progress:
         self.started = self.shown = time.monotonic()
 
     def update(self, done: int, note: str = "") -> None:
-        """Say that `done` of the total are done; `note` stands at the end of the line."""
+        """Report that `done` of the total are done; `note` is added to the end of the line."""
         self.done = done
         now = time.monotonic()
         if now - self.shown < (0.1 if self.live else self.every):
@@ -31,6 +32,7 @@ class Progress:
         self._write(self.text(now - self.started, note))
 
     def text(self, seconds: float, note: str = "") -> str:
+        """The line after `seconds` of work."""
         rate = (self.done - self.first) / max(seconds, 1e-9)
         left = f", {duration((self.total - self.done) / rate)} left" if rate > 0 and self.total else ""
         of_total = f"/{self.total}" if self.total else ""
@@ -45,14 +47,14 @@ class Progress:
         self.out.flush()
 
     def close(self) -> None:
-        """Clear the line of a terminal, so that what is printed next stands alone."""
+        """Clear the line on a terminal, so that it does not mix with what is printed next."""
         if self.live:
             self.out.write("\r\x1b[K")
             self.out.flush()
 
 
 def duration(seconds: float) -> str:
-    """A time that people read at a glance: 42s, 3m10s, 2h05m, 4d03h."""
+    """A duration in its two largest units: 42s, 3m10s, 2h05m, 4d03h."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds}s"

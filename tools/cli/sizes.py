@@ -1,4 +1,4 @@
-"""Sizes in bytes as people write them."""
+"""Sizes in bytes, as users write them."""
 
 import re
 
@@ -8,9 +8,9 @@ PREFIXES = "KMGT"
 
 
 def parse_size(flag: str, text: str) -> int:
-    """The number of bytes that `text`, the value of `flag`, means: "1GB", "1G", "500 MB", "2GiB", "1000000".
+    """The number of bytes in `text`, the value of `flag`: "1GB", "1G", "500 MB", "2GiB", "1000000".
 
-    K, M, G and T are powers of 1000, with or without B; KiB, MiB, GiB and TiB powers of 1024. Raises UserError.
+    K, M, G and T are powers of 1000, with or without B; KiB, MiB, GiB and TiB are powers of 1024. Raises UserError.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(I?B)?|B)?", text.strip().upper())
     if not match:

@@ -1,0 +1,102 @@
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.support import ROOT
+from tools.cli.files import FRESH, file_sha256, temporary_path, whole_file, write_file
+
+
+def start_writer(path):
+    """A process that has begun to write the file `path` and waits."""
+    code = (
+        "import sys; from tools.cli.files import whole_file\n"
+        "with whole_file(sys.argv[1]) as file:\n"
+        "    file.write(b'half'); file.flush(); print('ready', flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def make_old(path):
+    old = time.time() - 2 * FRESH
+    os.utime(path, (old, old))
+
+
+def test_the_file_has_its_name_only_when_it_is_complete(tmp_path):
+    path = tmp_path / "a.json"
+    with whole_file(path) as file:
+        file.write(b"data")
+        assert not path.exists()
+    assert path.read_bytes() == b"data" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.json"
+    write_file(path, b"old")
+    with pytest.raises(KeyError), whole_file(path) as file:
+        file.write(b"new")
+        raise KeyError
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_temporary_name_carries_the_process_and_a_random_part_and_ends_in_tmp(tmp_path):
+    names = {temporary_path(tmp_path / "a.json").name for _ in range(100)}
+    assert len(names) == 100
+    assert all(name.startswith(f"a.json.{os.getpid()}.") and name.endswith(".tmp") for name in names)
+
+
+def test_two_processes_that_write_one_file_never_share_a_temporary_file(tmp_path):
+    path = tmp_path / "a.json"
+    writer = start_writer(path)
+    with whole_file(path) as file:
+        file.write(b"ours")
+        assert len(list(tmp_path.glob("*.tmp"))) == 2
+    assert path.read_bytes() == b"ours"
+    writer.communicate()
+    assert writer.returncode == 0 and path.read_bytes() == b"half"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_living_writer_keeps_its_temporary_file_however_old_it_is(tmp_path):
+    path = tmp_path / "a.json"
+    writer = start_writer(path)
+    make_old(next(tmp_path.glob("*.tmp")))
+    write_file(path, b"ours")
+    writer.communicate()
+    assert writer.returncode == 0 and path.read_bytes() == b"half"
+
+
+def test_the_next_write_deletes_what_a_killed_writer_left(tmp_path):
+    path = tmp_path / "a.json"
+    writer = start_writer(path)
+    writer.send_signal(signal.SIGKILL)
+    writer.communicate()
+    (left,) = tmp_path.glob("*.tmp")
+    write_file(path, b"ours")
+    assert left.exists()  # too recent to be sure
+    make_old(left)
+    write_file(path, b"ours")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["a.json.tmp", "a.json.123.tmp", "b.json.123.0123abcd.tmp", "a.json.0123abcd.tmp"])
+def test_temporary_files_of_others_are_never_deleted(tmp_path, name):
+    other = tmp_path / name
+    other.write_bytes(b"theirs")
+    make_old(other)
+    write_file(tmp_path / "a.json", b"ours")
+    assert other.read_bytes() == b"theirs"
+
+
+def test_the_sha256_is_that_of_the_files_bytes(tmp_path):
+    data = os.urandom(100_000)
+    write_file(tmp_path / "a", data)
+    assert file_sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
