@@ -33,7 +33,7 @@ def name_of(path):
 
 
 def imports(path, everywhere=True):
-    """The modules that a file imports by full name; `from pack import shard` is pack.shards.shard."""
+    """The modules that a file imports by full name; `from pack.shards import shard` is pack.shards.shard."""
     tree = ast.parse(path.read_text())
     names = set()
     for node in ast.walk(tree) if everywhere else tree.body:

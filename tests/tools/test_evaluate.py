@@ -235,7 +235,7 @@ def test_cost_counts_every_frame_and_leaves_out_the_first_clip():
 def test_peak_memory_is_that_of_what_the_block_took_and_gave_back():
     code = (  # a process of its own: in one that has freed memory, new memory may be old
         "import time, torch\n"
-        "from tools import methods\n"
+        "from tools.evaluation import methods\n"
         "with methods.Peak(torch.device('cpu')) as peak:\n"
         "    held = torch.ones(50_000_000)\n"
         "    time.sleep(0.3)\n"  # memory is sampled, and a busy machine may not get to it at once
@@ -249,7 +249,7 @@ def test_peak_memory_is_that_of_what_the_block_took_and_gave_back():
 def test_a_second_block_takes_as_much_as_the_first_though_its_memory_was_freed():
     code = (
         "import time, torch\n"
-        "from tools import methods\n"
+        "from tools.evaluation import methods\n"
         "torch.set_num_threads(1)\n"
         "for _ in range(2):\n"
         "    with methods.Peak(torch.device('cpu')) as peak:\n"

@@ -31,7 +31,7 @@ def make_slurm(folder):
     for name in ("train.slurm", "node.sh"):
         text = (ROOT / "tools/recipes" / name).read_text()
         text = text.replace("tools/recipes/node.sh", str(folder / "node.sh"))
-        text = text.replace("train/main.py", "tests/tiny_train.py")  # a network that two cores can train
+        text = text.replace("train/main.py", "tests/support/tiny_train.py")  # a network that two cores can train
         text = text.replace(".venv/bin/torchrun", str(Path(sys.executable).parent / "torchrun"))
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
