@@ -1,7 +1,7 @@
 """Shards and checkpoints that an earlier version wrote are read by this one.
 
-tests/published/ was made before the folders were rearranged: a film of tests/support/films.py packed in three formats, and
-a training of a tiny network that SIGTERM stopped in its second epoch.
+tests/published/ was made before the folders were rearranged: a film of tests/support/films.py packed in three formats,
+and a training of a tiny network that SIGTERM stopped in its second epoch.
 """
 
 import hashlib
@@ -20,7 +20,8 @@ FLAGS = (
     "--loss temporal_l1 --tile 64 --num-samples 48 --backward-step 2 --max-epoch 3 --learning-rate-cycles 1 "
     "--eval-step 1 --save-every-steps 1 --num-workers 0 --seed 1 --ema-model"
 ).split()
-PIXELS = "a30f627562cf2ff8e1643b404dead3c746a6e6e79f0479c38aff72f1f56ec676"  # sha256 of the frames and masks of the record, in either lossless format
+# sha256 of the frames and masks of the record, in either lossless format
+PIXELS = "a30f627562cf2ff8e1643b404dead3c746a6e6e79f0479c38aff72f1f56ec676"
 
 
 @pytest.mark.parametrize("image_format", ["webp", "png", "jpeg"])

@@ -45,6 +45,8 @@ class Config:
         "temporal_l1",
         "hole_l1lpips",
         "hole_l1",
+        "band_l1lpips",
+        "band_l1",
     ] = "temporal_l1lpips"  # what is minimised; names without lpips need no VGG16 weights
     lpips_frames: int = 3  # random frames of each sequence that LPIPS looks at; iw3: 12
     diff_aug: bool = True  # move output and truth together before the loss (never for --loss dct)

@@ -12,6 +12,8 @@ from train.objectives.perceptual import load_perceptual, lpips, lpips_in_holes
 
 TEMPORAL = {"l1": 0.8, "temporal_gradient": 0.2, "temporal_smoothing": 0.01}
 IN_HOLES = {f"hole_{name}": weight for name, weight in TEMPORAL.items()}
+AROUND_HOLES = {f"band_{name}": weight for name, weight in TEMPORAL.items()}
+BAND = 8  # pixels around a hole, where a fill that takes the foreground's colour shows as a halo
 
 LOSSES = {  # name: weight of each term, summed in this order
     "temporal_l1lpips": {**TEMPORAL, "lpips": 0.2},
@@ -22,6 +24,8 @@ LOSSES = {  # name: weight of each term, summed in this order
     "temporal_l1": TEMPORAL,
     "hole_l1lpips": {**TEMPORAL, **IN_HOLES, "lpips": 0.2, "hole_lpips": 0.2},
     "hole_l1": {**TEMPORAL, **IN_HOLES},
+    "band_l1lpips": {**TEMPORAL, **AROUND_HOLES, "lpips": 0.2, "hole_lpips": 0.2},
+    "band_l1": {**TEMPORAL, **AROUND_HOLES},
 }
 DCT = {
     "dct_overlap": {"window": 32, "overlap": True},
@@ -76,10 +80,14 @@ def term(name, z, y, holes, gen=None):  # (T 3 H W), (T 3 H W), (T 1 H W) bool -
     """One unweighted term. "hole_x" is x averaged over the holes alone, so that its gradient does not shrink with them:
 
     hole_x = sum over p in holes of error_x(p) / max(#holes, #pixels / 1000). The floor keeps a speck from weighing as
-    much as a clip, and gives 0 where there is no hole.
+    much as a clip, and gives 0 where there is no hole. "band_x" averages over the holes and BAND pixels around them.
     """
-    where = holes if name.startswith("hole_") else None
-    match name.removeprefix("hole_"):
+    where, measure = None, name
+    if name.startswith("hole_"):
+        where, measure = holes, name.removeprefix("hole_")
+    elif name.startswith("band_"):
+        where, measure = grow(holes, BAND), name.removeprefix("band_")
+    match measure:
         case "l1":
             return clamp_l1(z, y, where)
         case "temporal_gradient":
@@ -113,6 +121,11 @@ def mean(error, where=None):  # (T C H W), (T 1 H W) bool -> ()
         return error.mean()
     count = where.sum().clamp(min=where.numel() / 1000)
     return (error * where).sum() / (count * error.shape[1])
+
+
+def grow(holes, pixels):  # bool (T 1 H W) -> same
+    """The holes and what is within so many pixels of them, in a square."""
+    return F.max_pool2d(holes.float(), 2 * pixels + 1, stride=1, padding=pixels) > 0
 
 
 def _to_multiple(z, y, holes):

@@ -133,6 +133,17 @@ def test_hole_terms_are_means_over_the_pixels_of_the_holes():
         assert term(f"hole_{name}", output, target, holes).item() == pytest.approx(cut.item(), rel=1e-5)
 
 
+def test_band_terms_count_the_pixels_around_a_hole_and_no_others():
+    holes = torch.zeros(3, 1, 40, 40, dtype=torch.bool)
+    holes[..., 20, 15] = True
+    y = torch.zeros(3, 3, 40, 40)
+    for (row, column), counts in {(20, 15): 1, (20, 23): 1, (28, 7): 1, (20, 24): 0, (11, 15): 0}.items():
+        z = y.clone()
+        z[..., row, column] = 0.5
+        found = term("band_l1", z, y, holes)
+        assert found.item() == pytest.approx(counts * 0.5 * 1.001 / 17**2, abs=1e-7)
+
+
 def test_moving_holes_count_in_every_frame_pair_that_they_touch():
     output, target = torch.rand(3, 3, 4, 4), torch.rand(3, 3, 4, 4)
     holes = torch.zeros(3, 1, 4, 4, dtype=torch.bool)
