@@ -1,5 +1,8 @@
 """Small videos with known content, encoded by PyAV itself."""
 
+import contextlib
+import os
+from collections.abc import Iterator
 from fractions import Fraction
 
 import av
@@ -12,7 +15,7 @@ COLORS = np.array([[[200, 40, 90], [30, 180, 60]], [[50, 70, 220], [240, 235, 20
 
 def write(path, frames, codec="libx264", rate=25, options=None, times=None, color=(), aspect=None, rotation=None):
     """Encode av.VideoFrames; `times` are their seconds, `color` are attributes of the encoder."""
-    with av.open(str(path), "w") as container:
+    with usual_priority(), av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, frames[0].format.name
         for name, value in dict(color).items():
@@ -29,6 +32,19 @@ def write(path, frames, codec="libx264", rate=25, options=None, times=None, colo
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+@contextlib.contextmanager
+def usual_priority() -> Iterator[None]:
+    """Undo at the end of the block what SVT-AV1 does as root: real-time priority for the process and its children.
+
+    On one core a process that waits actively then stops the whole machine.
+    """
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 def quarters(height=64, width=96):  # -> (H W 3): one of COLORS in each quarter
