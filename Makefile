@@ -8,7 +8,7 @@ OUT ?= data/train
 NPROC ?= 1
 STAMPS := $(patsubst %,$(VENV)/%.installed,core $(subst $(comma), ,$(EXTRAS)))
 
-.PHONY: help setup demo test test-quick test-hard lint shards train push pull verify peek inspect evaluate stereo bench clean-demo
+.PHONY: help setup demo test test-quick test-hard lint shards truth train push pull verify peek inspect evaluate stereo bench clean-demo
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -72,6 +72,11 @@ else
 	$(BIN)/python pack/main.py --video $(VIDEO) -o $(OUT) $(if $(PREFIX),--prefix $(PREFIX)) \
 		$(if $(MODEL_TYPE),--model-type $(MODEL_TYPE)) $(if $(WORKERS),--max-workers $(WORKERS)) $(ARGS)
 endif
+
+truth: setup $(VENV)/clips.installed ## OUT=data/truth [CLIPS=500] [TEXTURES="a.mp4 b.mp4"] [SEED=0] [SIZE=512]: records of rendered scenes, the true other eye in their holes
+	$(BIN)/python tools/truth -o $(if $(filter file,$(origin OUT)),data/truth,"$(OUT)") $(if $(CLIPS),--clips $(CLIPS)) \
+		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) \
+		$(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
 
 train: setup ## train on data/ (NPROC=2 processes, ARGS="--resume ...")
 	$(BIN)/torchrun --standalone --nproc-per-node $(NPROC) train/main.py $(ARGS)

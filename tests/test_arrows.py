@@ -22,6 +22,7 @@ ALLOWED = {  # what a room and all below it may import, besides itself; the long
     "pack.holes": {"tools.cli", "model", "pack.kernels"},
     "pack.depth": {"tools.cli", "model", "pack.kernels"},
     "pack.video": {"tools.cli"},
+    "pack.scenes": {"tools.cli", "pack.kernels.compiled"},
     "pack": {"tools.cli", "model"},
     "train": {"tools.cli", "model", "pack.shards"},
     "tools": {"pack", "train", "model"},

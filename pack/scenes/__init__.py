@@ -1,0 +1,1 @@
+"""Rendered scenes: layers of real pictures at known depths, seen exactly by two eyes."""

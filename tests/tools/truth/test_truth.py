@@ -1,0 +1,87 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pack.scenes.layers import Look
+from pack.scenes.render import render
+from pack.shards.record import decode
+from pack.shards.shard import list_shards, read_record
+from tests.support.programs import refused, succeeds
+from tests.support.scenes import textures
+from tools.truth.__main__ import main
+from tools.truth.records import build, draw_view, frame_scene, make_record, margin, warp
+from tools.truth.textures import load_textures
+
+SMALL = ("--size", 64, "--frames", 2, "--texture-count", 3, "--workers", 2)
+
+
+def example(seed=3, degraded=0.0, size=96, look=None):
+    view = replace(draw_view(seed, size, degraded), edge_dilation=0, inner=1, outer=2)
+    scene = frame_scene(seed, view, textures(), size, 2)
+    return view, render(replace(scene, look=look) if look else scene)
+
+
+@pytest.mark.parametrize("degraded", [0.0, 1.0])
+def test_a_record_is_the_true_eye_inside_its_holes_and_the_warp_outside_them(degraded):
+    view, rendered = example(degraded=degraded)
+    record = build("key", rendered, view, 96)
+    eye, holes = warp(rendered, view)
+    part = slice(margin(view), margin(view) + 96)
+    assert np.array_equal(record.masks > 0, holes[:, :, part]) and record.masks.any()
+    inside = record.masks > 0
+    assert np.array_equal(record.frames[inside], rendered.right[:, :, part][inside])
+    assert np.array_equal(record.frames[~inside], eye[:, :, part][~inside])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_exact_depth_the_warp_outside_of_holes_is_the_true_eye(seed):
+    view, rendered = example(seed, look=Look())
+    eye, holes = warp(rendered, view)
+    part = slice(margin(view), margin(view) + 96)
+    kept = ~holes[:, :, part]
+    error = np.abs(eye.astype(float) - rendered.right)[:, :, part].mean(-1)
+    assert np.median(error[kept]) <= 1 and (error[kept] > 25).mean() < 0.05
+    assert rendered.uncovered[:, :, part][kept].mean() < 0.01
+
+
+def test_a_record_is_a_function_of_its_seed_and_says_how_to_render_it_again():
+    first, again = (make_record(1, 7, textures(), 64, 2, 0.5) for _ in range(2))
+    assert np.array_equal(first.frames, again.frames) and first.info == again.info
+    info = first.info
+    assert info["truth"] == "rendered" and info["warp"] == "forward_warp"
+    view = draw_view(info["scene_seed"], info["size"], 0.5)
+    right = render(frame_scene(info["scene_seed"], view, textures(), info["size"], 2)).right
+    part = slice(info["margin"], info["margin"] + info["size"])
+    inside = first.masks > 0
+    assert np.array_equal(first.frames[inside], right[:, :, part][inside])
+
+
+def test_the_program_writes_ordinary_shards_once(films, tmp_path):
+    words = ("-o", tmp_path, "--clips", 3, "--textures", films / "film0.mp4", *SMALL)
+    assert "3 records" in succeeds(main, *words)
+    shards = list_shards(tmp_path)
+    before = [shard.sha256 for shard in shards]
+    for shard in shards:
+        for entry in shard.records:
+            record = decode(entry.key, read_record(shard, entry))
+            assert record.frames.shape == (2, 64, 64, 3) and record.info["textures"] == ["film0.mp4"]
+    assert "3 records" in succeeds(main, *words)
+    (other,) = list_shards(tmp_path)
+    assert [other.sha256] == before
+
+
+def test_other_settings_under_the_same_seed_are_refused(films, tmp_path):
+    words = ("-o", tmp_path, "--textures", films / "film0.mp4", *SMALL)
+    succeeds(main, *words, "--clips", 1)
+    assert "clips is 2, was 1" in refused(main, *words, "--clips", 2)
+
+
+def test_textures_that_are_missing_or_no_share_are_one_line(tmp_path):
+    assert "nothing.mp4" in refused(main, "-o", tmp_path, "--textures", "nothing.mp4", "--clips", 1)
+    assert "--degraded" in refused(main, "--degraded", 2).splitlines()[-1]
+
+
+def test_textures_are_the_same_for_the_same_seed(films):
+    first, again = (load_textures([films / "film0.mp4", films / "film1.mp4"], 4, 1) for _ in range(2))
+    assert len(first) >= 2 and all(map(np.array_equal, first, again))

@@ -1,0 +1,124 @@
+"""Renders scenes with both eyes into shards of records: `python tools/truth -o data/truth --clips 500`."""
+
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+if not __package__:  # run as a folder: import from the repository root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from tools import cli
+from tools.cli import UserError
+from tools.cli.sizes import parse_size
+
+
+@dataclass(frozen=True)
+class Config:
+    """Render layered scenes, whose other eye is known, into shards for training and evaluation."""
+
+    ALIASES: ClassVar = {"out": ("-o",)}
+    out: str = "data/truth"  # split folder that gets the shards
+    clips: int = 500  # records to make, one of each scene
+    textures: tuple[str, ...] = (
+        "clips/bigbuckbunny.mp4",
+        "clips/bikes.mp4",
+        "clips/cityCC0.mpg",
+    )  # videos that surfaces are painted with; never those that evaluation holds out
+    texture_count: int = 96  # frames of them
+    seed: int = 0  # of everything: the same seed and textures give the same bytes
+    size: int = 512  # side of a record, pixels
+    frames: int = 16  # of a record
+    degraded: float = 0.5  # share of records made with depth like a model's instead of the exact depth
+    image_format: str = "webp"  # webp, png or jpeg
+    max_shard_bytes: str = "1GB"  # a shard is closed, and the next begun, by the first record past this size
+    workers: int = 0  # scenes rendered at once; 0: as many as there are cores
+
+    def __post_init__(self):
+        if self.clips < 1 or self.frames < 1 or self.texture_count < 1 or self.workers < 0 or self.seed < 0:
+            raise UserError(
+                "expected --clips, --frames and --texture-count of 1 or more, --seed and --workers of 0 or more"
+            )
+        if self.size < 64 or self.size % 8:
+            raise UserError(f"--size {self.size} is not a side that records can have: pass a multiple of 8 from 64 on")
+        if not 0 <= self.degraded <= 1:
+            raise UserError(f"--degraded {self.degraded} is not a share: pass a number from 0 to 1")
+        if self.image_format not in ("webp", "png", "jpeg"):
+            raise UserError(f"--image-format {self.image_format} is unknown: pass webp, png or jpeg")
+        if parse_size("--max-shard-bytes", self.max_shard_bytes) < 1_000_000:
+            raise UserError(f"--max-shard-bytes {self.max_shard_bytes} is too little: pass 1MB or more")
+
+
+def main() -> None:
+    config = cli.parse(Config)
+    import torch
+
+    from pack.parts import read_state
+    from pack.sources import find_videos, fingerprint
+    from tools.truth.textures import load_textures
+
+    torch.set_num_threads(1)
+    videos = find_videos(config.textures)
+    settings = {
+        "truth": "rendered",
+        "textures": [fingerprint(video) for video in videos],
+        "texture_count": config.texture_count,
+        "seed": config.seed,
+        "size": config.size,
+        "frames": config.frames,
+        "degraded": config.degraded,
+        "image_format": config.image_format,
+        "max_shard_bytes": parse_size("--max-shard-bytes", config.max_shard_bytes),
+        "clips": config.clips,
+    }
+    name, source = f"truth_{config.seed}", {"video": f"truth_{config.seed}"}
+    state = read_state(Path(config.out), name, source, settings)
+    if state.differences:
+        raise UserError(
+            f"{config.out} holds scenes of --seed {config.seed} with other settings ({'; '.join(state.differences)}): "
+            f"pass another --seed or --out, or remove {name}-*"
+        )
+    if not state.done:
+        write(config, name, source, settings, state, load_textures(videos, config.texture_count, config.seed))
+    state = read_state(Path(config.out), name, source, settings)
+    print(f"{config.out}: {cli.plural(state.records, 'record')} of rendered scenes")
+
+
+def write(config: Config, name: str, source: dict, settings: dict[str, Any], state: Any, textures: list) -> None:
+    """Render what is missing, and publish each shard when it is full."""
+    from pack.parts import PartWriter, remove_leftovers
+    from pack.prefetch import in_order
+    from tools.cli.machine import usable_cores
+
+    workers = config.workers or usable_cores()
+    names = [Path(one["video"]).name for one in settings["textures"]]
+    work = partial(render_clip, config=config, textures=textures, names=names)
+    progress = cli.Progress(config.clips, "scenes", "truth", done=state.next_clip)
+    remove_leftovers(Path(config.out), name)
+    with PartWriter(Path(config.out), name, source, settings, state) as writer:
+        clips = range(state.next_clip, config.clips)
+        for clip, samples in in_order(work, clips, workers, 2 * workers):
+            writer.add(clip, samples)
+            progress.update(clip + 1)
+        writer.finish(config.clips)
+    progress.close()
+
+
+def render_clip(clip: int, config: Config, textures: list, names: list[str]) -> tuple[int, list]:
+    """The members of a clip's record, as PartWriter takes them."""
+    from dataclasses import replace
+
+    from pack.shards.record import encode
+    from tools.truth.records import make_record
+
+    record = make_record(clip, config.seed, textures, config.size, config.frames, config.degraded)
+    if record is None:
+        return clip, []
+    about = {"textures": names, "texture_count": config.texture_count, "seed": config.seed}
+    record = replace(record, info=record.info | about)
+    return clip, [(record.key, encode(record, config.image_format))]
+
+
+if __name__ == "__main__":
+    cli.run(main)

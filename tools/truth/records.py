@@ -1,0 +1,167 @@
+"""One record of a rendered scene: the eye as a warp makes it, and inside its holes the true one.
+
+T frames, H height and W width of what is rendered: the record with a margin on its left and right, so that nothing in
+the record depends on a border of the film.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from model.morphology import dilate_inner, dilate_outer, mask_closing
+from pack.holes.forward import dilate_edge, forward_warp
+from pack.pipeline import LEAST_HOLES, fit
+from pack.scenes.layers import Scene
+from pack.scenes.render import Rendered, render
+from pack.scenes.scene import draw_scene
+from pack.shards.record import Record
+from tools.truth.degrade import MODEL_SIDE, Degradation, degrade, draw_degradation
+
+STRENGTHS = (1, 1.5, 2, 2.5, 2.5, 3, 4, 5)  # percent of the film's width, as users choose them
+STRONGEST = 8
+FILM_SIZES = ((1280, 720), (1280, 720), (1920, 1080))  # width and height of the film that a record is a part of
+WIDEST_SHIFT = 0.25  # of the record's side
+ATTEMPTS = 12  # scenes that are drawn until one has holes
+
+
+@dataclass(frozen=True)
+class View:
+    """How the other eye of one record is made."""
+
+    film_size: tuple[int, int]  # width, height
+    divergence: float  # percent of the film's width
+    edge_dilation: int  # rounds
+    inner: int  # pixels of the depth map by which holes grow to the left
+    outer: int  # and to the right
+    degradation: Degradation | None  # None: exact depth
+
+    @property
+    def shift(self) -> float:
+        """Pixels by which nearness 1 moves further than nearness 0."""
+        return self.divergence * 0.01 * self.film_size[0]
+
+
+def draw_view(scene_seed: int, size: int, degraded: float) -> View:
+    """How the record of a scene is made; `degraded` is the share of records with a depth model's depth."""
+    random = np.random.Generator(np.random.PCG64([scene_seed, 4]))
+    film_size = FILM_SIZES[int(random.integers(len(FILM_SIZES)))]
+    strength = float(random.choice(STRENGTHS)) if random.random() < 0.7 else float(random.uniform(0.5, STRONGEST))
+    strength = round(min(strength, 100 * WIDEST_SHIFT * size / film_size[0]), 4)
+    usual = random.random() < 0.6
+    inner, outer = (1, 2) if usual else (int(random.integers(0, 3)), int(random.integers(0, 5)))
+    is_degraded = random.random() < degraded
+    rounds = (2, 2, 2, 1, 0, 3) if is_degraded else (0, 0, 0, 1, 2, 2)
+    return View(
+        film_size,
+        strength,
+        int(random.choice(rounds)),
+        inner,
+        outer,
+        draw_degradation(random, scene_seed) if is_degraded else None,
+    )
+
+
+def frame_scene(scene_seed: int, view: View, textures: Sequence[np.ndarray], size: int, frames: int) -> Scene:
+    """The scene of a record with its margins."""
+    width = size + 2 * margin(view)
+    return draw_scene(scene_seed, textures, size, width, frames, 100 * view.shift / width)
+
+
+def margin(view: View) -> int:
+    """Pixels rendered on both sides of a record."""
+    return 8 * math.ceil((view.shift + 12) / 8)
+
+
+def make_record(
+    clip: int, seed: int, textures: Sequence[np.ndarray], size: int, frames: int, degraded: float
+) -> Record | None:
+    """The record of a clip number: of the first of its scenes that has holes enough, or None."""
+    for attempt in range(ATTEMPTS):
+        scene_seed = (seed * 1_000_000 + clip) * ATTEMPTS + attempt
+        view = draw_view(scene_seed, size, degraded)
+        scene = frame_scene(scene_seed, view, textures, size, frames)
+        least = LEAST_HOLES * (size / 512) ** 2
+        side = margin(view)
+        if render(replace(scene, frames=1)).uncovered[:, :, side : side + size].sum() < least:
+            continue
+        rendered = render(scene)
+        record = build(f"truth_{seed}_{clip}", rendered, view, size)
+        if (record.masks > 0).sum() > least * frames:
+            info = describe(scene_seed, scene, view, size) | record.info
+            return replace(record, info=info)
+    return None
+
+
+@torch.inference_mode()
+def build(key: str, rendered: Rendered, view: View, size: int) -> Record:
+    """The record without what its scene says: the eye as the warp makes it, and the true one in its holes."""
+    part = slice(margin(view), margin(view) + size)
+    warped, holes = warp(rendered, view)
+    holes, truth = holes[:, :, part], rendered.right[:, :, part]
+    frames = np.where(holes[..., None], truth, warped[:, :, part])
+    return Record(key, frames, np.where(holes, np.uint8(255), np.uint8(0)), measure(rendered, holes, part))
+
+
+def warp(rendered: Rendered, view: View) -> tuple[np.ndarray, np.ndarray]:  # -> uint8 (T H W 3), bool (T H W)
+    """The right eye as the forward warp makes it from the left one, and its holes, closed and grown as in use."""
+    depth, depth_width = nearness(rendered, view)
+    size = rendered.nearness.shape[1:]
+    eye, holes = np.empty_like(rendered.left), np.empty(rendered.nearness.shape, bool)
+    for t, frame in enumerate(rendered.left):
+        image = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
+        disparity = fit(depth[t : t + 1], size)
+        strength = 2 * rendered.divergence  # of two views
+        right, mask = forward_warp(image, disparity, strength, rendered.convergence, "right", base_width=max(size))
+        mask = mask_closing((mask > 0).float()) > 0
+        mask = dilate_inner(dilate_outer(mask, view.outer, depth_width), view.inner, depth_width)
+        eye[t] = (right[0] * 255).round().byte().permute(1, 2, 0).numpy()
+        holes[t] = mask[0, 0].numpy()
+    return eye, holes
+
+
+def nearness(rendered: Rendered, view: View) -> tuple[torch.Tensor, int]:
+    """The depth (T 1 h w) that the warp is given, and the width that grown holes are measured by."""
+    if view.degradation is None:
+        depth = torch.from_numpy(rendered.nearness)[:, None]
+    else:
+        depth = degrade(rendered.nearness, min(view.film_size), view.degradation)
+    return dilate_edge(depth, view.edge_dilation), depth.shape[-1]
+
+
+def measure(rendered: Rendered, holes: np.ndarray, part: slice) -> dict[str, Any]:
+    """How large the holes are, and which share of them the left eye does not show."""
+    uncovered = rendered.uncovered[:, :, part]
+    return {
+        "hole_share": round(float(holes.mean()), 6),
+        "uncovered_share": round(float(uncovered.mean()), 6),
+        "holes_uncovered": round(float(uncovered[holes].mean()) if holes.any() else 0.0, 4),
+    }
+
+
+def describe(scene_seed: int, scene: Scene, view: View, size: int) -> dict[str, Any]:
+    """All that it takes, with the textures, to render the scene again."""
+    return {
+        "truth": "rendered",
+        "warp": "forward_warp",
+        "mask": "forward_warp",
+        "video": f"scene_{scene_seed}",
+        "scene_seed": scene_seed,
+        "layers": len(scene.layers),
+        "size": size,
+        "margin": margin(view),
+        "frame_size": list(view.film_size),
+        "model_type": "exact" if view.degradation is None else "degraded",
+        "resolution": None if view.degradation is None else MODEL_SIDE,
+        "degradation": None if view.degradation is None else asdict(view.degradation),
+        "divergence": view.divergence,
+        "convergence": scene.convergence,
+        "mapper": "none",
+        "view": "right",
+        "edge_dilation": view.edge_dilation,
+        "inner_dilation": view.inner,
+        "outer_dilation": view.outer,
+    }
