@@ -159,7 +159,7 @@ def holes_of(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:  # (B
 def load_mask_network(path: str | Path, device: torch.device | str = "cpu") -> MaskMLBW:
     """The network of iw3's file, in eval mode.
 
-    Raises MissingFile, or UserError for a file that is damaged or holds something else.
+    Raises FileNotFoundError, or UserError for a file that is damaged or holds something else.
     """
     payload = read_file(path)
     if payload.get("name") != NAME:
@@ -167,7 +167,7 @@ def load_mask_network(path: str | Path, device: torch.device | str = "cpu") -> M
     net = MaskMLBW()
     try:
         net.load_state_dict(payload["state_dict"])
-    except (KeyError, TypeError, RuntimeError):  # no state_dict, not a dict, or other tensors than the network's
+    except Exception:  # no state_dict, not a dict, or not the network's tensors: load_state_dict raises many kinds
         raise UserError(f"{path} does not hold the weights of {NAME!r}: download iw3's file again") from None
     return net.to(device).eval()
 

@@ -4,6 +4,9 @@ import io
 import os
 import pickle
 import resource
+import struct
+import zipfile
+import zlib
 from collections import OrderedDict
 from datetime import datetime
 
@@ -21,6 +24,7 @@ from model.checkpoint import (
     write_checkpoint,
 )
 from model.light_video_inpaint import NAMES, LightVideoInpaint
+from tools.cli import UserError
 
 SMALL = "inpaint.light_video_inpaint_v1"
 
@@ -106,7 +110,7 @@ def test_weights_of_another_architecture_are_refused_and_both_are_named(tmp_path
     save_network(tmp_path / "x.pth", tiny())
     net = tiny(base_dim=16)
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    with pytest.raises(ValueError, match=r"x\.pth.*'base_dim': 8.*expected.*'base_dim': 16.*mask_bias") as error:
+    with pytest.raises(UserError, match=r"x\.pth.*'base_dim': 8.*expected.*'base_dim': 16.*mask_bias") as error:
         load_weights(net, tmp_path / "x.pth")
     assert one_line(error) and all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
@@ -115,20 +119,25 @@ def test_weights_of_another_architecture_are_refused_and_both_are_named(tmp_path
     ("change", "words"),
     [
         ({"name": "sbs.mask_mlbw_l2"}, "holds 'sbs.mask_mlbw_l2', expected one of inpaint.light"),
-        ({"kwargs": {"dim": 3}}, "expected base_dim, lv2_mlp_ratio"),
+        ({"kwargs": {"dim": 3}}, "expected base_dim and lv2_mlp_ratio"),
         ({"kwargs": {"base_dim": 16, "lv2_mlp_ratio": 1}}, "pass weights of the same network"),
+        ({"kwargs": {"base_dim": 10**9, "lv2_mlp_ratio": 1}}, "at most 1024 and 16"),
+        ({"kwargs": {"base_dim": "8", "lv2_mlp_ratio": 1}}, "at most 1024 and 16"),
+        ({"name": ["inpaint"]}, "expected one of inpaint.light"),
         ({"state_dict": None}, "no state_dict"),
+        ({"state_dict": {k: v.to_sparse() for k, v in tiny().state_dict().items()}}, "not a dense tensor"),
+        ({"state_dict": {k: v.to("meta") for k, v in tiny().state_dict().items()}}, "not a dense tensor"),
     ],
 )
 def test_a_file_that_holds_something_else_is_refused(tmp_path, change, words):
     write_checkpoint(tmp_path / "x.pth", describe(tiny()) | change)
-    with pytest.raises(ValueError, match=words) as error:
+    with pytest.raises(UserError, match=words) as error:
         load_network(tmp_path / "x.pth")
     assert one_line(error)
 
 
 def test_an_unknown_name_is_refused_with_the_names_that_exist():
-    with pytest.raises(ValueError, match=f"no network is named 'small': pass one of {SMALL}") as error:
+    with pytest.raises(UserError, match=f"unknown network 'small': pass one of {SMALL}") as error:
         create_network("small")
     assert one_line(error)
 
@@ -158,9 +167,53 @@ def damage(path, how):
 def test_a_damaged_file_is_refused_in_one_line(tmp_path, how):
     save_network(tmp_path / "x.pth", tiny())
     damage(tmp_path / "x.pth", how)
-    with pytest.raises(ValueError, match=r"x\.pth is (no checkpoint|damaged).*copy it again") as error:
+    with pytest.raises(UserError, match=r"x\.pth (is not a checkpoint|cannot be read).*copy it again") as error:
         read_file(tmp_path / "x.pth")
     assert one_line(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AttributeError,
+        EOFError,
+        IndexError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        struct.error,
+        zlib.error,
+    ],
+)
+def test_whatever_the_library_raises_for_an_altered_file_is_one_line(tmp_path, monkeypatch, error):
+    save_network(tmp_path / "x.pth", tiny())
+
+    def fail(*_, **__):
+        raise error("of the file")
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(UserError, match=r"x\.pth cannot be read as a checkpoint \(.*of the file.*\): copy it again"):
+        read_file(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x80\x02.",  # nothing on the stack
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(tR.",  # a tensor without arguments
+        b"\x80\x02" + b"]" * 3 + b"\x8b\xff\xff\xff\x7f.",  # a number of 2 GB
+        b"\x80\x02}h\x05s.",  # a value that was never stored
+        b"\x80\x02}(K\x01Q.",  # a storage that is a number
+    ],
+)
+def test_an_archive_with_an_altered_pickle_is_one_line(tmp_path, program):
+    save_network(tmp_path / "whole.pth", tiny())
+    with zipfile.ZipFile(tmp_path / "whole.pth") as whole, zipfile.ZipFile(tmp_path / "x.pth", "w") as altered:
+        for name in whole.namelist():
+            altered.writestr(name, program if name.endswith("data.pkl") else whole.read(name))
+    with pytest.raises(UserError, match=r"x\.pth (cannot be read|holds more than tensors)"):
+        read_file(tmp_path / "x.pth")
 
 
 class Exploit:
@@ -171,7 +224,7 @@ class Exploit:
 def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Exploit()}, "x.pth")
-    with pytest.raises(ValueError, match=r"x\.pth holds more than tensors and plain values") as error:
+    with pytest.raises(UserError, match=r"x\.pth holds more than tensors and plain values") as error:
         load_network("x.pth")
     assert one_line(error) and not os.path.exists("exploited")
 

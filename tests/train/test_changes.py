@@ -264,7 +264,7 @@ def test_processes_that_do_not_share_a_step_evenly_are_told(data, tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: path.write_bytes(b"not weights"), "is no checkpoint or cut short"),
+        (lambda path: path.write_bytes(b"not weights"), "is not a checkpoint or is truncated"),
         (
             lambda path: write_checkpoint(path, {"state_dict": {}}),
             "holds None None, expected inpaint.light_video_inpaint_v1",

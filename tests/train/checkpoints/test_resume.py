@@ -147,6 +147,6 @@ def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before_to
     newest = tmp_path / f"{trainings.NAME}.checkpoint.pth"
     newest.write_bytes(newest.read_bytes()[:-1000])
     log = trainings.train(tmp_path, *flags).log()
-    assert f"warning: {newest} is no checkpoint or cut short" in log
+    assert f"warning: {newest} is not a checkpoint or is truncated" in log
     assert "going on from inpaint.light_video_inpaint_v1.checkpoint.1.pth, which is older" in log
     assert trainings.results(tmp_path) == untouched["adamw"]

@@ -114,7 +114,7 @@ def test_when_none_reads_the_run_says_so_and_touches_nothing(tmp_path):
     for path in checkpoints(tmp_path, NAME):
         os.truncate(path, 100)
     with pytest.raises(
-        ValueError, match=r"net.checkpoint.pth is no checkpoint or cut short.*start anew without --resume"
+        ValueError, match=r"net.checkpoint.pth is not a checkpoint or is truncated.*start anew without --resume"
     ):
         read_newest(tmp_path, NAME)
     assert len(checkpoints(tmp_path, NAME)) == 2
