@@ -1,4 +1,4 @@
-"""Packs videos into shards: `python pack/main.py --video FILES -o data/train`, or under torchrun for many of them."""
+"""Packs videos into shards: `python pack/main.py --video FILES -o data/train`, or under torchrun for many videos."""
 
 import os
 import signal
@@ -16,18 +16,18 @@ from tools import cli
 def main() -> int:
     config = cli.parse(Config)
     signal.signal(signal.SIGTERM, end)
-    from pack import film, report, sources, workers  # after parsing: PyTorch takes seconds to import
+    from pack import packing, report, sources, workers  # after parsing: PyTorch takes seconds to import
 
     started = time.monotonic()
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     videos = sources.find_videos(config.dataset_dir)
     report.refuse_same_names(videos)
     settings = config.settings()
-    films = [film.look_at(video, config, settings) for video in sources.share(videos, rank, ranks)]
+    tasks = [packing.inspect_video(video, config, settings) for video in sources.share(videos, rank, ranks)]
     if config.dry_run:
-        return report.show_plan(films, config)
-    report.refuse_differences(films)
-    outcomes = workers.gather(workers.pack(films, config, settings), rank, ranks)
+        return report.show_plan(tasks, config)
+    report.refuse_differences(tasks)
+    outcomes = workers.gather(workers.pack(tasks, config, settings), rank, ranks)
     if rank == 0 or not workers.are_joined(ranks):
         report.report(outcomes, time.monotonic() - started, config)
     return int(any(outcome.failure for outcome in outcomes))

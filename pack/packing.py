@@ -1,10 +1,14 @@
-"""Videos become shards: of some clips at a time depth and holes are computed, while the next one is decoded and the
-images of the last ones are encoded. At a video's end its last clips are computed beside the next one's first."""
+"""Packs videos into shards: decoding, computing, encoding and writing overlap, also from one video to the next.
+
+Three stages are chained generators: `read_videos` decodes and transforms clips, `compute_videos` computes their records
+and encodes their images, `pack_videos` writes shards. The events that they pass on are, for each video, VideoOpened and
+then its clips in order. A video that cannot be packed ends with VideoFailed; all other exceptions end the program.
+"""
 
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,178 +18,225 @@ from typing import Any
 import torch
 
 from pack.config import Config
-from pack.parts import PartWriter, State, Unwritable, read_state, remove_leftovers, remove_parts
-from pack.pipeline import Models, Shaped, clip_depth, make_records, shape_clips
+from pack.parts import PartWriter, State, read_state, remove_leftovers, remove_parts
+from pack.pipeline import Models, TransformedClip, clip_depth, make_records, transform_clips
 from pack.prefetch import ordered_map, prefetch
 from pack.shards.record import Record, encode, video_key
 from pack.sources import fingerprint
 from pack.video.reader import Report, VideoInfo, probe, read_clips
-from tools.cli import UserError
+from tools.cli import UserError, one_line
+from tools.cli.program import is_users
 
-AHEAD = 2  # clips that wait to be computed or written, so that no thread waits for them
+WAITING = 2  # clips that wait between stages, so that no thread waits for the one before it
+
+EncodedRecord = tuple[str, dict[str, bytes]]  # key, members by extension
 
 
 @dataclass(frozen=True)
-class Film:
-    """A video, what of it is packed, and what that was or will be packed from."""
+class VideoTask:
+    """A video to pack, and what is packed of it already."""
 
     path: Path
-    name: str  # of its shards, without the part
-    source: dict[str, Any]  # fingerprint
+    shard_name: str  # without the part's number
+    source: dict[str, Any]  # its fingerprint; empty where the file cannot be read
     state: State
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What packing a video came to."""
+    """The result of packing a video."""
 
     video: str
     clips: int = 0
     records: int = 0
     cuts: int = 0
-    thin: int = 0  # records not kept because they had too few holes
+    rejected: int = 0  # records that have too few holes
     seconds: float = 0
     skipped: bool = False  # was packed before
     failure: str = ""
 
 
 @dataclass(frozen=True)
-class Opened:
+class VideoOpened:
     """A video that can be decoded."""
 
-    video: VideoInfo
-    source: dict[str, Any]  # fingerprint
-    report: Report  # complete when its last clip is read
-    started: float  # on the monotonic clock
+    task: VideoTask
+    info: VideoInfo
+    source: dict[str, Any]  # its fingerprint
+    report: Report  # complete after the last clip
+    started: float  # time.monotonic()
 
 
-# The film, how it was opened, if it was, and what comes of it: None as a film begins, then its clips, or what is wrong
-Step = tuple[Film, Opened | None, Any]
+@dataclass(frozen=True)
+class ClipRead:
+    """A clip, rotated and resized."""
+
+    task: VideoTask
+    info: VideoInfo
+    clip: TransformedClip
+
+
+@dataclass(frozen=True)
+class ClipComputed:
+    """A clip whose records are being encoded."""
+
+    task: VideoTask
+    number: int
+    records: list[Future[EncodedRecord]]
+
+
+@dataclass(frozen=True)
+class ClipEncoded:
+    """A clip that is ready to be written."""
+
+    task: VideoTask
+    number: int
+    records: list[EncodedRecord]
+
+
+@dataclass(frozen=True)
+class VideoFailed:
+    """A video that cannot be packed; events that follow of the same video are ignored."""
+
+    task: VideoTask
+    error: UserError | OSError
 
 
 class OutOfMemory(UserError):
-    """The GPU has too little memory for what is computed at once: no other video would fare better."""
+    """The GPU has too little memory. Fatal: other videos would fail too."""
 
 
-def look_at(path: Path, config: Config, settings: dict[str, Any]) -> Film:
-    """The video and its state in the split. Raises UserError where its shards do not read."""
-    name = video_key(config.prefix, config.model_name, path.name)
+def inspect_video(path: Path, config: Config, settings: dict[str, Any]) -> VideoTask:
+    """The video and what the split holds of it. Raises UserError where its shards cannot be read."""
+    shard_name = video_key(config.prefix, config.model_name, path.name)
     try:
         source = fingerprint(path)
-    except OSError:
-        return Film(path, name, {}, State((), ()))  # its reason is told when it is packed, and the others are packed
-    state = State((), ()) if config.overwrite else read_state(Path(config.data_dir), name, source, settings)
-    return Film(path, name, source, state)
+    except OSError:  # reported when the video is packed, so that the others are packed all the same
+        return VideoTask(path, shard_name, {}, State((), ()))
+    state = State((), ()) if config.overwrite else read_state(Path(config.data_dir), shard_name, source, settings)
+    return VideoTask(path, shard_name, source, state)
 
 
-def pack_films(
-    films: Iterable[Film], config: Config, settings: dict[str, Any], models: Models, tell: Callable[[str], None]
+def pack_videos(
+    tasks: Iterable[VideoTask],
+    config: Config,
+    settings: dict[str, Any],
+    models: Models,
+    on_clip: Callable[[str], None],
 ) -> Iterator[Outcome]:
-    """Publish the shards that each film lacks; `tell` hears a video's name after each of its clips.
+    """Publish the missing shards of each video; `on_clip` is called with the video's name after each clip.
 
-    A film that fails is an outcome. Raises Unwritable and OutOfMemory.
+    A video that cannot be packed is an outcome, too. Raises Unwritable and OutOfMemory.
     """
-    with closing(compute_films(films, models, config)) as steps:
-        for film, of_film in groupby(steps, key=lambda step: step[0]):
-            try:
-                yield pack_film(film, of_film, config, settings, tell)
-            except (Unwritable, OutOfMemory):
-                raise
-            except (UserError, OSError) as error:
-                yield Outcome(film.path.name, failure=" ".join(str(error).split()))
+    with closing(compute_videos(tasks, models, config)) as all_events:
+        for task, events in groupby(all_events, key=lambda event: event.task):
+            yield pack_video(task, events, config, settings, on_clip)
 
 
-def pack_film(
-    film: Film, steps: Iterator[Step], config: Config, settings: dict[str, Any], tell: Callable[[str], None]
+def pack_video(
+    task: VideoTask,
+    events: Iterator[VideoOpened | ClipEncoded | VideoFailed],
+    config: Config,
+    settings: dict[str, Any],
+    on_clip: Callable[[str], None],
 ) -> Outcome:
-    """Publish the shards that the film lacks. Raises what is wrong with the video, and Unwritable."""
-    _, opened, failure = next(steps)
-    if failure:
-        raise failure
-    folder, report, thin = Path(config.data_dir), opened.report, 0
+    """Publish the missing shards of one video from its events. Raises Unwritable."""
+    opened = next(events)
+    if isinstance(opened, VideoFailed):
+        return failed_outcome(opened)
+    folder, report, rejected = Path(config.data_dir), opened.report, 0
     if config.overwrite:
-        remove_parts(folder, film.name)
-    remove_leftovers(folder, film.name)
-    with PartWriter(folder, film.name, opened.source, settings, film.state) as writer:
-        for _, _, encoded in steps:
-            if isinstance(encoded, Exception):
-                raise encoded
-            clip, samples = encoded
-            writer.add(clip, samples)
-            thin += 2 * config.num_samples - len(samples)
-            tell(film.path.name)
+        remove_parts(folder, task.shard_name)
+    remove_leftovers(folder, task.shard_name)
+    with PartWriter(folder, task.shard_name, opened.source, settings, task.state) as writer:
+        for event in events:
+            if isinstance(event, VideoFailed):
+                return failed_outcome(event)
+            writer.add(event.number, event.records)
+            rejected += 2 * config.num_samples - len(event.records)
+            on_clip(task.path.name)
         writer.finish(report.clips)
     seconds = time.monotonic() - opened.started
-    return Outcome(film.path.name, report.clips, film.state.records + writer.records, report.cuts, thin, seconds)
+    return Outcome(task.path.name, report.clips, task.state.records + writer.records, report.cuts, rejected, seconds)
 
 
-def compute_films(films: Iterable[Film], models: Models, config: Config) -> Iterator[Step]:
-    """The steps of `read_films`, with number and encoded records (key, members) in the place of each clip.
+def failed_outcome(event: VideoFailed) -> Outcome:
+    return Outcome(event.task.path.name, failure=one_line(event.error))
 
-    One film after another, but of the next one clips are computed while the last ones of a film are.
+
+def compute_videos(
+    tasks: Iterable[VideoTask], models: Models, config: Config
+) -> Iterator[VideoOpened | ClipEncoded | VideoFailed]:
+    """The events of `read_videos` with each clip's records computed and encoded.
+
+    Several clips are computed at once, also the next video's first ones beside a video's last ones.
     """
     encoders = ThreadPoolExecutor(models.clips * models.threads)
-    one_by_one = threading.Lock() if models.device.type == "cuda" else nullcontext()  # as its memory allows
+    depth_lock = threading.Lock() if models.device.type == "cuda" else nullcontext()  # GPU memory for one clip
 
-    def compute(step):
-        film, opened, shaped = step
-        if not isinstance(shaped, Shaped):
-            return step
+    def compute(event: VideoOpened | ClipRead | VideoFailed) -> VideoOpened | ClipComputed | VideoFailed:
+        if not isinstance(event, ClipRead):
+            return event
+        task, clip = event.task, event.clip
         try:
-            with one_by_one:
-                depth = clip_depth(shaped, models, config)
-            records = make_records(shaped, depth, opened.video, models, config)
+            with depth_lock:
+                depth = clip_depth(clip, models, config)
+            records = make_records(clip, depth, event.info, models, config)
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
-                f"{film.path.name} needs more memory than the GPU has: pass --batch-size 1, or fewer --max-workers"
+                f"{task.path.name} needs more memory than the GPU has: pass --batch-size 1, or fewer --max-workers"
             ) from error
-        except (UserError, OSError) as error:
-            return film, opened, error
+        except UserError as error:
+            return VideoFailed(task, error)
         encoded = [encoders.submit(to_members, record, config.image_format) for record in records]
-        return film, opened, (shaped.clip, encoded)
+        return ClipComputed(task, clip.number, encoded)
 
     try:
         with (
-            closing(read_films(films, models.depth.metric, config)) as read,
-            closing(prefetch(read)) as steps,
-            closing(ordered_map(compute, steps, models.clips, models.clips + AHEAD)) as computed,
+            closing(read_videos(tasks, models.depth.metric, config)) as read,
+            closing(prefetch(read)) as prefetched,
+            closing(ordered_map(compute, prefetched, models.clips, models.clips + WAITING)) as computed,
         ):
-            for film, opened, made in computed:
-                if isinstance(made, tuple):
-                    made = _encoded(*made)
-                yield film, opened, made
+            for event in computed:
+                yield wait_for_records(event) if isinstance(event, ClipComputed) else event
     finally:
         encoders.shutdown(cancel_futures=True)
 
 
-def _encoded(clip, records):  # its number, futures
+def wait_for_records(event: ClipComputed) -> ClipEncoded | VideoFailed:
     try:
-        return clip, [record.result() for record in records]
-    except (UserError, OSError) as error:
-        return error
+        return ClipEncoded(event.task, event.number, [record.result() for record in event.records])
+    except UserError as error:
+        return VideoFailed(event.task, error)
 
 
-def read_films(films: Iterable[Film], metric: bool, config: Config) -> Iterator[Step]:
-    """Steps (film, Opened, None), then (film, Opened, Shaped) for each clip that is not packed yet, of each film.
+def read_videos(
+    tasks: Iterable[VideoTask], metric: bool, config: Config
+) -> Iterator[VideoOpened | ClipRead | VideoFailed]:
+    """The events of all videos, one video after the other.
 
-    What is wrong with a film stands in a last step of it instead of raising.
+    A UserError, and a system error of the video's file, become VideoFailed. Any other exception is a bug.
     """
-    for film in films:
-        opened = None
+    for task in tasks:
         try:
-            started = time.monotonic()
-            opened = Opened(probe(film.path), film.source or fingerprint(film.path), Report(), started)
-            yield film, opened, None
-            clips = read_clips(
-                film.path, config.seq, config.max_fps, config.skip_first, config.skip_interval, opened.report
-            )
-            with closing(clips):
-                fresh = (clip for clip in clips if clip.number >= film.state.next_clip)
-                for shaped in shape_clips(fresh, opened.video, metric, config):
-                    yield film, opened, shaped
+            yield from read_video(task, metric, config)
         except (UserError, OSError) as error:
-            yield film, opened, error
+            if not is_users(error):
+                raise
+            yield VideoFailed(task, error)
 
 
-def to_members(record: Record, image_format: str) -> tuple[str, dict[str, bytes]]:
+def read_video(task: VideoTask, metric: bool, config: Config) -> Iterator[VideoOpened | ClipRead]:
+    """VideoOpened, then each clip that is not packed yet. Raises UserError and OSError."""
+    started = time.monotonic()
+    info, report = probe(task.path), Report()
+    yield VideoOpened(task, info, task.source or fingerprint(task.path), report, started)
+    clips = read_clips(task.path, config.seq, config.max_fps, config.skip_first, config.skip_interval, report)
+    with closing(clips):
+        missing = (clip for clip in clips if clip.number >= task.state.next_clip)
+        for clip in transform_clips(missing, info, metric, config):
+            yield ClipRead(task, info, clip)
+
+
+def to_members(record: Record, image_format: str) -> EncodedRecord:
     return record.key, encode(record, image_format)

@@ -1,10 +1,12 @@
 """The shards of one video: `NAME-00000.tar`, `NAME-00001.tar`, ..., each published when it is full.
 
-A part ends with a clip, and its index says with which clip the next begins: a killed packing goes on there.
+A part ends with a clip, and its index holds the number of the next clip: a packing that was killed resumes there.
 """
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from tools.cli import UserError
 
 
 class Unwritable(UserError, OSError):
-    """The split folder does not take what is written to it: no other video would fare better."""
+    """The split folder cannot be written to. Fatal: other videos would fail too."""
 
 
 def part_path(folder: Path, name: str, part: int) -> Path:
@@ -22,16 +24,16 @@ def part_path(folder: Path, name: str, part: int) -> Path:
 
 
 def part_indexes(folder: Path, name: str) -> list[Path]:
-    """The indexes that stand under this name, sorted, whether or not parts before them are missing."""
+    """The indexes of the video's parts, sorted; parts between them may be missing."""
     return sorted(path for path in folder.glob(f"{name}-*.json") if re.fullmatch(r"\d{5,}", path.stem[len(name) + 1 :]))
 
 
 @dataclass(frozen=True)
 class State:
-    """What of a video is already in the split."""
+    """What the split already holds of a video."""
 
     parts: tuple[Index, ...]  # from 0 on, without a gap
-    differences: tuple[str, ...]  # between these and what is asked for: nothing may be added then
+    differences: tuple[str, ...]  # between their source and settings and the present ones; if any, nothing is added
 
     @property
     def done(self) -> bool:
@@ -47,12 +49,15 @@ class State:
 
 
 def read_state(folder: Path, name: str, source: dict[str, Any], settings: dict[str, Any]) -> State:
-    """What of the video `source` is packed, and how it differs. Raises UserError where a tar is not its index's."""
+    """What is packed of the video with fingerprint `source`.
+
+    Raises UserError where an index or tar is damaged or missing.
+    """
     indexes = [read_index(path) for path in part_indexes(folder, name)]
     parts = []
     for part, index in enumerate(indexes):
         if index.source.get("part") != part:
-            break  # a part is missing: it is made again, and all after it
+            break  # a part is missing: it and all later ones are packed again
         check_size(index)
         parts.append(index)
     differences = {line: None for index in indexes for line in compare(index, source, settings)}
@@ -60,30 +65,28 @@ def read_state(folder: Path, name: str, source: dict[str, Any], settings: dict[s
 
 
 def compare(index: Index, source: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    """Each setting, and each mark of the video, that is another than the index's: "max_fps is 24, was 30"."""
+    """Each setting and each field of the fingerprint that differs from the index: "max_fps is 24, was 30"."""
     lines = []
-    for asked, found in ((source, {key: index.source.get(key) for key in source}), (settings, index.config)):
-        for key in sorted(asked.keys() | found.keys()):
-            new, old = (json.dumps(values.get(key)) for values in (asked, found))
+    for present, packed in ((source, {key: index.source.get(key) for key in source}), (settings, index.config)):
+        for key in sorted(present.keys() | packed.keys()):
+            new, old = (json.dumps(values.get(key)) for values in (present, packed))
             if new != old:
                 lines.append(f"{key} is {new}, was {old}")
     return lines
 
 
 def remove_parts(folder: Path, name: str) -> None:
-    """Take all shards of this name away: every index first, so that the rest of an old packing never counts."""
+    """Delete all shards of this name: every index first, so that a tar left over by a kill is not read."""
     indexes = part_indexes(folder, name)
-    try:
+    with reporting_unwritable(folder):
         for path in indexes:
             path.unlink()
         for path in indexes:
             path.with_suffix(".tar").unlink(missing_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from error
 
 
 class PartWriter:
-    """Writes the records of one video after `state`, each clip's at once; leaving the block forgets the open part."""
+    """Writes the records of one video that `state` lacks; a part that is not published at the end is deleted."""
 
     def __init__(self, folder: Path, name: str, source: dict, settings: dict, state: State):
         self.folder, self.name, self.source, self.settings = folder, name, source, settings
@@ -98,30 +101,24 @@ class PartWriter:
         self.writer.__exit__(*error)
 
     def add(self, clip: int, samples: list[tuple[str, dict[str, bytes]]]) -> None:
-        """Append the records (key, members) of a clip, in a new part where the open one is full."""
-        try:
+        """Append the records (key, members) of a clip; a full part is published and the next one begun before."""
+        with reporting_unwritable(self.folder):
             if samples and self.writer.bytes >= self.settings["max_shard_bytes"]:
                 self._publish(clip, last=False)
                 self.part, self.first_clip = self.part + 1, clip
                 self._open()
             for key, members in samples:
                 self.writer.add(key, members)
-        except OSError as error:
-            raise unwritable(self.folder, error) from error
         self.records += len(samples)
 
     def finish(self, clips: int) -> None:
-        """Publish the last part of a video of so many clips."""
-        try:
+        """Publish the last part of a video with this number of clips."""
+        with reporting_unwritable(self.folder):
             self._publish(clips, last=True)
-        except OSError as error:
-            raise unwritable(self.folder, error) from error
 
     def _open(self) -> None:
-        try:
+        with reporting_unwritable(self.folder):
             self.writer = ShardWriter(part_path(self.folder, self.name, self.part))
-        except OSError as error:
-            raise unwritable(self.folder, error) from error
 
     def _publish(self, next_clip: int, last: bool) -> None:
         part = {"part": self.part, "last": last, "first_clip": self.first_clip, "next_clip": next_clip}
@@ -129,15 +126,21 @@ class PartWriter:
 
 
 def remove_leftovers(folder: Path, name: str) -> None:
-    """Take away what a packing of this name was writing when it was killed."""
-    for path in folder.glob(f"{name}-*.tmp"):
-        path.unlink(missing_ok=True)
+    """Delete the unfinished files of a packing of this name that was killed."""
+    with reporting_unwritable(folder):
+        for path in folder.glob(f"{name}-*.tmp"):
+            path.unlink(missing_ok=True)
 
 
-def unwritable(folder: Path, error: OSError) -> Unwritable:
-    if isinstance(error, Unwritable):
-        return error
-    return Unwritable(
-        f"cannot write to {folder}: {error.strerror or error}; what was published stays, "
-        f"give it room and write permission or pass another --data-dir, and run the same command again"
-    )
+@contextlib.contextmanager
+def reporting_unwritable(folder: Path) -> Iterator[None]:
+    """Turn the operating system's errors inside the block into Unwritable."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, Unwritable) or error.errno is None:
+            raise
+        raise Unwritable(
+            f"cannot write to {folder} ({error.strerror}): published shards are kept; free disk space, give write "
+            f"permission or pass another --data-dir, and run the same command again"
+        ) from error

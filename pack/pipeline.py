@@ -1,7 +1,7 @@
 """From a clip to its records: geometry, depth, holes, crops.
 
-T frames, H height, W width of the resized frames; h, w of the depth map. Holes are counted in halves, as iw3's masks
-have the values 0, 0.5 and 1.
+B frames of a batch, T frames of a clip, H height, W width of the resized frames; h, w of the depth map. Holes are
+uint8 in halves: 0, 1 and 2 stand for iw3's mask values 0, 0.5 and 1.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,17 +17,17 @@ from model.mask_mlbw import hole_mask
 from pack.config import Config
 from pack.depth.models import normalise
 from pack.depth.motion import MotionDepth
-from pack.geometry import best_window, reshape, windows
+from pack.geometry import BestWindow, best_window, transform, windows
 from pack.holes.forward import dilate_edge, half_holes
 from pack.holes.mappers import mapper
 from pack.kernels.filters import max_filter
-from pack.sampling import Draw, draw_clip, uniform
+from pack.sampling import ClipParams, draw_params, uniform
 from pack.shards.record import Record, record_key, video_key
 from pack.video.reader import Clip, VideoInfo
 
-LEAST_HOLES = 300  # pixels a frame: iw3 keeps no record with less
-CLOSING = 2  # pixels by which holes are grown and shrunk again, so that closed ones depend on twice as many around
-LEVELS = np.array([0, 128, 255], np.uint8)  # of a mask's image, for 0, 1 and 2 half holes
+LEAST_HOLES = 300  # pixels a frame on average: iw3 keeps no record with fewer
+CLOSING = 2  # pixels: holes are dilated and eroded by it, so a closed pixel depends on twice as many around it
+LEVELS = np.array([0, 128, 255], np.uint8)  # grey levels of a mask image, for 0, 1 and 2 half holes
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,21 @@ class Models:
 
 
 @dataclass(frozen=True)
-class Shaped:
-    """A clip whose parameters are drawn and whose frames have the shape that was drawn."""
+class TransformedClip:
+    """A clip, rotated and resized by its random parameters."""
 
-    clip: int
-    start: int  # frame, and seconds, at which the clip begins in the video
-    seconds: float
-    draw: Draw
+    number: int  # among the clips of the video, from 0
+    start: int  # frame of the video at which the clip begins
+    seconds: float  # from the first frame of the video to that of the clip
+    params: ClipParams
     frames: np.ndarray  # uint8 (T H W 3)
 
 
-def shape_clips(clips: Iterator[Clip], video: VideoInfo, metric: bool, config: Config) -> Iterator[Shaped]:
-    """Each clip rotated and resized."""
+def transform_clips(clips: Iterator[Clip], video: VideoInfo, metric: bool, config: Config) -> Iterator[TransformedClip]:
+    """Each clip rotated and resized; `metric` says whether its depth will be in metres."""
     file_hash = video_key("", "", video.path.name)
     for clip in clips:
-        draw = draw_clip(
+        params = draw_params(
             uniform(config.seed, file_hash, clip.number),
             video.width,
             metric,
@@ -65,85 +65,96 @@ def shape_clips(clips: Iterator[Clip], video: VideoInfo, metric: bool, config: C
             config.short_sides,
             config.num_samples,
         )
-        yield Shaped(clip.number, clip.start, clip.seconds, draw, reshape(clip.frames, draw))
+        yield TransformedClip(clip.number, clip.start, clip.seconds, params, transform(clip.frames, params))
 
 
 @torch.inference_mode()
 def make_records(
-    shaped: Shaped, depth: torch.Tensor, video: VideoInfo, models: Models, config: Config
+    clip: TransformedClip, depth: torch.Tensor, video: VideoInfo, models: Models, config: Config
 ) -> list[Record]:  # depth (T 1 h w) in [0, 1]
-    """The records of a clip, upright ones first; fewer than asked for where there are too few holes."""
-    shape = shaped.frames.shape[1:3]
-    corners = [[windows(config.size, shape, places) for places in both] for both in shaped.draw.places]
-    asked = [[corner for both in corners for corner in both[mirrored]] for mirrored in range(2)]
+    """The records of a clip, unmirrored ones first; those with too few holes are left out."""
+    shape = clip.frames.shape[1:3]
+    # corners[sample][mirrored] are the candidates of one record
+    corners = [[windows(config.size, shape, positions) for positions in pair] for pair in clip.params.crop_positions]
+    needed = [[corner for pair in corners for corner in pair[mirrored]] for mirrored in range(2)]
     records = []
-    for mirrored, holes in enumerate(clip_holes(depth, shaped, models, config, asked)):
+    for mirrored, holes in enumerate(clip_holes(depth, clip, models, config, needed)):
         for sample in range(config.num_samples):
             window = best_window(holes, config.size, corners[sample][mirrored])
-            if window[2] > LEAST_HOLES * 2 * len(holes):
-                info = describe(shaped, video, config, bool(mirrored), models.mask is not None, window)
-                records.append(cut_out(shaped, holes, info, sample, config))
+            if window.half_holes > LEAST_HOLES * 2 * len(holes):
+                info = describe(clip, video, config, bool(mirrored), models.mask is not None, window)
+                records.append(crop_record(clip, holes, info, sample, config))
     return records
 
 
 @torch.inference_mode()
-def clip_depth(shaped: Shaped, models: Models, config: Config) -> torch.Tensor:  # -> (T 1 h w) in [0, 1]
-    """Nearness of the clip's frames, with one scale for all of them."""
-    depth = normalise(estimate(shaped.frames, models, config.batch_size))
-    return torch.cat([dilate_edge(part, shaped.draw.edge_dilation) for part in depth.split(config.batch_size)])
+def clip_depth(clip: TransformedClip, models: Models, config: Config) -> torch.Tensor:  # -> (T 1 h w) in [0, 1]
+    """Nearness of the clip's frames, normalised over the clip, with its near sides dilated."""
+    depth = normalise(estimate(clip.frames, models, config.batch_size))
+    return torch.cat([dilate_edge(part, clip.params.edge_dilation) for part in depth.split(config.batch_size)])
 
 
-def estimate(frames, models, batch_size):  # uint8 (T H W 3) -> (T 1 h w)
-    """Raw nearness. Some frames at a time become float, on the CPU shared by threads; motion needs the whole clip."""
+def estimate(frames: np.ndarray, models: Models, batch_size: int) -> torch.Tensor:  # uint8 (T H W 3) -> (T 1 h w)
+    """Raw nearness. A few frames at a time are converted to float, on a CPU by several threads.
+
+    MotionDepth needs all frames of the clip at once, but small ones: its frames are resized in the same way.
+    """
     by_motion = isinstance(models.depth, MotionDepth)
-    look, step = (models.depth.shrink, 1) if by_motion else (models.depth, batch_size)
+    function, step = (models.depth.shrink, 1) if by_motion else (models.depth, batch_size)
 
-    def work(start):
+    def compute(start):
         part = torch.from_numpy(frames[start : start + step]).to(models.device).permute(0, 3, 1, 2)
-        return look(part.to(torch.float32, memory_format=torch.contiguous_format).div_(255))
+        return function(part.to(torch.float32, memory_format=torch.contiguous_format).div_(255))
 
     starts = range(0, len(frames), step)
     if models.device.type == "cuda":
-        parts = torch.cat(list(map(work, starts)))
+        parts = torch.cat(list(map(compute, starts)))
     else:
         with ThreadPoolExecutor(models.threads) as pool:
-            parts = torch.cat(list(pool.map(work, starts)))
+            parts = torch.cat(list(pool.map(compute, starts)))
     return models.depth(parts) if by_motion else parts
 
 
-def clip_holes(depth, shaped, models, config, corners=None):  # (T 1 h w) -> uint8 (2 T H W) in half holes
-    """What the other view hides of the clip and of its mirror image.
+def clip_holes(
+    depth: torch.Tensor,
+    clip: TransformedClip,
+    models: Models,
+    config: Config,
+    corners: list[list[tuple[int, int]]] | None = None,
+) -> np.ndarray:  # (T 1 h w) -> uint8 (2 T H W) in half holes
+    """The holes of the clip and those of its mirror image.
 
-    corners are those of the windows (upright ones, mirrored ones) that matter; elsewhere holes may be missing.
+    `corners` are (x, y) of the windows that are needed, of the clip and of its mirror image: holes outside of them may
+    be missing. None: all are needed.
     """
-    draw, size = shaped.draw, shaped.frames.shape[1:3]
-    curve = mapper(draw.mapper)
+    params, size = clip.params, clip.frames.shape[1:3]
+    curve = mapper(params.mapper)
     spans = [None if corners is None else spans_of(corners[mirrored], config.size, size) for mirrored in range(2)]
     holes = np.empty((2, len(depth), *size), np.uint8)
     for start in range(0, len(depth), config.batch_size):
         part = depth[start : start + config.batch_size]
-        wide = fit(curve(part), size)
+        disparity = fit(curve(part), size)
         if models.mask is None:
-            upright = warped_holes(wide, draw, models, False, spans[0])
+            unmirrored = warped_holes(disparity, params, models, False, spans[0])
         else:
-            upright = 2 * hole_mask(models.mask, part, draw.divergence, draw.convergence, curve, size).byte()
-        for variant, masks in enumerate((upright, warped_holes(wide, draw, models, True, spans[1]))):
-            holes[variant, start : start + config.batch_size] = masks[:, 0].cpu().numpy()
+            unmirrored = 2 * hole_mask(models.mask, part, params.divergence, params.convergence, curve, size).byte()
+        for mirrored, masks in enumerate((unmirrored, warped_holes(disparity, params, models, True, spans[1]))):
+            holes[mirrored, start : start + config.batch_size] = masks[:, 0].cpu().numpy()
     return holes
 
 
-def fit(depth, size):  # (B 1 h w) -> (B 1 H W)
-    """The depth on the pixels of the frames that it was estimated from.
+def fit(depth: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:  # (B 1 h w), (H, W) -> (B 1 H W)
+    """The depth resized to the frames that it was estimated from.
 
-    iw3 resizes with both align_corners and antialiasing, which moves the depth by up to one of its own pixels, to the
-    right and down, and in the mirrored clip to the other side.
+    iw3 resizes with both align_corners and antialiasing, which shifts the depth right and down by up to one of its own
+    pixels, in the mirrored clip to the other side.
     """
-    shrinks = depth.shape[-1] > size[1]  # antialiasing would change nothing else, but take ten times as long
+    shrinks = depth.shape[-1] > size[1]  # antialiasing changes nothing when enlarging, but takes ten times as long
     return F.interpolate(depth, size, mode="bilinear", antialias=shrinks)
 
 
-def spans_of(corners, side, size):  # [(x, y)], of frames (H, W) -> int (H 2)
-    """The columns [first, end) of each row in which holes must be known for windows of this side."""
+def spans_of(corners: list[tuple[int, int]], side: int, size: tuple[int, int]) -> np.ndarray:  # -> int (H 2)
+    """The columns [first, end) of each row that windows of this side need, in frames of size (H, W)."""
     height, width = size
     around = 2 * CLOSING
     spans = np.full((height, 2), (width, 0))
@@ -154,45 +165,54 @@ def spans_of(corners, side, size):  # [(x, y)], of frames (H, W) -> int (H 2)
     return spans
 
 
-def warped_holes(disparity, draw, models, mirrored=False, spans=None):  # (B 1 H W) -> uint8 (B 1 H W) in half holes
-    """What the forward warp of the frames, or of their mirror images, leaves without a source.
+def warped_holes(
+    disparity: torch.Tensor,
+    params: ClipParams,
+    models: Models,
+    mirrored: bool = False,
+    spans: np.ndarray | None = None,
+) -> torch.Tensor:  # (B 1 H W) -> uint8 (B 1 H W) in half holes
+    """The holes of the forward warp of the frames or of their mirror images, closed as `mask_closing` does.
 
-    Closed as `mask_closing` does but in uint8, which is faster.
+    Here in uint8, which is faster.
     """
-    holes = half_holes(disparity, draw.divergence, draw.convergence, draw.view, mirrored, models.threads, spans)
-    square = (CLOSING, CLOSING)
-    closed = 2 - max_filter(2 - max_filter(holes, square), square)
+    holes = half_holes(disparity, params.divergence, params.convergence, params.view, mirrored, models.threads, spans)
+    radius = (CLOSING, CLOSING)
+    closed = 2 - max_filter(2 - max_filter(holes, radius), radius)
     return (closed + holes).clamp_(max=2)
 
 
-def describe(shaped, video, config, mirrored, learned, window) -> dict[str, Any]:
-    """All that it takes to make the record again: `crop` is a corner in the frames as they are kept."""
-    x, y, half_holes = window
-    draw = {name: value for name, value in asdict(shaped.draw).items() if name != "places"}
-    return draw | {
+def describe(
+    clip: TransformedClip, video: VideoInfo, config: Config, mirrored: bool, learned: bool, window: BestWindow
+) -> dict[str, Any]:
+    """The record's JSON: everything needed to make the record again."""
+    params = {name: value for name, value in asdict(clip.params).items() if name != "crop_positions"}
+    return params | {
         "video": video.path.name,
         "source_size": [video.width, video.height],
-        "clip": shaped.clip,
-        "start_frame": shaped.start,
-        "start_seconds": round(shaped.seconds, 4),
+        "clip": clip.number,
+        "start_frame": clip.start,
+        "start_seconds": round(clip.seconds, 4),
         "max_fps": config.max_fps,
         "model_type": config.model_name,
         "resolution": config.resolution,
         "seed": config.seed,
-        "frame_size": [shaped.frames.shape[2], shaped.frames.shape[1]],
+        "frame_size": [clip.frames.shape[2], clip.frames.shape[1]],
         "mirrored": mirrored,
         "mask": "mask_mlbw" if learned and not mirrored else "forward_warp",
-        "crop": [x, y],
+        "crop": [window.x, window.y],  # in the frames after mirroring
         "size": config.size,
-        "hole_share": round(half_holes / (2 * len(shaped.frames) * config.size**2), 6),
+        "hole_share": round(window.half_holes / (2 * len(clip.frames) * config.size**2), 6),
     }
 
 
-def cut_out(shaped, holes, info, sample, config) -> Record:
+def crop_record(
+    clip: TransformedClip, holes: np.ndarray, info: dict[str, Any], sample: int, config: Config
+) -> Record:  # holes uint8 (T H W) in half holes
     """The record of the crop that `info` describes."""
     (x, y), size, mirrored = info["crop"], config.size, info["mirrored"]
-    number = 2 * shaped.clip + 1 + mirrored
-    frames = shaped.frames[:, :, ::-1] if mirrored else shaped.frames
+    number = 2 * clip.number + 1 + mirrored
+    frames = clip.frames[:, :, ::-1] if mirrored else clip.frames
     return Record(
         record_key(config.prefix, config.model_name, info["video"], number, sample),
         np.ascontiguousarray(frames[:, y : y + size, x : x + size]),

@@ -48,11 +48,11 @@ def main() -> int:
         device=config.device,
     )
     from pack.video.reader import Report, probe, read_clips  # after parsing: PyTorch takes seconds to import
-    from pack.workers import load_models
+    from pack.workers import LocalRank, load_models
     from tools.peek import save, stack
 
     video = probe(Path(config.video))
-    models = load_models(settings, 0, 1)
+    models = load_models(settings, LocalRank(0, 1))
     clips = read_clips(video.path, settings.seq, settings.max_fps, 0, settings.skip_interval, Report())
     blocks = [show(clip, video, models, settings, config.tile) for clip in itertools.islice(clips, config.clips)]
     save(stack(blocks), Path(config.out))
@@ -66,10 +66,10 @@ def show(clip, video, models, settings, tile: int):
     import torch
     from PIL import Image
 
-    from pack.pipeline import LEVELS, clip_depth, clip_holes, shape_clips
+    from pack.pipeline import LEVELS, clip_depth, clip_holes, transform_clips
     from tools.peek import beside, describe, draw_frame, draw_text, stack
 
-    shaped = next(shape_clips(iter([clip]), video, models.depth.metric, settings))
+    shaped = next(transform_clips(iter([clip]), video, models.depth.metric, settings))
     with torch.inference_mode():
         depth = clip_depth(shaped, models, settings)
         masks = LEVELS[clip_holes(depth, shaped, models, settings)[0]]
@@ -78,9 +78,9 @@ def show(clip, video, models, settings, tile: int):
         frame, holes, overlay = draw_frame(shaped.frames[t], masks[t], tile)
         grey = Image.fromarray((depth[t, 0].cpu().numpy() * 255).astype(np.uint8)).convert("RGB").resize(frame.size)
         images += [frame, grey, holes, overlay]
-    drawn = shaped.draw
+    drawn = shaped.params
     words = {
-        "clip": shaped.clip,
+        "clip": shaped.number,
         "start_frame": shaped.start,
         "divergence": drawn.divergence,
         "convergence": drawn.convergence,

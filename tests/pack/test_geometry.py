@@ -5,8 +5,8 @@ import torch
 import torchvision.transforms.functional as TF
 from torchvision.transforms import InterpolationMode
 
-from pack.geometry import best_window, reshape, resize, resized, rotate, windows
-from pack.sampling import draw_clip, uniform
+from pack.geometry import best_window, resize, resized, rotate, transform, windows
+from pack.sampling import draw_params, uniform
 
 
 def waves(t=2, height=90, width=161):  # uint8 (T H W 3), smooth, so that a wrong pixel grid shows
@@ -47,7 +47,7 @@ def test_resizing_equals_torchvisions_antialiased_resizing_in_float():
             assert (planes(resize(frames, short_side, mode)) - expected).abs().max() <= 1.6
 
 
-def test_the_short_side_becomes_the_drawn_one_and_the_long_side_is_rounded_down():
+def test_the_short_side_is_exact_and_the_long_side_is_rounded_down():
     assert resized(272, 640, 720) == (720, 1694)
     assert resized(1920, 1088, 720) == (1270, 720)
     assert resized(405, 720, 1080) == (1080, 1920)
@@ -58,17 +58,17 @@ def test_frames_of_the_right_size_are_left_as_they_are():
     assert resize(frames, 90, "bicubic") is frames
 
 
-def test_a_clip_is_rotated_or_not_as_it_was_drawn():
+def test_a_clip_is_rotated_or_not_as_its_parameters_say():
     shapes = set()
     for clip in range(8):
-        draw = draw_clip(uniform(71, "ab", clip), 161, False, short_sides=(64,))
-        frames = reshape(waves(), draw)
-        assert frames.shape[1:3] == ((64, 64) if draw.rotation is not None else (64, 114))
+        params = draw_params(uniform(71, "ab", clip), 161, False, short_sides=(64,))
+        frames = transform(waves(), params)
+        assert frames.shape[1:3] == ((64, 64) if params.rotation is not None else (64, 114))
         shapes.add(frames.shape)
     assert len(shapes) == 2
 
 
-def test_the_window_with_the_most_holes_is_taken_and_the_first_of_several():
+def test_the_best_window_is_the_first_one_with_the_most_holes():
     masks = np.zeros((2, 40, 60), np.uint8)
     masks[:, 20:24, 40:50] = 2
     masks[1, 0, 0] = 1

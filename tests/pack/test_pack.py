@@ -97,13 +97,13 @@ def test_records_with_too_few_holes_are_left_out_and_counted(film, tmp_path):
     assert all(record.masks.astype(float).sum() / 255 / 16 > 299 for record in records(tmp_path))
     still = make_video(tmp_path / "flat.mp4", 20)
     out = pack(tmp_path / "flat", "--video", still, "--divergence-level", "1", "--size", "12")  # fewer than 300 pixels
-    assert "0 records of 1 clips" in out and "2 left out for too few holes" in out
+    assert "0 records from 1 clip," in out and "2 records left out for too few holes" in out
     assert "packed before" in pack(tmp_path / "flat", "--video", still, "--divergence-level", "1", "--size", "12")
 
 
 def test_no_clip_straddles_a_cut(clips, tmp_path):
     out = pack(tmp_path, "--video", clips / "bikes.mp4")
-    assert int(re.search(r"(\d+) cuts", out)[1]) >= 2
+    assert int(re.search(r"(\d+) cuts?", out)[1]) >= 2
     starts = {record.info["start_frame"] for record in records(tmp_path)}
     assert not any(start < cut < start + 16 for start in starts for cut in (30, 137))
 

@@ -57,7 +57,7 @@ def test_an_overwriting_that_stops_leaves_nothing_of_the_old_packing(film, tmp_p
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pack.film.make_records", stop)
+    monkeypatch.setattr("pack.packing.make_records", stop)
     status, _, _ = run_program(program.main, "-o", tmp_path, *SMALL, "--video", film, "--overwrite", "--seed", "5")
     assert status == 130
     assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ import pytest
 from pack import pipeline, workers
 from pack.shards.shard import list_shards
 from tests.support.films import ROOT, SMALL, Brightness, digests, lines, pack, records, start, wait_for
+from tools.cli import plural
 
 pytestmark = pytest.mark.usefixtures("contained")
 
@@ -31,16 +32,16 @@ def test_a_clip_that_is_ready_early_waits_for_the_one_before_it(film, tmp_path, 
     pack(tmp_path / "plain", "--video", film)
     overtaken, ready = threading.Event(), []
 
-    def clip_depth(shaped, *others):
-        if shaped.clip == 0:
+    def clip_depth(clip, *others):
+        if clip.number == 0:
             assert overtaken.wait(60)
-        depth = pipeline.clip_depth(shaped, *others)
-        ready.append(shaped.clip)
-        if shaped.clip == 1:
+        depth = pipeline.clip_depth(clip, *others)
+        ready.append(clip.number)
+        if clip.number == 1:
             overtaken.set()
         return depth
 
-    monkeypatch.setattr("pack.film.clip_depth", clip_depth)
+    monkeypatch.setattr("pack.packing.clip_depth", clip_depth)
     monkeypatch.setattr(workers, "usable_cores", lambda: 2)
     pack(tmp_path / "overtaken", "--video", film)
     assert ready[0] == 1 and sorted(ready) == list(range(len(ready)))
@@ -70,7 +71,7 @@ def test_the_tasks_of_a_job_array_share_the_videos_and_report_each_for_itself(sh
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank, count in enumerate((1, 2)):
         monkeypatch.setenv("RANK", str(rank))
-        assert f"{count} videos packed" in pack(tmp_path / "array", "--video", short_films)
+        assert f"{plural(count, 'video')} packed" in pack(tmp_path / "array", "--video", short_films)
     assert digests(tmp_path / "array") == digests(tmp_path / "one")
 
 

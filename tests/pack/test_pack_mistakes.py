@@ -1,6 +1,8 @@
 """Mistakes and accidents: one line each, and nothing half-written."""
 
 import signal
+import subprocess
+import sys
 import threading
 
 import av
@@ -11,8 +13,9 @@ import torch
 from pack import main as program
 from pack import workers
 from pack.shards.shard import list_shards
-from tests.support.films import SMALL, lines, make_video, refuse, start
+from tests.support.films import ROOT, SMALL, lines, make_video, refuse, start
 from tests.support.programs import run_program
+from tools.cli import UserError
 
 pytestmark = pytest.mark.usefixtures("quick_depth")
 
@@ -28,7 +31,7 @@ def test_one_bad_video_among_several_is_named_at_the_end(short_films, tmp_path):
 
 
 def test_a_video_that_may_not_be_read_does_not_stop_the_others(short_films, tmp_path, monkeypatch):
-    from pack import film
+    from pack import packing
     from pack.sources import fingerprint
 
     def may_not(path):
@@ -36,7 +39,7 @@ def test_a_video_that_may_not_be_read_does_not_stop_the_others(short_films, tmp_
             raise PermissionError(13, "Permission denied", str(path))
         return fingerprint(path)
 
-    monkeypatch.setattr(film, "fingerprint", may_not)
+    monkeypatch.setattr(packing, "fingerprint", may_not)
     status, out, err = run_program(program.main, "--video", short_films, "-o", tmp_path, *SMALL)
     assert status == 1 and "2 videos packed" in out
     assert err.startswith("failed: ") and "Permission denied" in err and "short1.mp4" in err
@@ -44,17 +47,17 @@ def test_a_video_that_may_not_be_read_does_not_stop_the_others(short_films, tmp_
 
 @pytest.mark.parametrize("stage", ["make_records", "to_members"])
 def test_what_fails_in_one_clip_of_a_video_does_not_stop_the_others(stage, short_films, tmp_path, monkeypatch):
-    from pack import film
+    from pack import packing
 
-    work, calls = getattr(film, stage), []
+    work, calls = getattr(packing, stage), []
 
     def fail_once(*arguments):
         calls.append(1)
         if len(calls) == 1:
-            raise ValueError("a frame that no one can use")
+            raise UserError("a frame that no one can use")
         return work(*arguments)
 
-    monkeypatch.setattr(film, stage, fail_once)
+    monkeypatch.setattr(packing, stage, fail_once)
     words = ("--video", short_films, "-o", tmp_path, "--max-workers", 1, *SMALL)
     status, out, err = run_program(program.main, *words)
     assert status == 1 and "2 videos packed" in out and "1 failed" in out
@@ -62,19 +65,67 @@ def test_what_fails_in_one_clip_of_a_video_does_not_stop_the_others(stage, short
     assert len(list_shards(tmp_path)) == 2 and not list(tmp_path.glob("*.tmp"))
 
 
+BUGS = {
+    "probe": ValueError("planted"),
+    "transform_clips": TypeError("planted"),
+    "clip_depth": KeyError("planted"),
+    "make_records": ValueError("planted"),
+    "to_members": OSError("planted"),  # without an error number: the operating system did not raise it
+}
+
+
+@pytest.mark.parametrize("stage", BUGS)
+def test_a_bug_is_not_taken_for_a_bad_video_and_leaves_nothing_half_written(stage, short_films, tmp_path, monkeypatch):
+    from pack import packing
+
+    def planted(*_):
+        raise BUGS[stage]
+
+    monkeypatch.setattr(packing, stage, planted)
+    with pytest.raises(type(BUGS[stage]), match="planted"):
+        run_program(program.main, "--video", short_films, "-o", tmp_path / "out", "--max-workers", 1, *SMALL)
+    assert not list(tmp_path.glob("out/*"))
+
+
+PROGRAM_WITH_A_BUG = """
+import sys
+sys.path.insert(0, {root!r})
+from pack import main, packing
+from tools import cli
+
+def planted(*_):
+    raise ValueError("planted")
+
+packing.make_records = planted  # also in worker processes, which import this file
+if __name__ == "__main__":
+    cli.run(main.main)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bug_in_a_worker_process_ends_the_program_with_its_traceback(workers, short_films, tmp_path):
+    script = tmp_path / "with_a_bug.py"
+    script.write_text(PROGRAM_WITH_A_BUG.format(root=str(ROOT)))
+    words = ["--video", short_films, "-o", tmp_path / "out", "--max-workers", workers, *SMALL]
+    done = subprocess.run([sys.executable, script, *map(str, words)], capture_output=True, text=True, timeout=250)
+    assert done.returncode == 1 and "failed" not in done.stdout
+    assert "Traceback" in done.stderr and "in planted" in done.stderr and "ValueError: planted" in done.stderr
+    assert not list(tmp_path.glob("out/*"))
+
+
 def test_the_next_videos_clips_are_computed_beside_a_videos_last_ones(short_films, tmp_path, monkeypatch):
-    from pack import film
+    from pack import packing
 
     started, together = threading.Barrier(2, timeout=60), []
-    compute = film.clip_depth
+    compute = packing.clip_depth
 
-    def depth(shaped, models, config):
-        if shaped.clip == 0:  # of each short film the only clip
+    def depth(clip, models, config):
+        if clip.number == 0:  # of each short film the only clip
             started.wait()  # for that of another film
             together.append(1)
-        return compute(shaped, models, config)
+        return compute(clip, models, config)
 
-    monkeypatch.setattr(film, "clip_depth", depth)
+    monkeypatch.setattr(packing, "clip_depth", depth)
     monkeypatch.setattr(workers, "usable_cores", lambda: 2)
     videos = sorted(short_films.iterdir())[:2]
     words = ("--video", *videos, "-o", tmp_path, "--max-workers", 1, "--device", "cpu", *SMALL)
@@ -87,7 +138,7 @@ def test_a_gpu_that_is_too_small_is_one_line(film, tmp_path, monkeypatch):
     def fill_up(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("pack.film.make_records", fill_up)
+    monkeypatch.setattr("pack.packing.make_records", fill_up)
     assert "--batch-size 1" in refuse(tmp_path, "--video", film)
 
 

@@ -104,10 +104,10 @@ def disparity(short_side: int) -> torch.Tensor:  # -> (FRAMES 1 H W)
 
 def ours(depth):  # (B 1 H W) -> uint8 (B 1 H W) in half holes
     from pack.pipeline import Models, warped_holes
-    from pack.sampling import Draw
+    from pack.sampling import ClipParams
 
-    draw = Draw(None, 1080, "bicubic", DIVERGENCE, CONVERGENCE, "none", 0, "right", ())
-    return warped_holes(depth, draw, Models(None, None, torch.device("cpu"), 1, torch.get_num_threads()))
+    params = ClipParams(None, 1080, "bicubic", DIVERGENCE, CONVERGENCE, "none", 0, "right", ())
+    return warped_holes(depth, params, Models(None, None, torch.device("cpu"), 1, torch.get_num_threads()))
 
 
 def prepare(place: Workplace) -> Race:

@@ -14,7 +14,7 @@ from pack.pipeline import Models
 from pack.shards.record import encode
 from pack.shards.shard import list_shards
 from pack.video.reader import Clip, Report, VideoInfo, probe, read_clips
-from pack.workers import load_models
+from pack.workers import LocalRank, load_models
 from tools.benches.case import Case, Gauge, Goal, Race, Workplace, run_program
 from tools.benches.records import TINY
 from tools.cli.machine import usable_cores
@@ -87,7 +87,7 @@ def shares(place: Workplace, words: tuple[str, ...]) -> dict[str, str]:
     from tools import cli
 
     config = cli.parse(Config, ["--video", *map(str, place.clips), "--device", "cpu", *words])
-    models = load_models(config, 0, 1)
+    models = load_models(config, LocalRank(0, 1))
     spent: Counter = Counter()
     with mock.patch.object(pipeline, "clip_holes", clocked(spent, "holes", pipeline.clip_holes)):
         for path in place.clips:
@@ -100,9 +100,9 @@ def shares(place: Workplace, words: tuple[str, ...]) -> dict[str, str]:
 
 
 def profile_clip(spent: Counter, clips: Iterator[Clip], video: VideoInfo, models: Models, config: Config) -> None:
-    """What pack.film does with a clip, one stage after the other."""
+    """What pack.packing does with a clip, one stage after the other."""
     clip = clocked(spent, "decoding", next)(clips)
-    shaped = clocked(spent, "geometry", next)(pipeline.shape_clips(iter([clip]), video, False, config))
+    shaped = clocked(spent, "geometry", next)(pipeline.transform_clips(iter([clip]), video, False, config))
     depth = clocked(spent, "depth", pipeline.clip_depth)(shaped, models, config)
     for record in clocked(spent, "crops", pipeline.make_records)(shaped, depth, video, models, config):
         clocked(spent, "encoding", encode)(record, config.image_format)
