@@ -88,7 +88,7 @@ def main() -> None:
 def write(config: Config, name: str, source: dict, settings: dict[str, Any], state: Any, textures: list) -> None:
     """Render what is missing, and publish each shard when it is full."""
     from pack.parts import PartWriter, remove_leftovers
-    from pack.prefetch import in_order
+    from pack.prefetch import ordered_map
     from tools.cli.machine import usable_cores
 
     workers = config.workers or usable_cores()
@@ -98,7 +98,7 @@ def write(config: Config, name: str, source: dict, settings: dict[str, Any], sta
     remove_leftovers(Path(config.out), name)
     with PartWriter(Path(config.out), name, source, settings, state) as writer:
         clips = range(state.next_clip, config.clips)
-        for clip, samples in in_order(work, clips, workers, 2 * workers):
+        for clip, samples in ordered_map(work, clips, workers, 2 * workers):
             writer.add(clip, samples)
             progress.update(clip + 1)
         writer.finish(config.clips)
