@@ -1,0 +1,89 @@
+"""Measures made right eyes against true ones on rendered scenes: every depth, warp and fill, with intervals."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+if not __package__:  # run as a folder: import from the repository root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from tools import cli
+from tools.cli import UserError
+
+
+@dataclass(frozen=True)
+class Config:
+    """Measure the right eyes that networks and simple fills make against the true ones of rendered scenes."""
+
+    ALIASES: ClassVar = {"out": ("-o",)}
+    checkpoint: tuple[str, ...] = ()  # weight files or training checkpoints, ours or iw3's, or base;
+    # none: only simple fills
+    scenes: int = 40  # how many scenes are rendered
+    textures: tuple[str, ...] = ("clips/bikes.mp4", "clips/cityCC0.mpg")  # films, or folders of films, that the scenes'
+    # textures are cut from; none that a network was trained on
+    depth: tuple[str, ...] = ("exact", "degraded", "Motion")  # nearness that the warp is given: exact, degraded (as
+    # depth models give it), Motion (estimated from the left eye); the first one is shown in pictures
+    warp: tuple[str, ...] = ("forward",)  # ways to make the right eye
+    baselines: tuple[str, ...] = ("all",)  # all, none, or names of simple fills
+    out: str = "evaluation-stereo"  # folder that gets report.html and metrics.json
+    height: int = 720  # pixels of a rendered frame
+    width: int = 1280  # pixels
+    tile: int = 256  # side of the part of a frame that is filled and measured, where most is uncovered, 16 px at each
+    # side being context alone; 0: whole frames
+    pictures: int = 4  # how many scenes the report shows, those on which fills differ most
+    device: str = "auto"  # auto, cpu or cuda
+    seed: int = 0  # of the scenes, the textures, the intervals and the untrained network
+
+    def __post_init__(self):
+        if self.scenes < 2:
+            raise UserError(f"--scenes {self.scenes}: expected 2 or more, because intervals come from several scenes")
+        if self.tile and not 64 <= self.tile <= min(self.height, self.width):
+            raise UserError(f"--tile {self.tile}: expected 0, or 64 to {min(self.height, self.width)}")
+        if self.pictures < 0 or not 0 <= self.seed < 1_000_000:
+            raise UserError("expected --pictures of 0 or more and --seed of 0 to 999999")
+
+
+def main() -> None:
+    config = cli.parse(Config)
+    from model.device import choose_device
+    from tools.evaluation.methods import choose_baselines, load_methods
+    from tools.stereo_truth.compare import compare
+    from tools.stereo_truth.depths import KINDS
+    from tools.stereo_truth.report import write_report
+    from tools.stereo_truth.scenes import list_films, render_scenes
+    from tools.stereo_truth.warps import WARPS
+
+    check_names("--depth", config.depth, KINDS)
+    check_names("--warp", config.warp, tuple(WARPS))
+    list_films(config.textures)  # a missing film is said before networks are loaded
+    device = choose_device(config.device, 0)
+    fills, notes = choose_baselines(config.baselines)
+    methods = [*load_methods(config.checkpoint, device, config.seed), *fills]
+    scenes = render_scenes(config.textures, config.scenes, config.height, config.width, config.seed)
+    found = compare(
+        scenes,
+        config.scenes,
+        config.depth,
+        config.warp,
+        methods,
+        config.tile,
+        config.pictures,
+        config.seed,
+        device,
+    )
+    if not found.rows.clips:
+        raise UserError(f"none of {config.scenes} scenes uncovers anything, the last: {found.notes[-1]}")
+    write_report(Path(config.out), found, methods, [*notes, *found.notes], config)
+
+
+def check_names(flag: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
+    """Raise UserError for a name that is not among those known, or that is given twice."""
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"{flag} {unknown[0]}: expected some of {', '.join(known)}")
+    if len(set(names)) < len(names):
+        raise UserError(f"{flag} {' '.join(names)} names one twice")
+
+
+if __name__ == "__main__":
+    cli.run(main)

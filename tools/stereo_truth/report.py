@@ -1,0 +1,156 @@
+"""What a comparison found, as a table for a terminal, metrics.json and report.html."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tools.cli import plural
+from tools.cli.files import write_file
+from tools.evaluation.methods import Method
+from tools.evaluation.plots import COLOURS, bars
+from tools.evaluation.report import aligned, without_nan
+from tools.evaluation.report_page import STYLE, html_table, moving_picture
+from tools.stereo_truth import tables
+from tools.stereo_truth.classes import GROUPS
+from tools.stereo_truth.compare import PERFECT, Case, Found, Shown
+from tools.stereo_truth.measures import MEASURES, REGIONS
+from tools.stereo_truth.shares import share_table, shares_as_json
+
+ABOUT = (
+    "Measured against a true second eye: scenes are rendered from real pictures with exact depth, so that the right "
+    "eye, and which of its pixels the left eye does not show, are known. hole: pixels of the right eye that the left "
+    "eye does not show; band: those at most 8 px from them, where halos stand; frame: all that is measured."
+)
+
+
+def write_report(out: Path, found: Found, methods: Sequence[Method], notes: Sequence[str], config) -> None:
+    """Write metrics.json and report.html, and print the tables."""
+    out.mkdir(parents=True, exist_ok=True)
+    print(ABOUT)
+    for depth, warp in tables.pairs(found):
+        print(f"\n{depth} depth, {warp} warp:")
+        print_table(tables.summary_table(found, depth, warp, methods))
+    lines = share_table(found, shown_shares(found, methods), "uncovered")
+    if len(lines) > 1:
+        print("\nerror in uncovered pixels, and the share of it that fill, warp and depth have:")
+        print_table(lines)
+    print()
+    for line in (*tables.verdicts(found, methods), *(f"note: {note}" for note in notes)):
+        print(line)
+    data = json.dumps(without_nan(as_json(found, methods, notes, config)), indent=1) + "\n"
+    write_file(out / "metrics.json", data.encode())
+    write_file(out / "report.html", as_html(found, methods, notes).encode())
+    print(f"{out / 'report.html'}: {plural(len(found.rows.clips), 'scene')}, {plural(len(methods), 'way')} of filling")
+
+
+def print_table(table: list[list[str]]) -> None:
+    print("\n".join("  ".join(line) for line in aligned(table)))
+
+
+def shown_shares(found: Found, methods: Sequence[Method]) -> list[str]:
+    """The fills whose shares are printed: networks and the best fill that sees one frame."""
+    depth, warp = tables.pairs(found)[0]
+    simple = [m.name for m in methods if m.kind == "one frame"]
+    best = [name for name in tables.ranked(found, depth, warp, "uncovered_psnr") if name in simple][:1]
+    return [m.name for m in methods if m.kind == "network"] + best
+
+
+def as_json(found: Found, methods: Sequence[Method], notes: Sequence[str], config) -> dict[str, Any]:
+    """Everything that was found; nan where nothing was measured."""
+    names = list(dict.fromkeys(n for rows in found.rows.values.values() for row in rows for n in row))
+    return {
+        "format": "backfill stereo metrics",
+        "version": 1,
+        "about": ABOUT,
+        "config": asdict(config),
+        "notes": list(notes),
+        "methods": {m.name: {"kind": m.kind, "parameters": m.parameters} for m in methods},
+        "cases": [
+            asdict(case) | {"means": {n: asdict(tables.mean(found, case, n)) for n in names}} for case in found.cases
+        ],
+        "shares": shares_as_json(found),
+        "scenes": [
+            clip | {"measures": {str(case): found.rows.values[str(case)][n] for case in found.cases}}
+            for n, clip in enumerate(found.rows.clips)
+        ],
+    }
+
+
+def as_html(found: Found, methods: Sequence[Method], notes: Sequence[str]) -> str:
+    """One page that needs no other file."""
+    depth, warp = tables.pairs(found)[0]
+    parts = [
+        "<h1>Against a true second eye</h1>",
+        f"<p>{escape(ABOUT)}</p><p>{plural(len(found.rows.clips), 'scene')}. Brackets hold 95 % of the means of scenes "
+        f"drawn again (paired bootstrap). “{escape(PERFECT)}” has the true colours in the holes: what it lacks is the "
+        "warp's and the depth's.</p>",
+        "".join(f"<p><small>{escape(note)}</small></p>" for note in notes),
+        "".join(f"<p>{escape(line)}</p>" for line in tables.verdicts(found, methods)),
+        *(chart(found, depth, warp, measure) for measure in ("uncovered_psnr", "band_psnr")),
+        *(
+            f"<h2>{escape(d)} depth, {escape(w)} warp</h2>{html_table(tables.full_table(found, d, w))}"
+            for d, w in tables.pairs(found)
+        ),
+        shares_section(found),
+        f"<h2>By width of what is uncovered, px at 1080p ({escape(depth)} depth), PSNR in dB</h2>",
+        html_table(tables.width_table(found, depth, warp)),
+        *(group_section(found, depth, warp, kind) for kind in GROUPS),
+        "<h2>What is measured</h2>",
+        *(f"<p><b>{escape(m.title)}</b>: {escape(m.about)}</p>" for m in MEASURES.values()),
+        f"<h2>Where fills differ most ({escape(depth)} depth)</h2>",
+        *(show(one) for one in found.shown),
+    ]
+    head = f"<meta charset='utf-8'><title>Backfill: a true second eye</title><style>{STYLE}</style>"
+    return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+
+
+def chart(found: Found, depth: str, warp: str, measure: str) -> str:
+    """Bars of a measure, best fill first."""
+    names = tables.ranked(found, depth, warp, measure)
+    colours = {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(tables.fills(found))}
+    rows = [(name, tables.mean(found, Case(depth, warp, name), measure), colours[name]) for name in names]
+    title = f"{MEASURES[measure].title} ({depth} depth, {warp} warp)"
+    return f"<h2>{escape(title)}</h2>{bars(rows, MEASURES[measure].digits)}"
+
+
+def shares_section(found: Found) -> str:
+    """For every region the error of each case, and whose it is."""
+    names = [name for name in tables.fills(found) if name not in tables.NOT_RANKED]
+    sections = []
+    for region, title in REGIONS.items():
+        table = share_table(found, names, region)
+        if len(table) > 1:
+            sections.append(f"<h3>{escape(title)}</h3>{html_table(table)}")
+    if not sections:
+        return ""
+    about = (
+        "<p>Mean squared error (of 1). With exact depth: fill is what stands in pixels that the fill made, warp what "
+        "stands in the others. Depth is what the error grows by with another depth; below 0 it shrinks.</p>"
+    )
+    return f"<h2>Whose error it is</h2>{about}{''.join(sections)}"
+
+
+def group_section(found: Found, depth: str, warp: str, kind: str) -> str:
+    if found.rows.groups(kind) == ["unknown"]:
+        return ""
+    title = f"PSNR in uncovered pixels, {GROUPS[kind]} ({depth} depth; scenes in brackets)"
+    return f"<h2>{escape(title)}</h2>{html_table(tables.group_table(found, depth, warp, kind))}"
+
+
+def show(one: Shown) -> str:
+    """A scene as moving pictures."""
+    figures = "".join(
+        f"<figure><img src='{moving_picture(to_float(pixels))}' alt='{escape(name)}'>"
+        f"<figcaption>{escape(name)}</figcaption></figure>"
+        for name, pixels in one.pictures.items()
+    )
+    return f"<h3>{escape(one.name)}: {one.gap:.1f} dB between the best and the worst</h3>{figures}"
+
+
+def to_float(pixels) -> torch.Tensor:  # uint8 (T H W 3) -> float (T 3 H W)
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
