@@ -8,7 +8,7 @@ OUT ?= data/train
 NPROC ?= 1
 STAMPS := $(patsubst %,$(VENV)/%.installed,core $(subst $(comma), ,$(EXTRAS)))
 
-.PHONY: help setup demo test test-quick test-hard lint shards truth train push pull verify peek inspect evaluate stereo bench clean-demo
+.PHONY: help setup demo test test-quick test-hard lint shards truth train push pull verify peek inspect evaluate evaluate-stereo stereo bench clean-demo
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -102,6 +102,11 @@ inspect: setup $(VENV)/inspect.installed ## play records in the browser, exclude
 evaluate: setup $(VENV)/baselines.installed ## compare networks with simple fills: CHECKPOINT="a.pth b.pth" [DATA=data/eval] [OUT=evaluation] [BASELINES=all]
 	$(BIN)/python tools/evaluate.py -i $(or $(DATA),data/eval) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) \
 		-o $(if $(filter file,$(origin OUT)),evaluation,$(OUT)) $(if $(BASELINES),--baselines $(BASELINES)) $(ARGS)
+
+evaluate-stereo: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## compare made right eyes with true ones of rendered scenes: CHECKPOINT="a.pth base" [SCENES=40] [TEXTURES="a.mp4 films"] [DEPTH="exact degraded Motion"] [OUT=evaluation-stereo]
+	$(BIN)/python tools/stereo_truth $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(SCENES),--scenes $(SCENES)) \
+		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(DEPTH),--depth $(DEPTH)) $(if $(WARP),--warp $(WARP)) \
+		-o $(if $(filter file,$(origin OUT)),evaluation-stereo,"$(OUT)") $(if $(BASELINES),--baselines $(BASELINES)) $(ARGS)
 
 stereo: setup ## convert a film to stereo: VIDEO=clip.mp4 [CHECKPOINT=a.pth] [OUT=x.mp4] [DIVERGENCE=2.5] [LAYOUT=sbs|half-sbs|anaglyph|right]
 	@test -n "$(VIDEO)" || { echo 'error: VIDEO is missing: run make stereo VIDEO=clip.mp4'; exit 2; }

@@ -38,7 +38,8 @@ def flat_scene(
             eyes.append(value)
     eyes = [(np.stack(eye).clip(0, 1) * 255).round().astype(np.uint8) for eye in (left, right)]
     strength = 100 * shift / max(height, width)  # of which nearness 1 moves by `shift` where convergence is 0
-    return Scene(f"flat {seed}", seed, *eyes, np.stack(nearness), np.stack(uncovered), strength, 0.0)
+    masks = np.stack(nearness), np.stack(uncovered)
+    return Scene(f"flat {seed}", seed, *eyes, *masks, strength, 0.0, strength=strength)
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:  # (H W 3) in [-1, 1]

@@ -24,6 +24,10 @@ from tools.evaluation.methods import Method
 from tools.evaluation.report_page import as_html
 from tools.evaluation.summary import MEASURES, Interval, Rows
 
+ABOUT = (
+    "Measured in pixels that are hidden in the flat picture itself and filled again; this is not a true second eye: "
+    "make evaluate-stereo measures against one."
+)
 TERMINAL = ("hole_psnr", "hole_ssim", "hole_lpips", "hole_mae", "hole_tde", "hole_ewarp", "hole_tof", "psnr")
 
 
@@ -31,6 +35,7 @@ def write_report(out: Path, rows: Rows, methods: Sequence[Method], pictures, not
     """Write the three files and print the table."""
     out.mkdir(parents=True, exist_ok=True)
     table = summary_table(rows, methods)
+    print(ABOUT)
     print("\n".join(["  ".join(line) for line in aligned(table)]))
     print("means over clips inside holes; /frame: over the whole frame")
     for line in verdicts(rows, methods):

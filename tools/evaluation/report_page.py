@@ -29,7 +29,8 @@ def as_html(rows: Rows, methods: Sequence[Method], pictures, notes: Sequence[str
     psnr = MEASURES["hole_psnr"]
     parts = [
         f"<h1>{escape(config.data)}</h1><p>{len(rows.clips)} clips of {escape(', '.join(rows.groups('video')))}. "
-        "Brackets hold 95 % of the means of clips drawn again (paired bootstrap).</p>",
+        "Brackets hold 95 % of the means of clips drawn again (paired bootstrap). Pixels that are hidden in the flat "
+        "picture itself were filled again; this is not a true second eye, which make evaluate-stereo measures.</p>",
         "".join(f"<p><small>{escape(note)}</small></p>" for note in notes),
         f"<h2>{psnr.title}</h2>",
         bars([(m.name, rows.mean(m.name, "hole_psnr"), colours[m.name]) for m in methods], psnr.digits),

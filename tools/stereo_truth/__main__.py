@@ -27,10 +27,9 @@ class Config:
     warp: tuple[str, ...] = ("forward",)  # ways to make the right eye
     baselines: tuple[str, ...] = ("all",)  # all, none, or names of simple fills
     out: str = "evaluation-stereo"  # folder that gets report.html and metrics.json
-    height: int = 720  # pixels of a rendered frame
-    width: int = 1280  # pixels
-    tile: int = 256  # side of the part of a frame that is filled and measured, where most is uncovered, 16 px at each
-    # side being context alone; 0: whole frames
+    size: int = 512  # height and width in pixels of a scene, which is a part of a film in 720p or 1080p
+    tile: int = 256  # side of the part of a scene that is filled and measured, where most is uncovered, 16 px at each
+    # side being context alone; 0: whole scenes
     pictures: int = 4  # how many scenes the report shows, those on which fills differ most
     device: str = "auto"  # auto, cpu or cuda
     seed: int = 0  # of the scenes, the textures, the intervals and the untrained network
@@ -38,8 +37,8 @@ class Config:
     def __post_init__(self):
         if self.scenes < 2:
             raise UserError(f"--scenes {self.scenes}: expected 2 or more, because intervals come from several scenes")
-        if self.tile and not 64 <= self.tile <= min(self.height, self.width):
-            raise UserError(f"--tile {self.tile}: expected 0, or 64 to {min(self.height, self.width)}")
+        if (self.tile and not 64 <= self.tile <= self.size) or self.size < 64:
+            raise UserError(f"--tile {self.tile}, --size {self.size}: expected 64 or more, and tiles of at most --size")
         if self.pictures < 0 or not 0 <= self.seed < 1_000_000:
             raise UserError("expected --pictures of 0 or more and --seed of 0 to 999999")
 
@@ -51,16 +50,15 @@ def main() -> None:
     from tools.stereo_truth.compare import compare
     from tools.stereo_truth.depths import KINDS
     from tools.stereo_truth.report import write_report
-    from tools.stereo_truth.scenes import list_films, render_scenes
+    from tools.stereo_truth.scenes import render_scenes
     from tools.stereo_truth.warps import WARPS
 
     check_names("--depth", config.depth, KINDS)
     check_names("--warp", config.warp, tuple(WARPS))
-    list_films(config.textures)  # a missing film is said before networks are loaded
     device = choose_device(config.device, 0)
+    scenes = render_scenes(config.textures, config.scenes, config.size, config.seed)
     fills, notes = choose_baselines(config.baselines)
     methods = [*load_methods(config.checkpoint, device, config.seed), *fills]
-    scenes = render_scenes(config.textures, config.scenes, config.height, config.width, config.seed)
     found = compare(
         scenes,
         config.scenes,

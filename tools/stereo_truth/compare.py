@@ -41,7 +41,9 @@ class Scene:
     divergence: float  # percent of the longer side
     convergence: float
     softness: float = float("nan")  # pixels that borders are half transparent for, nan where the scene does not say
-    outside: np.ndarray | None = None  # bool (T H W), pixels of the right eye beyond the borders of the left one
+    strength: float = float("nan")  # percent of the film's width
+    film_size: tuple[int, int] = (0, 0)  # width and height of the film that the scene is a part of; (0, 0): all of it
+    margin: int = 0  # pixels at the left and right that are given but not measured: there the eyes see past each other
 
 
 @dataclass(frozen=True, order=True)
@@ -113,22 +115,21 @@ def compare(
 def measure_scene(scene: Scene, found: Found, depths, warps, methods, tile: int, pictures: int, device) -> None:
     """Add a scene's measures, or a note that says why it has none."""
     middle = middle_of(len(scene.left))
-    side = tile or min(scene.left.shape[1:3])
-    y, x = choose_tile(torch.from_numpy(scene.uncovered[middle].astype(np.uint8)), side, None) if tile else (0, 0)
-    window = np.s_[:, y : y + side, x : x + side] if tile else np.s_[:, :, :]
+    window = choose_window(scene, tile, middle)
     truth = TrueEye(
         *(to_frames(eye[window][middle], device) for eye in (scene.left, scene.right)),
-        *(to_mask(mask, window, middle, device) for mask in (scene.uncovered, scene.outside)),
+        torch.from_numpy(scene.uncovered[window][middle])[:, None].to(device),
     )
-    inner = TrueEye(*(None if part is None else trim(part) for part in vars(truth).values()))
+    inner = TrueEye(trim(truth.left), trim(truth.right), trim(truth.uncovered))
     if not inner.uncovered.any():
         found.notes.append(f"{scene.name} is left out: the left eye shows all of it")
         return
-    scale = FULL_WIDTH / max(scene.left.shape[1:3])
+    scale = FULL_WIDTH / (scene.film_size[0] or max(scene.left.shape[1:3]))
     parts = classes.parts_by_width(trim(classes.widths_at_1080p(truth.uncovered, scale)))
     outputs = {}
     for depth in depths:
-        nearness = to_device(scene, depth, device)
+        film_size = scene.film_size if scene.film_size[0] else scene.left.shape[2:0:-1]
+        nearness = nearness_of(depth, scene.left, scene.nearness, film_size, scene.seed).to(device)
         for warp in warps:
             made = make(scene, nearness, depth, warp, window, device)
             hidden = trim(made.holes[middle])
@@ -142,12 +143,14 @@ def measure_scene(scene: Scene, found: Found, depths, warps, methods, tile: int,
     keep_largest(found, scene, inner, outputs, depths[0], warps[0], methods, pictures)
 
 
-def to_device(scene: Scene, depth: str, device) -> torch.Tensor:  # -> (T 1 h w)
-    """The nearness of a kind, for the whole frame."""
-    exact = torch.from_numpy(scene.nearness)[:, None].to(device)
-    needs_frames = depth not in ("exact", "degraded")
-    left = to_frames(scene.left, device) if needs_frames else torch.empty(0, device=device)
-    return nearness_of(depth, left, exact, scene.seed)
+def choose_window(scene: Scene, tile: int, middle: slice) -> tuple[slice, slice, slice]:
+    """The rows and columns that are measured: where most is uncovered, all between the margins for tile 0."""
+    end = scene.left.shape[2] - scene.margin
+    if not tile:
+        return np.s_[:, :, scene.margin : end]
+    masks = torch.from_numpy(scene.uncovered[middle, :, scene.margin : end].astype(np.uint8))
+    y, x = choose_tile(masks, tile, None)
+    return np.s_[:, y : y + tile, scene.margin + x : scene.margin + x + tile]
 
 
 def make(scene: Scene, nearness: torch.Tensor, depth: str, warp: str, window, device) -> Made:
@@ -178,7 +181,7 @@ def fills_of(made: Made, truth: TrueEye, methods, middle: slice) -> dict[str, to
 def describe(scene: Scene, truth: TrueEye, scale: float) -> dict[str, Any]:
     """What is known of a scene, and its classes."""
     numbers = {
-        "strength": scene.divergence,
+        "strength": scene.strength,
         "texture": classes.texture(truth),
         "contrast": classes.contrast(truth),
         "motion": Truth.of(truth.right, truth.uncovered).speed * scale,
@@ -205,10 +208,6 @@ def keep_largest(found: Found, scene, truth: TrueEye, outputs, depth, warp, meth
 def middle_of(frames: int) -> slice:
     """The frames that are measured."""
     return slice((frames - MEASURED) // 2, (frames + MEASURED) // 2)
-
-
-def to_mask(mask: np.ndarray | None, window, middle: slice, device) -> torch.Tensor | None:  # -> bool (12 1 S S)
-    return None if mask is None else torch.from_numpy(mask[window][middle])[:, None].to(device)
 
 
 def to_frames(pixels: np.ndarray, device) -> torch.Tensor:  # uint8 (T H W 3) -> float (T 3 H W) in [0, 1]

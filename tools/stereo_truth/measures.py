@@ -50,15 +50,13 @@ class TrueEye:
     left: torch.Tensor  # (T 3 H W)
     right: torch.Tensor  # (T 3 H W)
     uncovered: torch.Tensor  # bool (T 1 H W)
-    outside: torch.Tensor | None = None  # bool (T 1 H W), pixels beyond the borders of the left eye: not measured
 
     @property
     def regions(self) -> dict[str, torch.Tensor]:  # bool (T 1 H W) each
-        inside = torch.ones_like(self.uncovered) if self.outside is None else ~self.outside
         return {
-            "uncovered": self.uncovered & inside,
-            "band": band(self.uncovered) & inside,
-            "frame": inside,
+            "uncovered": self.uncovered,
+            "band": band(self.uncovered),
+            "frame": torch.ones_like(self.uncovered),
         }
 
 

@@ -1,47 +1,45 @@
-"""Rendered scenes for evaluation: where their textures come from, and how they become what is compared."""
+"""Rendered scenes for evaluation, drawn as those of `make truth` are, of seeds that training does not draw."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
+from pack.pipeline import LEAST_HOLES
+from pack.scenes.layers import Scene as Layered
 from pack.scenes.render import render
-from pack.scenes.scene import draw_scene
-from pack.scenes.textures import load_textures
-from tools.cli import MissingFile, UserError
+from pack.sources import find_videos
 from tools.stereo_truth.compare import Scene
+from tools.truth.records import ATTEMPTS, draw_view, frame_scene, margin
+from tools.truth.textures import load_textures
 
-FILMS = (".mp4", ".mkv", ".mov", ".mpg", ".mpeg", ".avi", ".webm", ".m4v", ".ts")
-FIRST_SEED = 1_000_000_000  # scenes of evaluation are none that `make truth` draws for training
-TEXTURES = 48  # pictures that the scenes are cut from
-
-
-def list_films(sources: Sequence[str]) -> list[Path]:
-    """The films among these files and in these folders. Raises UserError where there is none."""
-    films = []
-    for source in map(Path, sources):
-        if not source.exists():
-            raise MissingFile(f"{source} is not there: pass --textures with films, or folders of films, that exist")
-        found = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.suffix.lower() in FILMS)
-        if not found:
-            raise UserError(f"{source} holds no film ({', '.join(FILMS)}): pass --textures with films or their folder")
-        films += found
-    return films
+FIRST_SEED = 10**15  # beyond those of `make truth`
+FRAMES = 16
+TEXTURES = 48  # pictures that surfaces are painted with
 
 
-def render_scenes(sources: Sequence[str], count: int, height: int, width: int, seed: int) -> Iterator[Scene]:
-    """`count` scenes with textures of these films, the same for the same arguments."""
-    textures = load_textures(list_films(sources), TEXTURES, seed)
-    for number in range(count):
-        yield render_scene(FIRST_SEED + 1000 * seed + number, textures, height, width)
+def render_scenes(sources: Sequence[str], count: int, size: int, seed: int) -> Iterator[Scene]:
+    """`count` scenes with textures of these videos, folders and globs: the same for the same arguments.
+
+    Raises MissingFile for a source that names no video, UserError for a video that cannot be read.
+    """
+    textures = load_textures(find_videos(sources), TEXTURES, seed)
+    return (render_scene(1000 * seed + number, number, textures, size) for number in range(count))
 
 
-def render_scene(seed: int, textures: Sequence[np.ndarray], height: int, width: int) -> Scene:
-    """The scene of a seed."""
-    scene = draw_scene(seed, textures, height, width)
+def render_scene(draw: int, number: int, textures: Sequence[np.ndarray], size: int) -> Scene:
+    """The first scene of a draw that uncovers enough in its middle frame, else the last one."""
+    for attempt in range(ATTEMPTS):
+        seed = FIRST_SEED + draw * ATTEMPTS + attempt
+        view = draw_view(seed, size, 0)
+        scene = frame_scene(seed, view, textures, size, FRAMES)
+        side = margin(view)
+        uncovered = render(replace(scene, frames=1)).uncovered[:, :, side : side + size].sum()
+        if uncovered >= LEAST_HOLES * (size / 512) ** 2:
+            break
     eyes = render(scene)
     return Scene(
-        f"scene {seed - FIRST_SEED}",
+        f"scene {number}",
         seed,
         eyes.left,
         eyes.right,
@@ -49,19 +47,25 @@ def render_scene(seed: int, textures: Sequence[np.ndarray], height: int, width: 
         eyes.uncovered,
         eyes.divergence,
         eyes.convergence,
-        softness([layer.coverage for layer in scene.layers if layer.coverage is not None]),
-        eyes.outside,
+        softness(scene),
+        view.divergence,
+        view.film_size,
+        side,
     )
 
 
-def softness(coverages: Sequence[np.ndarray]) -> float:  # uint8 (h w), 255 opaque
-    """Mean width in cells over which these shapes' borders are neither transparent nor opaque; nan for no shapes.
+def softness(scene: Layered) -> float:
+    """Mean width in pixels over which the shapes' borders are half transparent; nan for a scene without shapes.
 
-    That is the number of such cells by the length of the outlines, the pairs of neighbours that half coverage parts.
+    That is the area of what is neither transparent nor opaque by the length of the outlines, which are the pairs of
+    neighbours that half of the coverage parts.
     """
-    cells = outline = 0
-    for coverage in coverages:
-        covered = coverage >= coverage.max() / 2
-        cells += int(((coverage > 0) & (coverage < coverage.max())).sum())
-        outline += int((covered[:, 1:] != covered[:, :-1]).sum() + (covered[1:] != covered[:-1]).sum())
-    return cells / outline if outline else float("nan")
+    area = outline = 0.0
+    for layer in scene.layers:
+        if layer.coverage is not None:
+            most = layer.coverage.max()
+            covered = layer.coverage >= most / 2
+            area += layer.cell**2 * float(((layer.coverage > 0) & (layer.coverage < most)).sum())
+            pairs = (covered[:, 1:] != covered[:, :-1]).sum() + (covered[1:] != covered[:-1]).sum()
+            outline += layer.cell * float(pairs)
+    return area / outline if outline else float("nan")

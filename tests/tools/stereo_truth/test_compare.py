@@ -10,7 +10,7 @@ from tools.evaluation.baselines import BASELINES
 from tools.evaluation.methods import Method, choose_baselines, network_method
 from tools.stereo_truth import classes, tables
 from tools.stereo_truth.compare import LEFT_EYE, PERFECT, Case, compare, make, to_frames
-from tools.stereo_truth.depths import degrade, edge_dilation, translate
+from tools.stereo_truth.depths import edge_dilation, nearness_of
 from tools.stereo_truth.measures import TrueEye
 from tools.stereo_truth.report import as_html, as_json
 from tools.stereo_truth.shares import share_table, shares_of
@@ -158,18 +158,13 @@ def test_json_holds_every_case_and_scene_and_the_page_every_table(found):
         assert words in page
 
 
-def test_degraded_depth_is_the_same_for_the_same_seed_and_near_the_exact_one():
-    exact = torch.from_numpy(flat_scene(height=512, width=600).nearness)[:2, None]
-    first, again, other = (degrade(exact, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert torch.equal(first, again) and not torch.equal(first, other)
-    assert first.shape[-2:] == (392, 459) and first.min() >= 0 and first.max() <= 1
-    assert (first.mean() - exact.mean()).abs() < 0.02
-    assert edge_dilation("exact") == 0 and edge_dilation("degraded") == edge_dilation("Motion") == 2
-
-
-def test_translating_moves_right_and_down_by_whole_pixels_exactly():
-    image = torch.rand(1, 1, 6, 7)
-    assert torch.allclose(translate(image, 2, 1)[..., 1:, 2:], image[..., :-1, :-2], atol=1e-5)
+def test_depth_has_the_size_that_it_would_have_for_the_whole_film():
+    scene = flat_scene(height=96, width=160)
+    for kind, side in (("exact", 96), ("degraded", round(96 * 392 / 720)), ("Motion", 64)):
+        nearness = nearness_of(kind, scene.left, scene.nearness, (1280, 720), 5)
+        assert nearness.shape[:3] == (16, 1, side) and nearness.min() >= 0 and nearness.max() <= 1
+        assert torch.equal(nearness, nearness_of(kind, scene.left, scene.nearness, (1280, 720), 5))
+    assert [edge_dilation(kind) for kind in ("exact", "degraded", "Motion")] == [0, 2, 2]
 
 
 def test_contrast_is_that_between_both_ends_of_what_is_uncovered():
