@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pack.shards.shard import Index, ShardWriter, check_size, read_index
-from tools.cli import UserError
+from pack.shards.index import Index, read_index
+from pack.shards.shard import ShardWriter, check_size
+from tools.cli import UserError, files
 
 
 class Unwritable(UserError, OSError):
@@ -126,10 +127,10 @@ class PartWriter:
 
 
 def remove_leftovers(folder: Path, name: str) -> None:
-    """Delete the unfinished files of a packing of this name that was killed."""
-    with reporting_unwritable(folder):
-        for path in folder.glob(f"{name}-*.tmp"):
-            path.unlink(missing_ok=True)
+    """Delete the unfinished files of packings of this name that were killed, not those of a running one."""
+    if folder.is_dir():
+        with reporting_unwritable(folder):
+            files.remove_leftovers(folder, rf"{re.escape(name)}-\d+\.(tar|json)")
 
 
 @contextlib.contextmanager

@@ -55,11 +55,12 @@ def main() -> None:
 def open_gallery(config: Config):
     """The records to show. Raises UserError or OSError, with what mends it."""
     from pack.shards.exclusion import LIST, read_keys
-    from pack.shards.store import list_shards, parse_place, use_endpoint
+    from pack.shards.shard import list_shards
+    from pack.shards.store import parse_location, use_endpoint
     from tools.inspection.gallery import Gallery
 
     use_endpoint(config.endpoint_url)
-    split = parse_place(config.data)
+    split = parse_location(config.data)
     shards = list_shards(split)
     losses = None
     if config.model_dir:

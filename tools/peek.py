@@ -12,10 +12,12 @@ if not __package__:  # run as a file: import from the repository root, not from 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pack.shards.index import Entry, Index, read_index
 from pack.shards.record import Record, decode
-from pack.shards.shard import Entry, Index, find_record, list_shards, read_index, read_record
+from pack.shards.shard import find_record, list_shards, read_record
 from tools import cli
 from tools.cli import UserError
+from tools.cli.files import whole_file
 
 HIDDEN, HIDDEN_TWICE = (255, 0, 64), (255, 200, 0)  # how holes and those behind two layers look on a frame
 PAPER, INK = (24, 24, 24), (235, 235, 235)
@@ -151,9 +153,8 @@ def stack(images: list[Image.Image]) -> Image.Image:
 
 def save(sheet: Image.Image, out: Path) -> None:
     """Publish the picture, whole."""
-    temporary = out.with_name(out.name + ".tmp")
-    sheet.save(temporary, "PNG")
-    temporary.replace(out)
+    with whole_file(out) as file:
+        sheet.save(file, "PNG")
 
 
 if __name__ == "__main__":

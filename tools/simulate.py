@@ -77,7 +77,7 @@ def measured(config: Config) -> dict[str, str]:
     """Time and memory of what every process does before its first step, with indexes made up here."""
     from pathlib import Path as Folder
 
-    from pack.shards.shard import parse_index
+    from pack.shards.index import parse_index
     from train.data.plan import Plan, epoch_slots
     from train.data.samples import Records
 

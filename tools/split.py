@@ -19,20 +19,12 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pack.shards.exclusion import leave_out, listed_keys
-from pack.shards.shard import (
-    CorruptRecord,
-    Entry,
-    Index,
-    ShardWriter,
-    index_path,
-    list_shards,
-    read_index,
-    read_record,
-    sync,
-    write_index,
-)
+from pack.shards.index import Entry, Index, index_path, read_index, write_index
+from pack.shards.shard import ShardWriter, list_shards, read_record
+from pack.shards.untrusted import CorruptRecord
 from tools import cli
 from tools.cli import UserError
+from tools.cli.files import whole_file
 
 KEPT = ".kept"  # train/NAME.kept has what NAME keeps, until it takes NAME's place
 MOVED = ".moved"  # eval/NAME.moved has what was moved out of train/NAME
@@ -187,10 +179,9 @@ def link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        with open(source, "rb") as reader, open(target, "wb") as writer:
+        with open(source, "rb") as reader, whole_file(target) as writer:
             while block := reader.read(1 << 24):
                 writer.write(block)
-            sync(writer)
 
 
 def finish(train: Path, held: Path) -> None:

@@ -16,11 +16,12 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pack.shards.exclusion import LIST, as_text, listed_keys, read_lines
-from pack.shards.shard import Index
-from pack.shards.store import Place, list_files, list_shards, parse_place, read_bytes, use_endpoint
+from pack.shards.index import Index
+from pack.shards.shard import list_shards
+from pack.shards.store import Location, list_files, parse_location, read_bytes, sha256_at, use_endpoint
 from tools import cli
 from tools.cli import MissingFile, UserError
-from tools.copying.upload import LEAST_PART, remove, sha256_at, write_small, write_tar
+from tools.copying.upload import LEAST_PART, remove, write_small, write_tar
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class Config:
 class Split:
     """A split on both sides."""
 
-    source: Place
-    destination: Place
+    source: Location
+    destination: Location
     lacking: tuple[Index, ...]  # shards that the destination lacks
     present: tuple[Index, ...]  # and those that it has
     sizes: dict[str, int]  # bytes of the destination's files by name
@@ -78,7 +79,7 @@ class Tally:
 def main() -> int:
     config = cli.parse(Config)
     use_endpoint(config.endpoint_url)
-    source, destination = parse_place(config.source), parse_place(config.destination)
+    source, destination = parse_location(config.source), parse_location(config.destination)
     check_apart(source, destination)
     splits = [compare(at(source, name), at(destination, name)) for name in config.split or find_splits(source)]
     copy(splits, config)
@@ -94,11 +95,11 @@ def main() -> int:
     return 0
 
 
-def at(place: Place, name: str) -> Place:
+def at(place: Location, name: str) -> Location:
     return place / name if name else place
 
 
-def check_apart(source: Place, destination: Place) -> None:
+def check_apart(source: Location, destination: Location) -> None:
     """Raise UserError when the destination is the source or inside it."""
     ours, theirs = (
         (place.resolve().as_posix() if isinstance(place, Path) else str(place)) + "/" for place in (source, destination)
@@ -107,7 +108,7 @@ def check_apart(source: Place, destination: Place) -> None:
         raise UserError(f"{destination}: is inside the source {source}: expected a place of its own")
 
 
-def find_splits(source: Place) -> list[str]:
+def find_splits(source: Location) -> list[str]:
     """The names of the splits in a dataset; the empty name when it is itself one. Raises MissingFile."""
     if isinstance(source, Path):
         names = [path.relative_to(source).as_posix() for path in [*source.glob("*.json"), *source.glob("*/*.json")]]
@@ -119,7 +120,7 @@ def find_splits(source: Place) -> list[str]:
     return splits
 
 
-def compare(source: Place, destination: Place) -> Split:
+def compare(source: Location, destination: Location) -> Split:
     """What the destination has and lacks of a split. Raises what `list_shards` of the source raises."""
     shards = list_shards(source)
     sizes = {name: size for name, size in list_files(destination).items() if "/" not in name}

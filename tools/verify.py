@@ -15,8 +15,10 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 import numpy as np
 
-from pack.shards.record import MASK_LEVELS, decode_image, image_members
-from pack.shards.shard import Entry, Index, check_size, read_index, read_record
+from pack.shards.images.image_file import decode_image
+from pack.shards.index import Entry, Index, read_index
+from pack.shards.record import MASK_LEVELS, image_members
+from pack.shards.shard import check_size, read_record
 from tools import cli
 from tools.cli import MissingFile, UserError
 from tools.cli.files import file_sha256

@@ -1,9 +1,9 @@
-"""Whole shards of an object store on the local disk, for several processes and several jobs at once.
+"""A cache of whole shards of an object store on the local disk, shared by processes and jobs.
 
-A shard lies in the cache as `SHA256.tar`, so the same shard of two places is kept once and another one of the same
-name is never taken for it. A reader holds a shared lock on the file, which eviction respects; `SHA256.lock` is held by
-who downloads the shard, and `cache.lock` by who makes room. A download has its full size from the start, so that what
-others are about to write counts too.
+A shard is stored as `SHA256.tar`, so a shard that two locations have is kept once and another one of the same name is
+never mistaken for it. A reader holds a shared lock on the file, which eviction respects; `SHA256.lock` is held during
+the shard's download, and `cache.lock` while files are added or deleted. A download has its full size from the start, so
+that the cache's size includes what is still being written.
 """
 
 import contextlib
@@ -14,10 +14,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pack.shards.shard import CorruptRecord, Entry, Index, parse_record
-from pack.shards.store import RemotePath, StoreError, read_chunks, read_record
+from pack.shards.index import Entry, Index
+from pack.shards.shard import parse_record, read_record
+from pack.shards.store import RemotePath, StoreError, read_chunks
+from pack.shards.untrusted import CorruptRecord
 from tools.cli import UserError
-from tools.cli.files import file_sha256, sync
+from tools.cli.files import file_sha256, locked, naming, sync
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Cache:
             pass
 
     def read_record(self, shard: Index, entry: Entry) -> dict[str, bytes]:
-        """The members of a record, as `store.read_record` gives them; its shard is fetched when it is not there yet."""
+        """The members of a record, as `shard.read_record` returns them; its shard is downloaded if it is not cached."""
         if not isinstance(shard.tar, RemotePath):
             return read_record(shard, entry)
         data = self._read(shard, entry)
@@ -51,7 +53,7 @@ class Cache:
             return read_record(shard, entry)
         try:
             return parse_record(data, entry)
-        except CorruptRecord:  # the local disk, or the store itself, which the next line tells
+        except CorruptRecord:  # damaged on the local disk or in the store: the next line raises for the latter
             members = read_record(shard, entry)
             with self._changing():
                 self._path(shard).unlink(missing_ok=True)
@@ -61,23 +63,24 @@ class Cache:
         return self.folder / f"{shard.sha256}.tar"
 
     def _read(self, shard: Index, entry: Entry) -> bytes | None:
-        """The bytes of a record in the cache, None when its shard is not there."""
+        """The bytes of a record in the cache, None when its shard is not cached."""
         try:
             file = open(self._path(shard), "rb")
         except FileNotFoundError:
             return None
         with file:
             fcntl.flock(file, fcntl.LOCK_SH)  # an evicted file keeps its bytes while it is open
-            now = time.time_ns()  # of last use: disks may lack atime, and the kernel's clock is coarse
+            now = time.time_ns()  # of last use: disks may lack atime, and the kernel's own time stamps are coarse
             with contextlib.suppress(FileNotFoundError):
                 os.utime(self._path(shard), ns=(now, now))
-            file.seek(entry.offset)
-            return file.read(entry.length)
+            with naming(self._path(shard)):
+                file.seek(entry.offset)
+                return file.read(entry.length)
 
     def _fetch(self, shard: Index) -> bool:
-        """Download and verify a shard, or wait for who does; False when there is no room for it now."""
+        """Download and verify a shard, or wait for another's download of it; False when there is no room now."""
         path = self._path(shard)
-        with _locked(path.with_suffix(".lock")):
+        with locked(path.with_suffix(".lock")):
             if path.exists():
                 return True
             temporary = self._reserve(shard)
@@ -93,8 +96,8 @@ class Cache:
         return True
 
     def _changing(self) -> contextlib.AbstractContextManager:
-        """Inside the block no other process adds or removes files, so that those found can be summed up."""
-        return _locked(self.folder / "cache.lock")
+        """Inside the block no other process adds or deletes files, so that their sizes can be summed up."""
+        return locked(self.folder / "cache.lock")
 
     def _download(self, shard: Index, temporary: Path) -> None:
         with open(temporary, "r+b") as file:
@@ -111,7 +114,7 @@ class Cache:
 
     @contextlib.contextmanager
     def _disk(self) -> Iterator[None]:
-        """Inside the block a failure is no fault of the record, which another one must not replace."""
+        """Inside the block an OSError becomes a StoreError: the disk is at fault, not the record."""
         try:
             yield
         except OSError as error:
@@ -120,10 +123,10 @@ class Cache:
             ) from error
 
     def _reserve(self, shard: Index) -> Path | None:
-        """An empty file of the shard's size, after what was used longest ago has made room; None when that is read."""
+        """An empty file of the shard's size, after the least recently used shards were evicted; None without room."""
         temporary = self._path(shard).with_suffix(".tmp")
         with self._changing():
-            temporary.unlink(missing_ok=True)  # of a killed download
+            temporary.unlink(missing_ok=True)  # of a killed download: we hold the lock of this shard
             self._remove_abandoned()
             files = sorted((path.stat().st_mtime_ns, path) for path in self.folder.glob("*.tar"))
             coming = sum(path.stat().st_size for path in self.folder.glob("*.tmp"))
@@ -139,15 +142,15 @@ class Cache:
             return temporary
 
     def _remove_abandoned(self) -> None:
-        """Remove what killed downloads left: nobody holds its lock."""
+        """Delete what killed downloads left: files whose lock nobody holds."""
         for path in self.folder.glob("*.tmp"):
-            with _locked(path.with_suffix(".lock"), wait=False) as held:
+            with locked(path.with_suffix(".lock"), wait=False) as held:
                 if held:
                     path.unlink(missing_ok=True)
 
 
 def _evict(path: Path) -> int:
-    """Remove a shard and return its bytes; 0 when it is being read."""
+    """Delete a shard and return its bytes; 0 when it is being read."""
     with open(path, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -155,15 +158,3 @@ def _evict(path: Path) -> int:
             return 0
         path.unlink()
         return os.fstat(file.fileno()).st_size
-
-
-@contextlib.contextmanager
-def _locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Inside the block this process alone holds the lock; False when another holds it and we do not wait."""
-    with open(path, "ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True

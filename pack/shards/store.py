@@ -1,32 +1,32 @@
-"""Reads shards wherever they lie: in a folder, or under a URL of an object store (`s3://`, `gs://`, ...).
+"""Reads files at a location: a folder, or a URL of an object store (`s3://`, `gs://`, ...).
 
-What passes (5xx, timeouts, cut connections, short reads) is tried again after pauses that grow and are drawn at random;
-what does not is one line. Credentials come from the store's own places; a URL that holds any is refused.
+Passing failures (5xx, timeouts, cut connections, short reads) are tried again after random pauses that grow; others
+end in one line. Credentials come from where the store's own package looks for them; a URL that holds any is refused.
 fsspec and the store's package are imported when the first URL is read, and each process makes its own client, because
 clients do not survive a fork.
 """
 
 import errno
 import functools
+import hashlib
 import os
 import random
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pack.shards import shard
-from pack.shards.shard import Entry, Index, parse_index, parse_record
-from tools.cli import MissingFile, UserError
+from pack.shards.untrusted import check_relative
+from tools.cli import MissingFile, UserError, redact
+from tools.cli.files import naming
 
 ATTEMPTS = 9
 SHORT_READS = 4  # of a range, before the file is believed to be shorter
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 20.0  # seconds; the pauses double and sum up to about 20 s
 CHUNK = 16 << 20  # bytes of a request when whole files are read
-READERS = 16  # indexes that are read at a time
 # what the stores' packages raise besides OSError, looked up only where they are imported
 CLIENT_ERRORS = {
     "botocore.exceptions": ("BotoCoreError", "ClientError", "HTTPClientError"),
@@ -42,12 +42,12 @@ T = TypeVar("T")
 
 
 class StoreError(UserError, OSError):
-    """The store refuses, or has not answered in all attempts: nothing is known of the data."""
+    """The store refuses, or has not answered in all attempts: nothing is known about the data."""
 
 
 @dataclass(frozen=True, order=True)
 class RemotePath:
-    """An object or a prefix of a store, with those names of a Path that shards use."""
+    """An object or a prefix of a store, with the part of Path's interface that shards use."""
 
     url: str
 
@@ -77,13 +77,15 @@ class RemotePath:
         return self.parent / (self.stem + suffix)
 
 
-Place = Path | RemotePath
+Location = Path | RemotePath
 
 
-def parse_place(text: str) -> Place:
+def parse_location(text: str) -> Location:
     """The folder or URL that a user named. Raises UserError, which quotes no secret, when a URL holds one."""
     protocol, separator, rest = text.partition("://")
     if not separator:
+        if re.match(rf"({'|'.join(EXTRAS)}|https?|memory):", text) and not Path(text).exists():
+            raise UserError(f"{redact(text)}: is not a URL, expected {text.partition(':')[0]}://BUCKET/PREFIX")
         return Path(text)
     check_secrets(text, "the source or destination")
     host = rest.partition("/")[0]
@@ -93,7 +95,7 @@ def parse_place(text: str) -> Place:
 
 
 def check_secrets(url: str, what: str) -> None:
-    """Raise UserError when a URL holds a user, a password or a query, which would come to stand in logs."""
+    """Raise UserError when a URL holds a user, a password or a query, which would be written to logs."""
     protocol, _, rest = url.partition("://")
     host, _, _ = rest.partition("/")
     user, at, _ = rest.rpartition("@")
@@ -134,16 +136,16 @@ def _client(protocol: str, _process: int) -> Any:
         store = fsspec.filesystem(protocol, **options)
     except (ImportError, ValueError) as error:
         extra = EXTRAS.get(protocol)
-        mend = f"make setup EXTRAS={extra}" if extra else f"expected one of {', '.join(EXTRAS)}"
-        raise UserError(f"{protocol}:// cannot be read: {error}: {mend}") from error
+        remedy = f"make setup EXTRAS={extra}" if extra else f"expected one of {', '.join(EXTRAS)}"
+        raise UserError(f"{protocol}:// cannot be read: {error}: {remedy}") from error
     store.retries = 1  # of s3fs
     return store
 
 
-def retry(act: Callable[[], T], path: Place) -> T:
-    """What `act` returns, tried again while its failure may pass.
+def retry(act: Callable[[], T], path: Location) -> T:
+    """The result of `act`, tried again while its failure may pass.
 
-    Raises MissingFile when the store says that there is no such thing, StoreError when it refuses or stays away.
+    Raises MissingFile when the store has no such object, StoreError when it refuses or does not answer.
     """
     for attempt in range(ATTEMPTS):
         try:
@@ -167,19 +169,19 @@ def retry(act: Callable[[], T], path: Place) -> T:
 
 
 def pause(attempt: int) -> float:
-    """Seconds to wait after a failure, twice as long each time and drawn: many processes must not come at once."""
+    """Seconds to wait after a failure: twice as long each time, and random, so that many processes spread out."""
     return min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1)
 
 
 def refused(error: BaseException) -> bool:
-    """Whether the store or its package says that these credentials may not do this."""
+    """Whether the store or its package says that these credentials do not allow this."""
     return isinstance(error, PermissionError) or any(
         word in type(error).__name__ for word in ("Credential", "Auth", "Token", "ProfileNotFound")
     )
 
 
 def final(error: BaseException) -> bool:
-    """Whether asking the same again is in vain."""
+    """Whether another attempt would fail in the same way."""
     at_fault = getattr(error, "errno", None) == errno.EINVAL or "Validation" in type(error).__name__
     return at_fault or isinstance(error, (NotImplementedError, FileExistsError, IsADirectoryError, NotADirectoryError))
 
@@ -196,13 +198,13 @@ def _client_errors() -> tuple[type[BaseException], ...]:
 
 def _words(error: BaseException) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()).rstrip(".") or type(error).__name__
+    return redact(" ".join(text.split()).rstrip(".")) or type(error).__name__
 
 
-def read_range(path: Place, offset: int, length: int) -> bytes:
+def read_range(path: Location, offset: int, length: int) -> bytes:
     """These bytes of a file; fewer when it is shorter. Raises OSError, or StoreError of a store."""
     if isinstance(path, Path):
-        with open(path, "rb") as file:
+        with naming(path), open(path, "rb") as file:
             file.seek(offset)
             return file.read(length)
     for attempt in range(SHORT_READS):  # a connection that is cut can look like the end of the file
@@ -213,15 +215,22 @@ def read_range(path: Place, offset: int, length: int) -> bytes:
     return data
 
 
-def read_bytes(path: Place) -> bytes:
-    """A whole small file."""
+def read_bytes(path: Location, limit: int, size: int | None = None) -> bytes:
+    """A whole small file, of `size` bytes where that is known. Raises UserError when it has more than `limit`."""
     if isinstance(path, Path):
-        return path.read_bytes()
-    return retry(lambda: client(path).cat_file(path.url), path)
+        with naming(path), open(path, "rb") as file:
+            data = file.read(limit + 1)
+        found = len(data)
+    else:
+        found = retry(lambda: client(path).info(path.url)["size"], path) if size is None else size
+        data = retry(lambda: client(path).cat_file(path.url), path) if found <= limit else b""
+    if found > limit:
+        raise UserError(f"{path}: has more than {limit} bytes, the most that such a file may have")
+    return data
 
 
-def read_chunks(path: Place, size: int, start: int = 0, chunk: int = CHUNK) -> Iterator[bytes]:
-    """The bytes of a file from `start` to `size`. Raises OSError when it is shorter."""
+def read_chunks(path: Location, size: int, start: int = 0, chunk: int = CHUNK) -> Iterator[bytes]:
+    """The bytes of a file from `start` to `size`. Raises UserError when it is shorter."""
     for offset in range(start, size, chunk):
         expected = min(chunk, size - offset)
         data = read_range(path, offset, expected)
@@ -230,56 +239,51 @@ def read_chunks(path: Place, size: int, start: int = 0, chunk: int = CHUNK) -> I
         yield data
 
 
-def list_files(place: Place) -> dict[str, int]:
-    """Bytes of every file in or under a folder or prefix, by its path from there; none where there is no such folder.
+def sha256_at(path: Location, size: int) -> str:
+    """The sha256 of a file of this size."""
+    total = hashlib.sha256()
+    for data in read_chunks(path, size):
+        total.update(data)
+    return total.hexdigest()
 
-    Raises MissingFile when the bucket is missing.
+
+def file_size(path: Location) -> int | None:
+    """Bytes of a file, None where there is none."""
+    try:
+        if isinstance(path, Path):
+            return path.stat().st_size
+        return retry(lambda: client(path).info(path.url)["size"], path)
+    except FileNotFoundError:
+        return None
+
+
+def list_files(location: Location) -> dict[str, int]:
+    """Bytes of every file in or under a folder or prefix, by its path from there; empty where there is no such folder.
+
+    No name leads out of the folder. Raises MissingFile when the bucket is missing, UserError where a name does.
     """
-    if isinstance(place, Path):
-        return {path.relative_to(place).as_posix(): path.stat().st_size for path in place.rglob("*") if path.is_file()}
-    store = client(place)
-    found = retry(lambda: store.find(place.url, detail=True), place)
-    root = store._strip_protocol(place.url).rstrip("/") + "/"
-    return {name.removeprefix(root): info["size"] for name, info in found.items() if name.startswith(root)}
+    if isinstance(location, Path):
+        paths = location.rglob("*")
+        return {path.relative_to(location).as_posix(): path.stat().st_size for path in paths if path.is_file()}
+    store = client(location)
+    found = retry(lambda: store.find(location.url, detail=True), location)
+    root = store._strip_protocol(location.url).rstrip("/") + "/"
+    # an object whose name ends with a slash stands for a folder
+    names = [name for name in found if name.startswith(root) and not name.endswith("/")]
+    files = {name.removeprefix(root): found[name]["size"] for name in names}
+    for name in files:
+        try:
+            check_relative(name)
+        except UserError as error:
+            raise UserError(f"{location}: {error}") from None
+    return files
 
 
-def list_shards(place: Place) -> list[Index]:
-    """The shards of a split, by name, as `pack.shards.shard.list_shards` of a folder.
-
-    Raises MissingFile when there is none, UserError when a tar is missing or has another size than its index
-    says, StoreError when the store refuses or stays away.
-    """
-    if isinstance(place, Path):
-        return shard.list_shards(place)
-    sizes = list_files(place)
-    names = sorted(name for name in sizes if name.endswith(".json") and "/" not in name)
-    if not names:
-        raise MissingFile(
-            f"{place}: holds no shard, expected NAME.tar with NAME.json: "
-            f"copy them there with `make push DEST={place.parent}`"
-        )
-    with ThreadPoolExecutor(READERS) as pool:
-        shards = list(pool.map(lambda name: read_index(place / name), names))
-    for found in shards:
-        check_size(found, sizes.get(found.tar.name))
-    return shards
-
-
-def read_index(path: Place) -> Index:
-    """The index at `path`. Raises UserError when it is not one of ours or of another version."""
-    return parse_index(read_bytes(path), path)
-
-
-def check_size(found: Index, size: int | None) -> None:
-    """Raise UserError when the store has no tar for the index, or one of another size."""
-    if size is None:
-        raise UserError(
-            f"{found.tar.with_suffix('.json')}: its tar {found.tar.name} is missing: copy it again or remove the index"
-        )
-    if size != found.bytes:
-        raise UserError(f"{found.tar}: found {size} bytes, its index says {found.bytes}: copy or pack the shard again")
-
-
-def read_record(shard: Index, entry: Entry) -> dict[str, bytes]:
-    """The members of a record by extension, in one request. Raises CorruptRecord, OSError or StoreError."""
-    return parse_record(read_range(shard.tar, entry.offset, entry.length), entry)
+def list_folder(location: Location) -> dict[str, int]:
+    """Bytes of every file in a folder or right under a prefix, by name. Raises MissingFile where there is no folder."""
+    if isinstance(location, RemotePath):
+        return {name: size for name, size in list_files(location).items() if "/" not in name}
+    if not location.is_dir():
+        raise MissingFile(f"{location}: no such folder, expected shards: make them with `make shards VIDEO=...`")
+    with os.scandir(location) as entries:
+        return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}

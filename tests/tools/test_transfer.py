@@ -12,7 +12,6 @@ import pytest
 from pack.shards.record import encode
 from pack.shards.shard import ShardWriter, list_shards
 from pack.shards.store import RemotePath, client
-from pack.shards.store import list_shards as list_anywhere
 from tests.support import ROOT, s3
 from tests.support.programs import refused, succeeds
 from tests.support.shards import make_data, make_split, texture_record
@@ -117,7 +116,7 @@ def test_a_copy_by_another_program_is_as_good(data, store, s3_server, tmp_path):
     subprocess.run([s3.rclone(), "copy", "--config", os.devnull, data, remote], check=True, timeout=60)
     store.requests.clear()
     assert "got 0 shards with 0.0 MB, had 3 already" in push(data)
-    assert [index.name for index in list_anywhere(RemotePath(f"{URL}/train"))] == ["s0-00", "s0-01"]
+    assert [index.name for index in list_shards(RemotePath(f"{URL}/train"))] == ["s0-00", "s0-01"]
 
 
 @pytest.mark.parametrize("killed_at", [1, 3, 4])

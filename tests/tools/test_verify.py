@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pack.shards.index import index_path
 from pack.shards.record import MASK_LEVELS, Record, encode, encode_image
-from pack.shards.shard import ShardWriter, index_path
+from pack.shards.shard import ShardWriter
 from tests.support.programs import refused, run_program
 from tools.verify import check_splits, main, verify_shard
 

@@ -3,8 +3,7 @@ import signal
 import numpy as np
 import pytest
 
-from pack.shards.shard import list_shards
-from pack.shards.store import read_record
+from pack.shards.shard import list_shards, read_record
 from tests.pack.shards.test_faults import flip
 from tests.support import trainings
 from tests.support.shards import make_data, make_split

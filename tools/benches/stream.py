@@ -14,6 +14,7 @@ from unittest import mock
 import torch
 
 from pack.shards import store
+from pack.shards.shard import list_shards
 from tools.benches.case import Case, Goal, Race, Workplace
 from tools.benches.records import packed
 from tools.benches.sample import FRAMES, SEED, TILE, textbook_crop, textbook_grow, textbook_jitter
@@ -28,9 +29,9 @@ SAMPLES = 120  # of a round: filling the workers' queues and emptying them takes
 SHUFFLED = 16  # records in webdataset's buffer
 
 
-def stream_of(place: Workplace, split: store.Place, workers: int) -> Callable[[int], Iterator]:
+def stream_of(place: Workplace, split: store.Location, workers: int) -> Callable[[int], Iterator]:
     """What gives the first so many samples of epoch 1, from workers that live as long as the case."""
-    records = Records(store.list_shards(split))
+    records = Records(list_shards(split))
     stream = Stream(Samples(records, FRAMES, _tile(place), SEED), workers)
     place.stack.callback(stream.close)
     return lambda count: stream.samples([(1, number, number % len(records)) for number in range(count)])
@@ -41,7 +42,7 @@ def drain(samples: Iterator) -> None:
     deque(samples, maxlen=0)
 
 
-def race_of_workers(place: Workplace, split: store.Place) -> Race:
+def race_of_workers(place: Workplace, split: store.Location) -> Race:
     one, several = stream_of(place, split, 1), stream_of(place, split, WORKERS)
     count = 8 if place.tiny else SAMPLES
 
@@ -66,14 +67,14 @@ def prepare_s3(place: Workplace) -> Race:
     place.stack.enter_context(mock.patch.dict(os.environ, s3.environment(f"http://127.0.0.1:{port}"), clear=True))
     store._client.cache_clear()  # it would ask another server
     place.stack.callback(store._client.cache_clear)
-    race = race_of_workers(place, store.parse_place(f"s3://{s3.BUCKET}/train"))
+    race = race_of_workers(place, store.parse_location(f"s3://{s3.BUCKET}/train"))
     race.notes["server"] = "rclone on the same cores, which are its too"
     return race
 
 
 def prepare_webdataset(place: Workplace) -> Race:
     split = packed(place)
-    keys = [entry.key for shard in store.list_shards(split) for entry in shard.records]
+    keys = [entry.key for shard in list_shards(split) for entry in shard.records]
     ours, count = stream_of(place, split, WORKERS), 8 if place.tiny else SAMPLES
     stock = stock_stream(split, {key: number for number, key in enumerate(keys)}, _tile(place), count)
 
@@ -88,7 +89,7 @@ def prepare_webdataset(place: Workplace) -> Race:
 
 def prepare_handover(place: Workplace) -> Race:
     split = packed(place)
-    records, ours = Records(store.list_shards(split)), stream_of(place, split, WORKERS)
+    records, ours = Records(list_shards(split)), stream_of(place, split, WORKERS)
     count = 8 if place.tiny else SAMPLES
     slots = [(1, number, number % len(records)) for number in range(count)]
     sent = torch.utils.data.DataLoader(

@@ -1,5 +1,11 @@
 """Errors that a user can cause and fix, and the wording of messages."""
 
+import re
+
+# the user and password of a URL, also of one with a mistyped `://`, and its query, which may hold a signature
+CREDENTIALS = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*:/{1,3})[^\s'\"]*@")
+QUERY = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*:/{1,3}[^\s?'\"]*)\?[^\s'\"]*")
+
 
 class UserError(ValueError):
     """A user's file, flag or environment is at fault: what was found, what was expected, what fixes it.
@@ -14,11 +20,16 @@ class MissingFile(UserError, FileNotFoundError):
 
 
 def one_line(message: object) -> str:
-    """The text of an exception on one line; for an OSError of the system, its reason and the file's name."""
+    """The text of an exception on one line, without credentials; for an OSError of the system with the file's name."""
     text = str(message)
     if isinstance(message, OSError) and message.strerror:
         text = f"{message.strerror}: {message.filename}" if message.filename else message.strerror
-    return " ".join(text.split())
+    return redact(" ".join(text.split()))
+
+
+def redact(text: str) -> str:
+    """The text without what stands between `://` and `@`, and without the query, of each URL."""
+    return QUERY.sub(r"\1?...", CREDENTIALS.sub(r"\1...@", text))
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:

@@ -6,12 +6,9 @@ import hashlib
 import os
 import re
 import secrets
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
-
-FRESH = 60  # seconds: a temporary file that was written to so recently is never taken for a leftover
 
 
 @contextlib.contextmanager
@@ -21,15 +18,13 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
     Until then it is `NAME.PID.RANDOM.tmp` beside `path`, which no other process writes to. Such files of processes
     that were killed while they wrote the same `path` are deleted.
 
-    Raises OSError, for example when the disk is full; `path` then still holds what it held before.
+    Raises OSError with the file's name, for example when the disk is full; `path` then still holds what it held before.
     """
     path = Path(path)
-    remove_leftovers(path)
-    temporary = temporary_path(path)
+    remove_leftovers(path.parent, re.escape(path.name))
+    temporary, file = open_temporary(path)
     try:
-        with open(temporary, "xb") as file:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(file, fcntl.LOCK_EX)  # tells other processes that the writer is alive
+        with naming(path), file:
             yield file
             sync(file)
             os.replace(temporary, path)
@@ -44,20 +39,82 @@ def write_file(path: str | Path, data: bytes | memoryview) -> None:
         file.write(data)
 
 
+def open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
+    """A new temporary file beside `path` and its name. It is locked while it is open: its writer is alive."""
+    while True:
+        temporary = temporary_path(path)
+        file = open(temporary, "xb")
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if is_at(file, temporary):
+            return temporary, file
+        file.close()  # before it was locked, another process took it for a leftover and deleted it
+
+
 def temporary_path(path: Path) -> Path:
     """A name beside `path` that no other process and no other thread uses; it ends in `.tmp`."""
     return path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
 
 
-def remove_leftovers(path: Path) -> None:
-    """Delete the temporary files of `path` whose writers no longer run. Files that cannot be locked are kept."""
-    name = re.compile(re.escape(path.name) + r"\.\d+\.[0-9a-f]{8}\.tmp")
-    for left in path.parent.glob("*.tmp"):
-        if name.fullmatch(left.name):
-            with contextlib.suppress(OSError), open(left, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while the writer holds its lock
-                if time.time() - os.fstat(file.fileno()).st_mtime > FRESH:
-                    left.unlink()
+def remove_leftovers(folder: Path, names: str) -> None:
+    """Delete the temporary files whose writers no longer run, of all files whose name matches the pattern `names`.
+
+    Files that cannot be locked are kept.
+    """
+    pattern = re.compile(rf"(?:{names})\.\d+\.[0-9a-f]{{8}}\.tmp")
+    for name in filter(pattern.fullmatch, os.listdir(folder)):
+        with contextlib.suppress(OSError), open(folder / name, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while the writer holds its lock
+            os.unlink(folder / name)
+
+
+def is_at(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file still has this name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def locked(path: str | Path, wait: bool = True) -> Iterator[bool]:
+    """Inside the block this thread alone holds the lock of a folder, or of a file, which is created if it is missing.
+
+    False when another holds it and `wait` is not set.
+    """
+    flags = os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT
+    handle = os.open(path, flags, 0o666)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        except BlockingIOError:
+            held = False
+        yield held
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def partial_file(path: Path) -> Iterator[IO[bytes]]:
+    """A partly written file to append to, created if it is missing. One process at a time has it; others wait."""
+    while True:
+        with open(path, "a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if is_at(file, path):  # its last owner may have renamed or deleted it
+                yield file
+                return
+
+
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Inside the block an OSError that names no file, as of a read or a write, gets this file's name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.strerror:
+            error.filename = str(path)
+        raise
 
 
 def sync(file: IO[bytes]) -> None:
@@ -77,5 +134,5 @@ def sync_folder(folder: str | Path) -> None:
 
 def file_sha256(path: str | Path) -> str:
     """The sha256 of a file, as hexadecimal digits."""
-    with open(path, "rb") as file:
+    with naming(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

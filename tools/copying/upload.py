@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pack.shards.shard import Index
-from pack.shards.store import EXTRAS, Place, RemotePath, client, read_chunks, retry
+from pack.shards.index import Index
+from pack.shards.store import EXTRAS, Location, RemotePath, client, read_chunks, retry, sha256_at
 from tools.cli import UserError
 from tools.cli.files import sync, sync_folder, write_file
 
@@ -31,7 +31,7 @@ class Upload:
     parts: dict[int, tuple[int, str]]
 
 
-def write_tar(shard: Index, target: Place, part_bytes: int, done: Callable[[int], None]) -> None:
+def write_tar(shard: Index, target: Location, part_bytes: int, done: Callable[[int], None]) -> None:
     """Copy a shard's tar to `target`; `done` is told of bytes as they arrive or are found there.
 
     Raises UserError when the source is not what its index says, OSError or StoreError when either side fails.
@@ -44,7 +44,7 @@ def write_tar(shard: Index, target: Place, part_bytes: int, done: Callable[[int]
         _write_whole(shard, target, part_bytes, done)
 
 
-def write_small(target: Place, data: bytes) -> None:
+def write_small(target: Location, data: bytes) -> None:
     """Write a small file, whole."""
     if isinstance(target, Path):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def write_small(target: Place, data: bytes) -> None:
         retry(lambda: client(target).pipe_file(target.url, data), target)
 
 
-def remove(target: Place) -> None:
+def remove(target: Location) -> None:
     """Remove a file that is there."""
     if isinstance(target, Path):
         target.unlink()
@@ -63,16 +63,8 @@ def remove(target: Place) -> None:
         retry(lambda: client(target).rm_file(target.url), target)
 
 
-def is_s3(place: Place) -> bool:
+def is_s3(place: Location) -> bool:
     return isinstance(place, RemotePath) and EXTRAS.get(place.url.partition("://")[0]) == "s3"
-
-
-def sha256_at(place: Place, size: int) -> str:
-    """The sha256 of a file of this size anywhere."""
-    total = hashlib.sha256()
-    for data in read_chunks(place, size):
-        total.update(data)
-    return total.hexdigest()
 
 
 def _write_local(shard: Index, target: Path, part_bytes: int, done: Callable[[int], None]) -> None:

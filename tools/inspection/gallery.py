@@ -6,8 +6,6 @@ looked at, its own range. N records.
 
 import functools
 import io
-import json
-import tarfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +15,15 @@ import numpy as np
 from PIL import Image
 
 from pack.shards.exclusion import LIST, change_list, listed_keys, read_keys
-from pack.shards.record import decode, decode_image, image_members
-from pack.shards.shard import Index
-from pack.shards.store import Place, read_range, read_record
+from pack.shards.images.image_file import decode_image
+from pack.shards.index import Index
+from pack.shards.record import decode, image_members, parse_head, parse_info
+from pack.shards.shard import read_record
+from pack.shards.store import Location, read_range
 from tools.cli import UserError
 from tools.inspection.hole_areas import HoleAreas
 
 HEAD = 8192  # bytes of a record that hold its JSON and the header of its first frame
-BLOCK = tarfile.BLOCKSIZE
 THUMBNAIL = 176  # pixels
 SORTS = ("packed", "holes", "video", "loss")
 SHOWS = ("all", "used", "excluded")
@@ -54,7 +53,7 @@ class Gallery:
 
     def __init__(
         self,
-        split: Place,
+        split: Location,
         shards: list[Index],
         path: Path | None,
         losses: np.ndarray | None = None,
@@ -148,7 +147,7 @@ class Gallery:
         shard, entry = self.places[number]
         members = self.members(number)
         colours, _ = image_members(entry.key, members)
-        return {"shard": shard.tar.name, "frames": len(colours), "info": json.loads(members["json"])}
+        return {"shard": shard.tar.name, "frames": len(colours), "info": parse_info(entry.key, members["json"])}
 
     def picture(self, number: int, kind: str, frame: int) -> tuple[bytes, str]:
         """The file of a frame, of its mask or of its depth, and the file's type. Raises IndexError."""
@@ -191,28 +190,15 @@ class Gallery:
         """A record's JSON, and where in its tar the file of its first frame stands: offset and length."""
         shard, entry = self.places[number]
         data = read_range(shard.tar, entry.offset, min(HEAD, entry.length))
-        try:
-            size = member_size(data, 0)
-            end = BLOCK + -(-size // BLOCK) * BLOCK
-            info = json.loads(data[BLOCK : BLOCK + size])
-            if not isinstance(info, dict):
-                raise UserError("its json is no object")
-            return info, entry.offset + end + BLOCK, member_size(data, end)
-        except (tarfile.TarError, ValueError) as error:
-            raise UserError(
-                f"record {entry.key}: does not begin as a record does ({error}): see make verify"
-            ) from error
+        info, offset, length = parse_head(entry.key, data)
+        return info, entry.offset + offset, length
 
     def _thumbnail(self, number: int) -> bytes:
         """A small JPEG of a record's first frame."""
         _, offset, length = self.head(number)
-        image = Image.open(io.BytesIO(read_range(self.places[number][0].tar, offset, length))).convert("RGB")
+        pixels = decode_image(read_range(self.places[number][0].tar, offset, length), "RGB")
+        image = Image.fromarray(pixels)
         image.thumbnail((THUMBNAIL, THUMBNAIL))
         out = io.BytesIO()
         image.save(out, "JPEG", quality=85)
         return out.getvalue()
-
-
-def member_size(data: bytes, start: int) -> int:
-    """The bytes of the file whose header in a tar is at `start`. Raises TarError."""
-    return tarfile.TarInfo.frombuf(data[start : start + BLOCK], tarfile.ENCODING, "strict").size

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from model.checkpoint import read_file
-from pack.shards.shard import Index
+from pack.shards.index import Index
 from tools.cli import MissingFile, UserError
 from train.checkpoints.state import used_places
 from train.data.mining import DEPTH, History

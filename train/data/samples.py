@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from pack.shards.index import Entry, Index
 from pack.shards.record import Box, Record, decode, decode_frames, decode_masks, frame_count
-from pack.shards.shard import Entry, Index
-from pack.shards.store import RemotePath, StoreError, read_record
+from pack.shards.shard import read_record
+from pack.shards.store import RemotePath, StoreError
 from tools.cli import UserError
 from train.data.crop import AugmentParams, DoesNotFit, cut, draw, frame_indexes
 from train.data.plan import replacement

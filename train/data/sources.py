@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from pack.shards.exclusion import leave_out_listed, left_out_keys
-from pack.shards.shard import Index
-from pack.shards.store import Place, list_shards, parse_place
+from pack.shards.index import Index
+from pack.shards.shard import list_shards
+from pack.shards.store import Location, parse_location
 from tools.cli import MissingFile, UserError
 from train.config import Config
 from train.data.samples import Records, Samples
@@ -18,7 +19,7 @@ from train.data.samples import Records, Samples
 class Source:
     """A folder or prefix with the splits train/ and eval/, and the share of the samples that it gets."""
 
-    place: Place
+    place: Location
     weight: float = 1.0
 
 
@@ -35,7 +36,7 @@ def parse_sources(text: str) -> list[Source]:
 
 def _parse_source(text: str) -> Source:
     name, asterisk, weight = text.rpartition("*")
-    place = parse_place(name if asterisk else text)
+    place = parse_location(name if asterisk else text)
     try:
         number = float(weight) if asterisk else 1.0
     except ValueError:

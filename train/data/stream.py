@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Sampler
 
-from pack.shards.store import StoreError, parse_place
+from pack.shards.store import StoreError, parse_location
 from tools.cli import UserError
 from train.data.handover import AHEAD, Handover
 from train.data.samples import ATTEMPTS, BadRecord, Sample, Samples, Slot, StoreUnavailable
@@ -75,7 +75,7 @@ class Stream:
             if isinstance(sample, BadRecord):
                 raise UserError(
                     f"{ATTEMPTS} bad records in a row, the last in {sample.shard}: {sample.reason}: "
-                    f"see `python tools/verify.py -i {parse_place(sample.shard).parent}`"
+                    f"see `python tools/verify.py -i {parse_location(sample.shard).parent}`"
                 )
             yield sample
 

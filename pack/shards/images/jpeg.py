@@ -1,12 +1,14 @@
-"""A part of a JPEG as a JPEG of its own, whose pixels are the same.
+"""Cuts a part out of a JPEG as a JPEG of its own with the same pixels.
 
-Restart markers between the blocks of 8x8 pixels let a decoder begin at any of them. What lies beside a part can so be
-left out before the file is decoded, which takes most of a sample's time (ITU-T T.81, sections B.2 and E.1.4).
+A decoder can begin at any restart marker between blocks of 8x8 pixels. What lies beside a part can therefore be
+dropped before the file is decoded, which takes most of a sample's time (ITU-T T.81, sections B.2 and E.1.4).
 """
 
 import struct
 
 import numpy as np
+
+from pack.shards.images.limits import LARGEST_SIDE
 
 BLOCK = 8  # pixels
 BLOCKS = 8  # between restart markers, at most: these take 2 % of the bytes, and a part has up to 126 columns too many
@@ -21,19 +23,21 @@ def restart_interval(width: int) -> int:
 
 
 def part_of(data: bytes, box: tuple[int, int, int, int]) -> tuple[bytearray, tuple[int, int]] | None:
-    """A JPEG of the blocks that hold box (left, top, right, bottom), and the place (left, top) of its corner.
+    """A JPEG of the blocks that hold box (left, top, right, bottom), and the position (left, top) of its corner.
 
-    None where that cannot be done: without restart markers in each row, or where components differ in resolution.
+    None where that is impossible: without restart markers in each row, or where components differ in resolution.
     """
     found = _read(data)
     if found is None:
         return None
     header, size_at, interval, scan, end = found
     height, width = struct.unpack_from(">HH", header, size_at)
+    if max(height, width) > LARGEST_SIDE:
+        return None
     across, rows = -(-width // (BLOCK * interval)), -(-height // BLOCK)
     codes = np.frombuffer(data, np.uint8)
     marks = scan + np.flatnonzero(codes[scan:end] == 0xFF)
-    marks = marks[(codes[marks + 1] & 0xF8) == 0xD0]  # D0 to D7 in turn; of the picture's own 0xFF 00 follows
+    marks = marks[(codes[marks + 1] & 0xF8) == 0xD0]  # D0 to D7 in turn; a 0xFF of the image data is followed by 00
     if box[2] > width or box[3] > height or len(marks) + 1 != across * rows or -(-width // BLOCK) % interval:
         return None
     first, last = box[0] // (BLOCK * interval), -(-box[2] // (BLOCK * interval))

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from pack.shards.exclusion import LIST, change_list, leave_out, leave_out_listed, read_keys
-from pack.shards.shard import list_shards, read_index, read_record, write_index
-from pack.shards.store import parse_place
+from pack.shards.index import read_index, write_index
+from pack.shards.shard import list_shards, read_record
+from pack.shards.store import parse_location
 from tests.support import ROOT, trainings
 from tests.support.programs import refused, succeeds
 from tests.support.shards import make_data, make_split
@@ -197,7 +198,7 @@ def test_push_and_pull_carry_the_list_and_lose_no_entry_of_either_side(data, tmp
     (data / "train" / LIST).write_text("# mine\ntest_1_0\n")
     out = succeeds(transfer.main, "-i", data, "-o", "memory://exclusion/data")
     assert "memory://exclusion/data: 1 more records are excluded" in out
-    there = parse_place("memory://exclusion/data/train")
+    there = parse_location("memory://exclusion/data/train")
     assert read_keys(there / LIST) == {"test_1_0"}
     assert leave_out_listed(there, list_shards(data / "train"))[0][0].left_out == {}
     (data / "train" / LIST).write_text("# other\ntest_2_0\n")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pack.shards.shard import index_path, list_shards, read_index
+from pack.shards.index import index_path, read_index
+from pack.shards.shard import list_shards
 from tests.support import trainings
 from tests.support.shards import make_data, make_split
 from tests.support.trainings import one_thread  # noqa: F401

@@ -7,17 +7,10 @@ import numpy as np
 import pytest
 import webdataset
 
+from pack.shards.index import Entry, index_path, read_index
 from pack.shards.record import decode, encode
-from pack.shards.shard import (
-    CorruptRecord,
-    Entry,
-    ShardWriter,
-    index_path,
-    list_shards,
-    parse_record,
-    read_index,
-    read_record,
-)
+from pack.shards.shard import ShardWriter, list_shards, parse_record, read_record
+from pack.shards.untrusted import CorruptRecord
 from tests.pack.shards.test_record import example
 from tools.cli.files import file_sha256
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pack.shards import store as stores
-from pack.shards.store import RemotePath, StoreError, list_shards, parse_place, read_record
+from pack.shards.shard import list_shards, read_record
+from pack.shards.store import RemotePath, StoreError, parse_location
 from tests.support import s3, trainings
 from tests.support.shards import make_data, make_split
 from train.config import Config
@@ -99,7 +100,7 @@ def test_what_keeps_a_split_from_being_read_is_one_line(data, store, monkeypatch
         "ftp2://x/y": "ftp2:// cannot be read",
     }.items():
         with pytest.raises((OSError, ValueError), match=line):
-            list_shards(parse_place(place))
+            list_shards(parse_location(place))
     store.harm = lambda _: 403
     with pytest.raises(StoreError, match="the store refuses"):
         list_shards(RemotePath(f"{URL}/train"))

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pack.shards import record
-from pack.shards.images import png
+from pack.shards.images import image_file, png
 from pack.shards.record import decode_image, encode_image
 from tests.support.shards import texture_record
 
@@ -42,7 +41,7 @@ def test_a_part_is_decoded_as_pillow_decodes_the_whole(kind, box, monkeypatch):
     with Image.open(io.BytesIO(data)) as image:
         assert np.array_equal(np.asarray(image), PIXELS)
     left, top, right, bottom = box
-    monkeypatch.setattr(record.Image, "open", None)
+    monkeypatch.setattr(image_file.Image, "open", None)
     assert np.array_equal(decode_image(data, "RGB", box), PIXELS[top:bottom, left:right])
 
 
@@ -88,7 +87,7 @@ def test_a_grey_png_is_read_by_pillow_and_read_back_at_once(shape, monkeypatch):
         image.verify()
     with Image.open(io.BytesIO(data)) as image:
         assert image.mode == "L" and np.array_equal(np.asarray(image), pixels)
-    monkeypatch.setattr(record.Image, "open", None)
+    monkeypatch.setattr(image_file.Image, "open", None)
     assert np.array_equal(decode_image(data, "L"), pixels)
 
 

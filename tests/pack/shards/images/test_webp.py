@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pack.shards import record
-from pack.shards.images import webp
+from pack.shards.images import image_file, webp
 from pack.shards.record import decode_image, encode_image
 from tests.support.shards import texture_record
 
@@ -44,7 +43,7 @@ def test_a_box_of_an_image_is_that_box_of_the_whole_image_in_every_format(image_
 
 
 def test_a_webp_is_not_left_to_pillow(monkeypatch):
-    monkeypatch.setattr(record.Image, "open", None)
+    monkeypatch.setattr(image_file.Image, "open", None)
     assert np.array_equal(decode_image(encode_image(PIXELS, "webp"), "RGB", (3, 5, 60, 70)), PIXELS[5:70, 3:60])
 
 
