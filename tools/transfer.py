@@ -16,7 +16,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pack.shards.exclusion import LIST, as_text, listed_keys, read_lines
-from pack.shards.index import Index
+from pack.shards.index import LARGEST_INDEX, Index
 from pack.shards.shard import list_shards
 from pack.shards.store import Location, list_files, parse_location, read_bytes, sha256_at, use_endpoint
 from tools import cli
@@ -129,7 +129,7 @@ def compare(source: Location, destination: Location) -> Split:
         index = f"{shard.name}.json"
         if sizes.get(shard.tar.name) != shard.bytes or index not in sizes:
             return False
-        return read_bytes(source / index) == read_bytes(destination / index)
+        return read_bytes(source / index, LARGEST_INDEX) == read_bytes(destination / index, LARGEST_INDEX)
 
     with ThreadPoolExecutor(16) as pool:
         there = list(pool.map(is_there, shards))
@@ -173,7 +173,7 @@ def copy_shard(split: Split, shard: Index, config: Config, tally: Tally) -> None
         write_tar(shard, tar, config.part_bytes, tally.add)
     if config.read_back and sha256_at(tar, shard.bytes) != shard.sha256:
         raise UserError(f"{tar}: what was read back has another sha256 than its index says: copy it again")
-    write_small(index, read_bytes(split.source / index.name))
+    write_small(index, read_bytes(split.source / index.name, LARGEST_INDEX))
 
 
 def copy_list(split: Split) -> int:

@@ -37,6 +37,8 @@ def check_relative(name: str) -> None:
 
 def quoted(value: Any) -> str:
     """A value of a stranger's file as it can stand in a message: one short line."""
+    if isinstance(value, str) and value.isascii() and value.isprintable() and 0 < len(value) <= 60:
+        return value
     text = ascii(value)
     return text if len(text) <= 60 else text[:40] + "..." + text[-10:]
 

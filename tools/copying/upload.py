@@ -197,8 +197,8 @@ def _md5(data: bytes) -> str:
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
-def _differs(shard: Index) -> ValueError:
-    return ValueError(
+def _differs(shard: Index) -> UserError:
+    return UserError(
         f"{shard.tar}: what was read has another sha256 than its index says, nothing of it was published: "
         f"copy or pack the shard again"
     )

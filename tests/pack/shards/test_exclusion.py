@@ -110,7 +110,7 @@ def test_training_never_draws_an_excluded_record_and_says_how_many_there_are(dat
     assert [run.eval_samples.records[n][1].key for n in range(len(run.eval_samples.records))] == ["test_1001_0"]
     said = capsys.readouterr().out
     assert f"{data / 'train'}: 2 of 6 records are excluded" in said
-    assert f"{data / 'eval'}: 1 of 2 records are excluded" in said
+    assert f"{data / 'eval'}: 1 of 2 records is excluded" in said
     assert "4 records, 1 for evaluation" in said
     assert train_loop(run)
     run.curves.close()
@@ -220,5 +220,5 @@ def test_excluded_records_are_not_moved_to_the_other_split(tmp_path):
 def test_folders_for_iw3_hold_no_excluded_record(data, tmp_path):
     (data / "train" / LIST).write_text("test_4_0\n")
     out = succeeds(folders.main, "--from-shards", data / "train", "-o", tmp_path / "out")
-    assert "1 of 6 records are excluded" in out
+    assert "1 of 6 records is excluded" in out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"test_{n}_0" for n in (0, 1, 2, 3, 5)]

@@ -218,7 +218,7 @@ def test_no_bit_of_an_index_can_turn_into_a_wrong_sample(injector):
     """It fails to load, or a record is refused, or the bit means nothing to samples."""
     rng = random.Random(0)
     loaded = 0
-    for _ in range(40):
+    for _ in range(80):
         split = injector.copy()
         path = rng.choice(sorted(split.glob("*.json")))
         flip_bit(path, rng.randrange(path.stat().st_size), rng.randrange(8))
@@ -232,7 +232,7 @@ def test_no_bit_of_an_index_can_turn_into_a_wrong_sample(injector):
             found = Samples(records, 12, 64).sample(record, 0, None)
             if not isinstance(found, BadRecord):
                 assert torch.equal(found.frames, injector.expected[record].frames)
-    assert 5 < loaded < 35
+    assert 5 < loaded < 70
 
 
 def test_an_empty_index_is_told_by_its_name(injector):
