@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from tests.support.documents import ROOT, anchors, commands, documents, links, makefile, options
+from tests.support.documents import ROOT, Command, anchors, commands, documents, links, makefile, options
 
 DOCUMENTS = documents()
+LONGEST_README = 150  # lines
 
 
 def name_of(path):
@@ -55,6 +56,35 @@ def test_programs_and_their_flags_exist(path):
             known, words = options(command.name), command.words
         unknown = [flag for flag in flags_of(words) if flag not in known]
         assert not unknown, f"{command}: {unknown}"
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ja.md"])
+def test_readme_is_short(name):
+    assert len((ROOT / name).read_text().splitlines()) <= LONGEST_README
+
+
+def test_every_page_is_reached_from_the_readme():
+    seen, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page not in seen and page.suffix == ".md":
+            seen.add(page)
+            targets = (link.partition("#")[0] for link in links(page.read_text()) if not re.match(r"\w+:", link))
+            waiting += [(page.parent / target).resolve() for target in targets if target]
+    assert set(DOCUMENTS) <= seen
+
+
+def test_commands_are_found_in_code_and_in_prose():
+    text = "Run `make peek DATA=a ARGS='--tile 3'`.\n\n```sh\ntorchrun train/main.py -i a \\\n  --resume  # on\n```\n"
+    assert list(commands(text)) == [
+        Command("train/main.py", ("-i", "a", "--resume")),
+        Command("make peek", ("peek", "DATA=a", "ARGS=--tile 3")),
+    ]
+
+
+def test_a_flag_that_does_not_exist_is_found():
+    assert not {"--resume", "--no-diff-aug", "-i"} - options("train/main.py")
+    assert {"--resum", "--nproc-per-node"}.isdisjoint(options("train/main.py"))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
