@@ -1,4 +1,4 @@
-"""Shows a split in the browser: plays its records, sorts them, and excludes bad ones from training."""
+"""Shows a split in the browser: play records, sort them, and exclude bad ones from training."""
 
 import contextlib
 import errno
@@ -7,25 +7,29 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 if not __package__:  # run as a file: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
-from tools.cli import UserError
+from tools.cli import UserError, plural
+
+if TYPE_CHECKING:
+    from tools.inspection.gallery import Gallery
 
 
 @dataclass(frozen=True)
 class Config:
-    """Show a split on a page of this machine: play records, sort them, exclude bad ones from training."""
+    """Show a split on a local web page: play records, sort them, exclude bad ones from training."""
 
     ALIASES: ClassVar = {"data": ("-i",)}
-    data: str = "data/train"  # a split: folder or URL
-    model_dir: str = ""  # folder of a training, whose last losses records can then be sorted by
-    exclude: str = ""  # file that gets the keys of excluded records (default: excluded.txt in the split's folder)
+    data: str = "data/train"  # split to show: folder or URL
+    model_dir: str = ""  # folder of a training; records can then be sorted by their last losses
+    exclude: str = ""  # file that the keys of excluded records are written to
+    # (default: excluded.txt in the split's folder)
     model_type: str = ""  # depth model of the depth view (default: the one that the record names)
-    port: int = 8760  # of the page, which this machine alone can reach; 0 takes a free one
+    port: int = 8760  # port of the page, which only this machine can reach; 0: any free port
     endpoint_url: str = ""  # S3 server other than Amazon's, as AWS_ENDPOINT_URL
 
     def __post_init__(self):
@@ -42,18 +46,21 @@ def main() -> None:
     except ModuleNotFoundError as error:
         raise UserError(f"the page needs {error.name}: make setup EXTRAS=inspect") from None
     gallery = open_gallery(config)
-    # a depth model is taken from this machine: a page that is only looked at must not start to download gigabytes
+    # depth models are only loaded from this machine: opening a page must not start a download of gigabytes
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with listen(config.port) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        print(f"{address} shows {len(gallery.places)} records of {gallery.split}; Ctrl-C ends it", flush=True)
+        print(
+            f"{address} shows {plural(len(gallery.places), 'record')} of {gallery.split}; press Ctrl-C to stop",
+            flush=True,
+        )
         settings = uvicorn.Config(create_app(gallery), log_level="warning", timeout_graceful_shutdown=1)
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(settings).run(sockets=[listener])
 
 
-def open_gallery(config: Config):
-    """The records to show. Raises UserError or OSError, with what mends it."""
+def open_gallery(config: Config) -> "Gallery":
+    """The records to show. Raises UserError or OSError."""
     from pack.shards.exclusion import LIST, read_keys
     from pack.shards.shard import list_shards
     from pack.shards.store import parse_location, use_endpoint
@@ -64,27 +71,27 @@ def open_gallery(config: Config):
     shards = list_shards(split)
     losses = None
     if config.model_dir:
-        from tools.inspection.losses import read_losses  # with torch, which takes seconds
+        from tools.inspection.losses import read_losses  # imports torch, which takes seconds
 
         losses = read_losses(Path(config.model_dir), shards)
     path = Path(config.exclude) if config.exclude else split / LIST if isinstance(split, Path) else None
     if path and path.exists():
-        read_keys(path)  # a file that is no list must not be found out at the first click
+        read_keys(path)  # a file that is not a list must be reported now, not at the first click
     return Gallery(split, shards, path, losses, config.model_type)
 
 
 def listen(port: int) -> socket.socket:
-    """A socket that this machine alone can reach. Raises UserError when the port is taken."""
+    """A socket that only this machine can reach. Raises UserError when the port is in use."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
-        listener.listen()  # from here on a browser waits for the answer instead of being refused
+        listener.listen()  # from now on a browser waits for the answer instead of being refused
     except OSError as error:
         listener.close()
         if error.errno != errno.EADDRINUSE:
             raise
-        raise UserError(f"port {port} is taken, perhaps by another page: pass --port 0 or another one") from None
+        raise UserError(f"port {port} is in use, perhaps by another page: pass --port 0 or another port") from None
     return listener
 
 

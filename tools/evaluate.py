@@ -1,8 +1,8 @@
-"""Says how good a network fills: against the truth, against simple fills, by width of the holes, with intervals."""
+"""Measures how well networks fill holes: against ground truth and baselines, by hole width, with intervals."""
 
-import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,53 +10,56 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
-from tools.cli import UserError
-from tools.evaluation.summary import WIDTHS
+from tools.cli import UserError, one_line, plural
+from tools.evaluation.summary import MOTIONS, WIDTHS
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch takes seconds to import, which --help must not wait for
     import torch
 
+    from pack.shards.shard import Entry, Index
     from tools.evaluation.methods import Method
+    from tools.evaluation.perception import Lpips
     from tools.evaluation.summary import Rows
 
-MOTIONS = {"still": 1, "slow": 8, "fast": math.inf}  # up to so many pixels a frame at 1080p
-LEAST = 64  # pixels of a class of widths, less of which in a clip are not measured
+MIN_PIXELS = 64  # of a width class in a clip; with fewer the class is not measured in this clip
 FULL_WIDTH = 1920
 
 
 @dataclass(frozen=True)
 class Config:
-    """Measure checkpoints and simple fills on a split, and write a report."""
+    """Measure checkpoints and baselines (simple fills) on a split, and write a report."""
 
     ALIASES: ClassVar = {"data": ("-i",), "out": ("-o",)}
-    checkpoint: tuple[str, ...] = ()  # weight files or training checkpoints, ours or iw3's, or base;
-    # none: only simple fills
-    data: str = "data/eval"  # a split: folder or URL
-    out: str = "evaluation"  # folder that gets report.html, metrics.json and metrics.csv
-    baselines: tuple[str, ...] = ("all",)  # all, none, or names of simple fills
-    tile: int = 256  # pixels of a record that are used, where it has the most holes; 16 at each side only give context
-    exclude: str = ""  # file with keys of records to leave out, one a line, besides excluded.txt in the split
-    records: int = 0  # how many records, evenly spaced (default: all)
-    pictures: int = 4  # how many clips the report shows
-    weights_dir: str | None = None  # folder with the AlexNet of LPIPS (default: torch's hub cache)
+    checkpoint: tuple[str, ...] = ()  # weight files or training checkpoints, ours or iw3's, or base
+    # (default: none, measure baselines only)
+    data: str = "data/eval"  # split to measure on: folder or URL
+    out: str = "evaluation"  # output folder for report.html, metrics.json and metrics.csv
+    baselines: tuple[str, ...] = ("all",)  # all, none, or names of baselines
+    tile: int = 256  # side of the tile of each record that is used, pixels: the tile with the most hole pixels;
+    # its outer 16 pixels are context and not measured
+    exclude: str = ""  # file with keys of records to leave out, one per line, in addition to the split's excluded.txt
+    records: int = 0  # number of records, evenly spaced over the split (0: all)
+    pictures: int = 4  # number of clips shown in the report
+    weights_dir: str | None = None  # folder with the AlexNet weights of LPIPS (default: torch's hub cache)
     device: str = "auto"  # auto, cpu or cuda
-    seed: int = 0  # of the intervals and of the untrained network
+    seed: int = 0  # random seed of the confidence intervals and of the untrained network
 
     def __post_init__(self):
-        if self.tile < 64 or self.records < 0 or self.pictures < 0:
-            raise UserError("expected --tile of 64 or more, --records and --pictures of 0 or more")
+        for name, minimum in (("tile", 64), ("records", 0), ("pictures", 0)):
+            if getattr(self, name) < minimum:
+                raise UserError(f"--{name} {getattr(self, name)}: expected {minimum} or more")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What is measured of a record. T is 16 where the record has so many frames, else 12."""
+    """The tile of a record that is measured. T is 16 where the record has that many frames, else 12."""
 
     key: str
     video: str
-    scale: float  # of a pixel to one at 1080p
+    scale: float  # pixels at 1080p per pixel of the record
     frames: "torch.Tensor"  # float (T 3 S S) in [0, 1]
     holes: "torch.Tensor"  # bool (T 1 S S)
-    widths: "torch.Tensor"  # float (12 1 S-32 S-32): of the hole that each pixel of the middle lies in, at 1080p
+    widths: "torch.Tensor"  # float (12 1 S-32 S-32): width at 1080p of the hole that each measured pixel lies in
 
 
 def main() -> None:
@@ -66,17 +69,18 @@ def main() -> None:
     from tools.evaluation.report import write_report
 
     device = choose_device(config.device, 0)
-    shards, left_out = list_used(config.data, config.exclude)
-    places = choose_places(shards, config.records, config.data)
-    fills, notes = choose_baselines(config.baselines)
-    methods = [*load_methods(config.checkpoint, device, config.seed), *fills]
+    shards, excluded = list_used_shards(config.data, config.exclude)
+    records = choose_records(shards, config.records, config.data)
+    baselines, notes = choose_baselines(config.baselines)
+    methods = [*load_methods(config.checkpoint, device, config.seed), *baselines]
     lpips, missing = find_lpips(config, device)
-    rows, pictures, faults = compare(places, methods, lpips, device, config)
-    write_report(Path(config.out), rows, methods, pictures, [*left_out, *notes, *missing, *faults], config)
+    rows, pictures, unmeasured = measure_all(records, methods, lpips, device, config)
+    notes = [*excluded, *notes, *missing, *unmeasured]
+    write_report(Path(config.out), rows, methods, pictures, notes, asdict(config))
 
 
-def list_used(data: str, exclude: str) -> tuple[list, list[str]]:
-    """The shards of a split without its excluded records, and in words what was left out."""
+def list_used_shards(data: str, exclude: str) -> "tuple[list[Index], list[str]]":
+    """The shards of a split without its excluded records, and a line for each list that excluded some."""
     from pack.shards.exclusion import leave_out_listed, left_out_keys, read_keys, unknown_keys
     from pack.shards.shard import list_shards
     from pack.shards.store import parse_location
@@ -87,54 +91,61 @@ def list_used(data: str, exclude: str) -> tuple[list, list[str]]:
     return shards, lines + unknown_keys(Path(exclude), others - left_out_keys(shards))
 
 
-def choose_places(shards, count, data) -> list:
-    """(index, entry) of all records, or of `count` from first to last."""
-    places = [(shard, entry) for shard in shards for entry in shard.records]
-    if not places:
+def choose_records(shards: "Sequence[Index]", count: int, data: str) -> "list[tuple[Index, Entry]]":
+    """All records of the shards (count 0), or `count` of them from first to last. Raises UserError without any."""
+    records = [(shard, entry) for shard in shards for entry in shard.records]
+    if not records:
         raise UserError(f"{data}: its shards hold no record: pack a video with holes, see make shards")
-    count = min(count or len(places), len(places))
-    return [places[round(i * (len(places) - 1) / max(count - 1, 1))] for i in range(count)]
+    count = min(count or len(records), len(records))
+    return [records[round(i * (len(records) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
-def find_lpips(config: Config, device):
-    """LPIPS, or None and the reason why it is left out."""
+def find_lpips(config: Config, device: "torch.device") -> "tuple[Lpips | None, list[str]]":
+    """LPIPS, or None and a line that says why it is left out."""
     from tools.evaluation.perception import load_lpips
 
     try:
         return load_lpips(config.weights_dir, device), []
-    except ValueError as error:
+    except UserError as error:
         return None, [f"LPIPS is left out: {error}"]
 
 
-def compare(places, methods: "list[Method]", lpips, device, config: Config):
-    """The measures of all methods on all clips, filled frames of a few clips, and in words what was left out.
+def measure_all(
+    records: "Sequence[tuple[Index, Entry]]",
+    methods: "Sequence[Method]",
+    lpips: "Lpips | None",
+    device: "torch.device",
+    config: Config,
+) -> "tuple[Rows, list[tuple[str, dict[str, torch.Tensor]]], list[str]]":
+    """The measures of all methods on all clips, (key, outputs) of the clips to show, and a line per unmeasured record.
 
-    Raises UserError when no record has a hole.
+    Raises UserError when no record can be measured.
     """
     from tools.evaluation.summary import Rows
 
     rows = Rows({method.name: [] for method in methods}, [], config.seed)
-    pictures, faults = [], []
-    progress = cli.Progress(len(places), "records")
-    shown = {i * len(places) // max(config.pictures, 1) for i in range(config.pictures)}
-    for number, (shard, entry) in enumerate(places):
+    pictures, unmeasured = [], []
+    progress = cli.Progress(len(records), "records")
+    shown = {i * len(records) // max(config.pictures, 1) for i in range(config.pictures)}
+    for number, (shard, entry) in enumerate(records):
         clip = read_clip(shard, entry, config.tile, device)
         if isinstance(clip, Clip):
             outputs = measure_clip(clip, methods, lpips, rows)
             if number in shown:
                 pictures.append((clip.key, outputs))
         else:
-            faults.append(clip)
+            unmeasured.append(clip)
             print(clip, file=sys.stderr)
         progress.update(number + 1)
     progress.close()
     if not rows.clips:
-        raise UserError(f"{config.data}: none of {len(places)} records can be measured, the last: {faults[-1]}")
-    return rows, pictures, faults
+        none = f"none of {plural(len(records), 'record')} can be measured"
+        raise UserError(f"{config.data}: {none}, the last one because: {unmeasured[-1]}")
+    return rows, pictures, unmeasured
 
 
-def read_clip(shard, entry, tile: int, device) -> Clip | str:
-    """The clip of a record at the tile that evaluation in training uses, or why there is none."""
+def read_clip(shard: "Index", entry: "Entry", tile: int, device: "torch.device | str") -> Clip | str:
+    """The clip of a record, at the tile that evaluation in training uses, or a line that says why there is none."""
     import torch
 
     from pack.shards.record import decode, frame_count
@@ -149,10 +160,10 @@ def read_clip(shard, entry, tile: int, device) -> Clip | str:
         members = read_record(shard, entry)
         available = frame_count(entry.key, members)
         record = decode(entry.key, members, frame_indexes(available, STREAM if available >= STREAM else 12, None))
-    except DoesNotFit:
+    except DoesNotFit:  # the tile is larger than the record: --tile is wrong, not the record
         raise
     except UNUSABLE as error:
-        return f"{entry.key} is left out: {' '.join(str(error).split())}"
+        return f"{entry.key} is left out: {one_line(error)}"
     middle = middle_of(len(record.frames))
     masks = torch.from_numpy(record.masks)
     y, x = choose_tile(masks[middle], tile, None)
@@ -167,18 +178,20 @@ def read_clip(shard, entry, tile: int, device) -> Clip | str:
 
 
 def middle_of(frames: int) -> slice:
-    """The 12 frames that are measured, whatever context a method gets."""
+    """The 12 frames in the middle, which are measured; frames around them only give a method context."""
     return slice((frames - 12) // 2, (frames + 12) // 2)
 
 
-def measure_clip(clip: Clip, methods: "list[Method]", lpips, rows: "Rows") -> "dict[str, torch.Tensor]":
-    """Add a clip's measures to the rows and return the outputs by method, with the masked input and the truth."""
+def measure_clip(
+    clip: Clip, methods: "Sequence[Method]", lpips: "Lpips | None", rows: "Rows"
+) -> "dict[str, torch.Tensor]":
+    """Add a clip's measures to the rows; return the masked input, the ground truth and each method's output by name."""
     from tools.evaluation.quality import Truth, iw3_psnr, measure
     from train.evaluation.evaluate import trim
 
     middle = middle_of(len(clip.frames))
     truth = Truth.of(trim(clip.frames[middle]), trim(clip.holes[middle]))
-    parts = parts_by_width(clip.widths)
+    classes = holes_by_width(clip.widths)
     outputs = {"holes": truth.frames.masked_fill(truth.holes, 0), "truth": truth.frames}
     for method in methods:
         if method.frames > len(clip.frames):  # a record of 12 frames cannot be streamed with context
@@ -187,20 +200,20 @@ def measure_clip(clip: Clip, methods: "list[Method]", lpips, rows: "Rows") -> "d
         taken = slice(None) if method.frames == len(clip.frames) else middle
         filled = method(clip.frames[taken].masked_fill(clip.holes[taken], 0), clip.holes[taken])
         output = trim(filled[middle] if taken != middle else filled)
-        found = measure(output, truth, lpips, parts)
+        found = measure(output, truth, lpips, classes)
         found |= {f"iw3_{name}": value for name, value in iw3_psnr(output, truth.frames, truth.holes).items()}
         rows.values[method.name].append(found)
         outputs[method.name] = output
     speed = truth.speed * clip.scale
-    motion = next(name for name, most in MOTIONS.items() if speed <= most)
+    motion = next(name for name, maximum in MOTIONS.items() if speed <= maximum)
     rows.clips.append({"key": clip.key, "video": clip.video, "motion": motion, "speed": speed})
     return outputs
 
 
-def parts_by_width(widths) -> "dict[str, torch.Tensor]":  # (T 1 H W) -> bool (T 1 H W) by name
-    """The pixels of holes of each class of widths, of those classes that the clip has."""
-    parts = {name: (widths > above) & (widths <= most) for name, (above, most) in WIDTHS.items()}
-    return {name: where for name, where in parts.items() if where.sum() >= LEAST}
+def holes_by_width(widths: "torch.Tensor") -> "Mapping[str, torch.Tensor]":  # (T 1 H W) -> bool (T 1 H W) by name
+    """The hole pixels of each width class that has enough of them in the clip."""
+    classes = {name: (widths > above) & (widths <= maximum) for name, (above, maximum) in WIDTHS.items()}
+    return {name: where for name, where in classes.items() if where.sum() >= MIN_PIXELS}
 
 
 if __name__ == "__main__":

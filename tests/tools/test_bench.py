@@ -9,6 +9,8 @@ from tools import bench
 from tools.benches import gpu
 from tools.benches.case import Case, Goal, Race, Workplace, run_case
 
+pytestmark = pytest.mark.slow
+
 CASES = {case.name: case for module in bench.MODULES for case in bench.load(module)}
 
 

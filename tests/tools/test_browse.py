@@ -20,6 +20,8 @@ from tools import browse
 from train.data.mining import History
 from train.data.samples import Records
 
+pytestmark = pytest.mark.slow
+
 WIDTHS = {0: 9, 1: 30, 2: 3, 3: 21, 4: 15}  # of the hole in each record, pixels
 BY_AREA = ["test_2_0", "test_0_0", "test_4_0", "test_3_0", "test_1_0"]
 
@@ -109,7 +111,7 @@ def test_playing_shows_one_frame_after_the_other_until_it_is_paused(page, split)
 def test_depth_takes_the_place_of_the_picture_and_says_where_it_is_from(page, split):
     page.press("h")
     page.press("d")
-    page.until(lambda: page.text("note").startswith("Depth: estimated now by Motion, as the record names no model"))
+    page.until(lambda: page.text("note").startswith("Depth: estimated now with Motion (the record names no model)"))
     depth = page.pixels()
     assert (depth == depth[..., :1]).all() and depth.std() > 5
     page.press("d")
@@ -146,7 +148,7 @@ def test_an_excluded_record_is_on_the_list_and_can_be_brought_back(page, split):
     page.press("x")
     page.until(lambda: page.text("counts") == "5 records, 2 excluded")
     assert (split / LIST).read_text() == "# bad ones\ntest_4_0\ntest_1_0\n"
-    assert page.text("exclude") == "Bring back" and page.card("test_1_0").get_attribute("class") == "card excluded"
+    assert page.text("exclude") == "Include" and page.card("test_1_0").get_attribute("class") == "card excluded"
     page.select("show", "excluded")
     page.until(lambda: page.cards() == ["test_1_0", "test_4_0"])
     page.select("show", "used")
@@ -277,7 +279,7 @@ def test_an_empty_split_and_a_list_that_is_none_are_one_line(tmp_path, split):
 def test_a_port_that_is_taken_is_one_line(split):
     with browse.listen(0) as listener:
         port = listener.getsockname()[1]
-        assert f"port {port} is taken" in refused(browse.main, "-i", split, "--port", port)
+        assert f"port {port} is in use" in refused(browse.main, "-i", split, "--port", port)
 
 
 def test_without_the_extra_the_command_that_installs_it_is_named(split, monkeypatch):

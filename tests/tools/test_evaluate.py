@@ -20,7 +20,7 @@ from tests.support import ROOT
 from tests.support.programs import refused, run_program, succeeds
 from tests.support.shards import make_split, texture_record
 from tools import evaluate
-from tools.evaluate import main, parts_by_width, read_clip
+from tools.evaluate import holes_by_width, main, read_clip
 from tools.evaluation import methods
 from tools.evaluation.methods import Method, choose_baselines, load_methods, network_method, short_names
 from tools.evaluation.summary import Interval, Rows, interval
@@ -67,6 +67,7 @@ def places(folder):
 IN_HOLES = [(f"hole_{name}", f"masked_{name}") for name in ("psnr", "ssim", "mae", "tde")]
 
 
+@pytest.mark.slow
 def test_a_network_gets_the_numbers_of_evaluation_in_training(outcome, split):
     found = json.loads((outcome[0] / "metrics.json").read_text())["methods"]["a"]["means"]
     samples = Samples(Records(list_shards(split)), 12, 80)
@@ -76,6 +77,7 @@ def test_a_network_gets_the_numbers_of_evaluation_in_training(outcome, split):
         assert found[ours]["mean"] == pytest.approx(sum(row[name] for row in theirs) / 3, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_training_draws_the_same_simple_fills_beside_its_curve(outcome, split):
     found = json.loads((outcome[0] / "metrics.json").read_text())["methods"]
     samples = Samples(Records(list_shards(split)), 12, 80)
@@ -109,6 +111,7 @@ def test_twelve_frames_are_measured_but_not_streamed(tmp_path):
     assert re.search(r"a streamed +–", out)
 
 
+@pytest.mark.slow
 def test_the_report_is_one_page_with_plots_and_pictures_and_no_link(outcome):
     page = (outcome[0] / "report.html").read_text()
     tags = []
@@ -123,6 +126,7 @@ def test_the_report_is_one_page_with_plots_and_pictures_and_no_link(outcome):
     assert "nan" not in re.sub("data:image[^']*", "", page)
 
 
+@pytest.mark.slow
 def test_the_table_csv_and_json_say_the_same(outcome):
     folder, out = outcome
     found = json.loads((folder / "metrics.json").read_text())
@@ -143,6 +147,7 @@ def test_the_table_csv_and_json_say_the_same(outcome):
     assert re.search(rf"(?m)^a: {against['mean']:+.2f} \[.*\] dB in holes against {best}, the best simple fill$", out)
 
 
+@pytest.mark.slow
 def test_checkpoints_are_compared_clip_by_clip_with_the_first_one_by_width_of_the_hole(outcome):
     folder, out = outcome
     found = json.loads((folder / "metrics.json").read_text())
@@ -157,12 +162,13 @@ def test_checkpoints_are_compared_clip_by_clip_with_the_first_one_by_width_of_th
                 if gaps:
                     assert against[measure + which]["mean"] == pytest.approx(np.mean(gaps), abs=1e-12)
         gap = against["hole_psnr"]["mean"]
-        assert f"\n{name} against {first}, dB in holes by their width in px: all: {gap:+.2f} [" in out
+        assert f"\n{name} against {first}, dB in holes by hole width in px: all: {gap:+.2f} [" in out
         assert f"<h3>{name} against {first}</h3>" in (folder / "report.html").read_text()
     others = [name for name in found["methods"] if not name.startswith("b")]
     assert all(found["methods"][name]["against_first_checkpoint"] == {} for name in others)
 
 
+@pytest.mark.slow
 def test_widths_motions_and_videos_have_every_measure_in_holes(outcome):
     found = json.loads((outcome[0] / "metrics.json").read_text())
     motion, video = ({clip[kind] for clip in found["clips"]}.pop() for kind in ("motion", "video"))
@@ -180,6 +186,7 @@ def test_widths_motions_and_videos_have_every_measure_in_holes(outcome):
         assert page.count(f"<h3>{title}</h3>") == 3
 
 
+@pytest.mark.slow
 def test_the_same_command_finds_the_same_numbers(outcome, split, tmp_path):
     first = json.loads((outcome[0] / "metrics.json").read_text())
     checkpoint = outcome[0] / "a.pth"
@@ -196,7 +203,7 @@ def test_holes_are_sorted_by_their_width_at_1080p(tmp_path):
     info = {"frame_size": [640, 360]}
     clip = read_clip(*places(write_record(tmp_path, replace(record, masks=masks, info=info)))[0], 128, "cpu")
     assert clip.scale == 3
-    assert {name: int(where.sum()) for name, where in parts_by_width(clip.widths).items()} == {"8-32": 12 * 40 * 14}
+    assert {name: int(where.sum()) for name, where in holes_by_width(clip.widths).items()} == {"8-32": 12 * 40 * 14}
     assert sorted(clip.widths.unique().tolist()) == [0, 12, 30]
 
 
@@ -232,6 +239,7 @@ def test_cost_counts_every_frame_and_leaves_out_the_first_clip():
     assert method.cost.milliseconds == pytest.approx(10)
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_what_the_block_took_and_gave_back():
     code = (  # a process of its own: in one that has freed memory, new memory may be old
         "import time, torch\n"
@@ -246,6 +254,7 @@ def test_peak_memory_is_that_of_what_the_block_took_and_gave_back():
     assert 150e6 < int(done.stdout) < 1e9
 
 
+@pytest.mark.slow
 def test_a_second_block_takes_as_much_as_the_first_though_its_memory_was_freed():
     code = (
         "import time, torch\n"
@@ -310,7 +319,7 @@ def test_a_damaged_record_is_left_out_and_named(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--baselines", "best"), "expected all, none or some of"),
+        (("--baselines", "best"), "expected all, none or names from"),
         (("--tile", 999), "tile 999 does not fit"),
         (("--checkpoint", "nowhere.pth"), "nowhere.pth"),
         (("--records", -1), "--records"),
@@ -326,7 +335,10 @@ def test_a_checkpoint_of_another_kind_is_one_line(tmp_path, split):
     assert "waifu2x.swin" in refused(main, *words)
 
 
+@pytest.mark.slow
 def test_missing_weights_of_a_measure_are_said(outcome, tmp_path, split):
     words = ("-i", split, "-o", tmp_path, *SMALL, "--baselines", "empty", "--records", 1, "--weights-dir", tmp_path)
-    assert "note: LPIPS is left out: its AlexNet is missing: place https://" in succeeds(main, *words)
+    assert "note: LPIPS is left out: the weights of its AlexNet are missing: download https://" in succeeds(
+        main, *words
+    )
     assert "LPIPS is left out" in (tmp_path / "report.html").read_text()

@@ -126,6 +126,7 @@ def test_what_was_in_eval_before_stays_and_does_not_count(tmp_path):
     assert len(keys(data / "eval")) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["record", "video"])
 def test_killed_before_any_change_of_a_file_no_record_is_lost_and_the_same_command_finishes(tmp_path, by):
     words = ["-i", str(tmp_path / "data"), "--num-samples", "2", "--by", by]

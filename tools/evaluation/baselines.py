@@ -1,12 +1,13 @@
-"""Simple ways to fill holes, which a network has to beat.
+"""Baselines: simple ways to fill holes, which a network has to beat.
 
 T frames, H height, W width. A fill takes frames float (T 3 H W) in [0, 1] whose holes are 0, and holes bool
-(T 1 H W), and returns frames of which only the holes differ. Holes lie right of what hides them, as in a right view
-and in every record of ours, so that the background begins at their right end.
+(T 1 H W), and returns frames that differ only in the holes. A hole lies to the right of the object that hides it, as in
+a right view and in every record, so the background begins at the right end of the hole.
 """
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from pack.depth.flow import warp
@@ -14,7 +15,7 @@ from tools.evaluation.motion import HAS_CV2, optical_flow, trusted
 from train.evaluation.fills import hole_ends, nearest_frame, replicate, take
 
 Fill = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-RADIUS = 3  # pixels that OpenCV's methods look at around each
+RADIUS = 3  # of the neighbourhood in OpenCV's methods, pixels
 
 
 def empty(frames, holes):
@@ -23,44 +24,45 @@ def empty(frames, holes):
 
 
 def mirror(frames, holes):
-    """In each row the background behind the hole mirrored into it."""
+    """In each row, the background to the right of the hole mirrored into it."""
     right, _ = hole_ends(holes)
     x = torch.arange(frames.shape[-1], device=frames.device)
     return take(replicate(frames, holes), holes, 2 * right - 1 - x)
 
 
 def stretch(frames, holes):
-    """In each row as much background as the hole is wide, stretched to twice its width: the hole shows half."""
+    """In each row, the background next to the hole, half as wide as the hole, stretched to the width of the hole."""
     right, left = hole_ends(holes)
     x = torch.arange(frames.shape[-1], device=frames.device)
     return take(replicate(frames, holes), holes, right + (x - left - 1) // 2)
 
 
 def temporal_median(frames, holes):
-    """The median over all frames that show the pixel; where none does, replicate."""
+    """The median over all frames in which the pixel is visible; where it never is, replicate."""
     median = frames.masked_fill(holes, torch.nan).nanmedian(0, keepdim=True).values
     return torch.where(holes & ~median.isnan(), median, replicate(frames, holes))
 
 
 def telea(frames, holes):
     """OpenCV's fast marching (Telea, "An Image Inpainting Technique Based on the Fast Marching Method", 2004)."""
-    import cv2
+    import cv2  # an extra
 
     return _opencv(frames, holes, cv2.INPAINT_TELEA)
 
 
 def navier_stokes(frames, holes):
     """OpenCV's fluid dynamics (Bertalmio et al., "Navier-Stokes, Fluid Dynamics, and Image Inpainting", CVPR 2001)."""
-    import cv2
+    import cv2  # an extra
 
     return _opencv(frames, holes, cv2.INPAINT_NS)
 
 
 def flow_propagation(frames, holes):
-    """What optical flow brings from the frames around, through several if need be; what no frame shows, telea fills.
+    """Pixels carried along optical flow from other frames, over several where needed; telea fills the rest.
 
-    The flow is that between replicate's frames; in holes it is the background's, replicated. A step is taken where
-    forward and backward flow agree. Of both directions the one with fewer steps counts, mixed where equal.
+    The flow is estimated between replicated frames; inside holes it is the replicated flow of the background. A step to
+    the next frame is taken where forward and backward flow agree. The direction with fewer steps is used, the mean of
+    both where they are equal.
     """
     plain = replicate(frames, holes)
     forward = replicate(optical_flow(plain[:-1], plain[1:]), holes[:-1])
@@ -69,7 +71,7 @@ def flow_propagation(frames, holes):
     earlier = _carry(*(x.flip(0) for x in (frames, holes, backward, trusted(backward, forward))))
     (after, after_steps), (before, before_steps) = later, (x.flip(0) for x in earlier)
     weight = (after_steps < before_steps) + 0.5 * (after_steps == before_steps)
-    # where only one has a value the other's steps are infinite, so nothing undefined is mixed in
+    # where only one direction has a value, the steps of the other are infinite, so no undefined value enters the mean
     mixed = torch.where(weight == 1, after, torch.where(weight == 0, before, (after + before) / 2))
     left = holes & torch.minimum(after_steps, before_steps).isinf()
     last = telea if HAS_CV2 else replicate
@@ -87,13 +89,12 @@ BASELINES: dict[str, Fill] = {
     "navier-stokes": navier_stokes,
     "flow": flow_propagation,
 }
-ONE_FRAME = ("empty", "replicate", "mirror", "stretch", "telea", "navier-stokes")  # see no other frame
-OPENCV = ("telea", "navier-stokes")
+ONE_FRAME = ("empty", "replicate", "mirror", "stretch", "telea", "navier-stokes")  # use each frame by itself
+OPENCV = ("telea", "navier-stokes")  # need OpenCV
 
 
 def _opencv(frames, holes, method):
-    import cv2
-    import numpy as np
+    import cv2  # an extra
 
     pictures = (frames.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     masks = holes[:, 0].byte().cpu().numpy()
@@ -103,14 +104,14 @@ def _opencv(frames, holes, method):
 
 
 def _carry(frames, holes, flow, trust):  # (T 3 H W), bool (T 1 H W), (T-1 2 H W), bool (T-1 1 H W)
-    """The frames with their holes filled from later ones, and by how many steps (T 1 H W): inf where nothing came."""
+    """The frames with holes filled from later frames, and how many steps away (T 1 H W): inf where nothing arrived."""
     filled = list(frames.split(1))
     steps = list(torch.where(holes, torch.inf, 0.0).to(frames).split(1))
     for t in range(len(frames) - 2, -1, -1):
-        # a value mixed with an empty pixel is none
+        # a pixel interpolated with an unfilled one has no value
         reached = warp(steps[t + 1].isinf().to(frames), flow[t : t + 1]) < 1e-3
         usable = holes[t] & trust[t] & reached
-        came = warp(steps[t + 1].nan_to_num(posinf=0), flow[t : t + 1]) + 1
+        count = warp(steps[t + 1].nan_to_num(posinf=0), flow[t : t + 1]) + 1
         filled[t] = torch.where(usable, warp(filled[t + 1], flow[t : t + 1]), filled[t])
-        steps[t] = torch.where(usable, came, steps[t])
+        steps[t] = torch.where(usable, count, steps[t])
     return torch.cat(filled), torch.cat(steps)

@@ -1,11 +1,13 @@
-"""The ways of filling that evaluation compares: checkpoints, the untrained network, simple fills; and their cost."""
+"""The methods that evaluation compares: checkpoints, an untrained network and baselines; and what they cost."""
 
 import ctypes
+import os
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,38 +18,38 @@ from tools.evaluation.baselines import BASELINES, ONE_FRAME, OPENCV, Fill
 from tools.evaluation.motion import HAS_CV2
 from train.runtime.seeds import generator
 
-STREAM = 16  # frames through iw3's queue, of which the middle 12 are measured
+STREAM = 16  # frames that are streamed as iw3 does; the middle 12 are measured
 Kind = str  # "network", "stream", "untrained", "one frame" or "several frames"
 
 
 @dataclass
 class Cost:
-    """What filling took."""
+    """Time and memory that filling took."""
 
-    seconds: list[float] = field(default_factory=list)  # of each clip
-    frames: int = FRAMES  # of each clip
-    memory: int | None = None  # bytes beyond what was taken before, at most
+    seconds: list[float] = field(default_factory=list)  # per clip
+    frames: int = FRAMES  # per clip
+    memory: int | None = None  # peak over all clips, in bytes above what was in use before
 
     @property
     def milliseconds(self) -> float:
-        """Per frame; the first clip warms up and does not count where there are others."""
+        """Mean time per frame; the first clip is a warm-up and is left out where there are others."""
         counted = self.seconds[1:] or self.seconds
         return 1000 * sum(counted) / len(counted) / self.frames
 
 
 @dataclass
 class Method:
-    """A named way of filling."""
+    """A named way of filling holes."""
 
     name: str
     kind: Kind
     fill: Fill
     parameters: int = 0
-    frames: int = FRAMES  # that it takes at once
+    frames: int = FRAMES  # that it needs at once
     cost: Cost = field(default_factory=Cost)
 
     def __call__(self, frames: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
-        """The filled frames (T 3 H W) of frames with empty holes; what it takes is added to the cost."""
+        """The filled frames (T 3 H W) of frames with black holes; time and memory are added to the cost."""
         self.cost.frames = len(frames)
         with Peak(frames.device) as peak:
             started = time.perf_counter()
@@ -61,57 +63,59 @@ class Method:
 
 
 def choose_baselines(names: Sequence[str]) -> tuple[list[Method], list[str]]:
-    """The simple fills of these names, or of "all" or "none", and in words which are left out and why."""
+    """The baselines of these names, or of "all" or "none", and a line that says which are left out and why."""
     if unknown := [name for name in names if name not in (*BASELINES, "all", "none")]:
-        raise UserError(f"--baselines {unknown[0]}: expected all, none or some of {', '.join(BASELINES)}")
+        raise UserError(f"--baselines {unknown[0]}: expected all, none or names from {', '.join(BASELINES)}")
     wanted = [name for name in BASELINES if name in names or "all" in names]
     notes = [] if HAS_CV2 or not set(OPENCV) & set(wanted) else [NO_OPENCV]
     kinds = {name: "one frame" if name in ONE_FRAME else "several frames" for name in wanted}
     return [Method(n, kinds[n], BASELINES[n]) for n in wanted if HAS_CV2 or n not in OPENCV], notes
 
 
-NO_OPENCV = "telea and navier-stokes are left out, flow is that of pack/flow.py: make setup EXTRAS=baselines"
+NO_OPENCV = "without OpenCV telea and navier-stokes are left out and flow is less accurate: make setup EXTRAS=baselines"
 
 
 def load_methods(checkpoints: Sequence[str], device: torch.device, seed: int) -> list[Method]:
-    """Each checkpoint for 12 frames and as iw3 streams it, and an untrained network of the last one's size."""
+    """Each checkpoint on 12 frames and streamed as in iw3, and an untrained network of the last one's architecture."""
     methods = []
     for path, name in zip(checkpoints, short_names(checkpoints), strict=True):
         network = load_network(path, device)
         methods += [network_method(name, "network", network), network_method(f"{name} streamed", "stream", network)]
-    kwargs = network.kwargs if checkpoints else NAMES[BASE_NAME]
+    kwargs: dict[str, Any] = network.kwargs if checkpoints else NAMES[BASE_NAME]
     untrained = LightVideoInpaint(**kwargs, generator=generator(seed, "weights")).to(device).eval()
     return [*methods, network_method("untrained", "untrained", untrained)]
 
 
 def network_method(name: str, kind: Kind, network: LightVideoInpaint) -> Method:
+    """The method that fills with this network."""
     frames = STREAM if kind == "stream" else FRAMES
     return Method(name, kind, network.infer, sum(p.numel() for p in network.parameters()), frames)
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """The files' names, or as much of the paths as tells them apart."""
+    """The names of the files without suffix, with as many parent folders as needed to make them unique."""
     parts = [Path(path).with_suffix("").parts for path in paths]
     for count in range(1, max(map(len, parts), default=1) + 1):
         names = ["/".join(p[-count:]) for p in parts]
         if len(set(names)) == len(names):
             return names
-    raise UserError(f"--checkpoint names a file twice: {' '.join(paths)}")
+    raise UserError(f"--checkpoint {' '.join(paths)}: the same file twice, expected different ones")
 
 
 class Peak:
-    """The most memory that the block takes beyond what was taken before: of the GPU, else of this process (Linux)."""
+    """Peak memory of the block above what was in use before: of the GPU, or of this process (Linux only)."""
 
     def __init__(self, device: torch.device):
-        self.device, self.bytes, self._ended = device, None, threading.Event()
+        self.device, self._ended = device, threading.Event()
+        self.bytes: int | None = None
 
     def __enter__(self) -> "Peak":
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             self._before = torch.cuda.memory_allocated(self.device)
         elif STATM.exists():
-            give_back()
-            self._before = self._most = resident()
+            release_freed_memory()
+            self._before = self._peak = resident_bytes()
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
         return self
@@ -122,22 +126,22 @@ class Peak:
         elif STATM.exists():
             self._ended.set()
             self._thread.join()
-            self.bytes = max(self._most, resident()) - self._before
+            self.bytes = max(self._peak, resident_bytes()) - self._before
 
     def _watch(self):
         while not self._ended.wait(0.005):
-            self._most = max(self._most, resident())
+            self._peak = max(self._peak, resident_bytes())
 
 
 STATM = Path("/proc/self/statm")
 
 
-def give_back() -> None:
-    """Let the C library, where it is glibc, return freed memory: what is taken from it again would not be counted."""
+def release_freed_memory() -> None:
+    """Make glibc return freed memory to the system: memory that the block reuses would not be counted."""
     if hasattr(library := ctypes.CDLL(None), "malloc_trim"):
         library.malloc_trim(0)
 
 
-def resident() -> int:
-    """Bytes of memory that this process holds."""
-    return int(STATM.read_text().split()[1]) * 4096
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,10 +1,11 @@
-"""Optical flow between the frames of a clip, by OpenCV's DIS where it is installed and by pack.depth.flow otherwise.
+"""Optical flow between the frames of a clip: OpenCV's DIS where OpenCV is installed, else pack.depth.flow.
 
 T frames, H height, W width; flows are (N 2 H W) in pixels, right and down, frames float (T 3 H W) in [0, 1].
 """
 
 import importlib.util
 
+import numpy as np
 import torch
 
 from pack.depth.flow import in_frame, track, warp
@@ -14,7 +15,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def optical_flow(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:  # (N 3 H W) x 2 -> (N 2 H W)
-    """Where each pixel of the first frames is found in the second ones.
+    """The motion from the first frames to the second ones, at each pixel of the first.
 
     Dense inverse search (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016).
     """
@@ -22,7 +23,7 @@ def optical_flow(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:  # 
 
 
 def trusted(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:  # (N 2 H W) x 2 -> bool (N 1 H W)
-    """Where both flows agree and stay in the picture, so that nothing is hidden between.
+    """Where both flows agree and stay inside the frame, so that the pixel is visible in both frames.
 
     |f + b(x + f)|^2 < 0.01 (|f|^2 + |b|^2) + 0.5: Sundaram, Brox and Keutzer, ECCV 2010, equation 5.
     """
@@ -33,12 +34,12 @@ def trusted(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:  # (
 
 
 def grey(frames: torch.Tensor) -> torch.Tensor:  # (N 3 H W) -> (N 1 H W)
+    """The luma (Rec. 601) of RGB frames."""
     return (frames * frames.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
 
 
 def _dense_inverse_search(first, second):
-    import cv2
-    import numpy as np
+    import cv2  # an extra
 
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     pairs = [(grey(frames).clamp(0, 1) * 255).round().byte()[:, 0].cpu().numpy() for frames in (first, second)]

@@ -1,4 +1,4 @@
-"""Plots as SVG text, for a page that needs no other file."""
+"""Plots as inline SVG, so that a page needs no other file."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,12 +10,12 @@ COLOURS = (
     *("#1b6ca8", "#d1495b", "#3c896d", "#edae49", "#7b4b94", "#8d6a4f", "#5c6770", "#e07a5f"),
     *("#17becf", "#a3b18a", "#c2185b", "#1a237e", "#827717", "#00695c", "#ff7043", "#9e9e9e"),
 )
-DRAWN, BAR = 500, 22  # pixels: width of what is drawn beside names and figures, height of a bar
-LETTER = 8.5  # pixels that a letter takes at most, on average
+DRAWN, BAR = 500, 22  # pixels: width of the drawing area beside names and figures, height of a bar
+LETTER = 8.5  # upper bound of the mean width of a letter, pixels
 
 
 def bars(rows: Sequence[tuple[str, Interval, str]], digits: int) -> str:
-    """A bar for each (name, interval, colour), with its interval as a line and its mean in figures."""
+    """A bar chart of (name, interval, colour), each bar with its interval as a line and its mean as a number."""
     known = [v for _, i, _ in rows for v in (i.mean, i.low, i.high) if not math.isnan(v)]
     low, high = min([0.0, *known]), max([0.0, *known])
     scale, label = DRAWN / ((high - low) or 1), room(name for name, _, _ in rows)
@@ -41,11 +41,11 @@ def bars(rows: Sequence[tuple[str, Interval, str]], digits: int) -> str:
 
 
 def lines(groups: Sequence[str], curves: dict[str, tuple[Sequence[Interval], str]]) -> str:
-    """A line for each name over the groups, with intervals; (intervals, colour) by name."""
+    """A line plot over the groups with intervals; `curves` are (intervals, colour) by name."""
     height, left, right = 300, 50, 50 + DRAWN
     means = [v for found, _ in curves.values() for i in found for v in (i.mean, i.low, i.high) if not math.isnan(v)]
     if not means:
-        return "<p>nothing measured</p>"
+        return "<p>Nothing was measured.</p>"
     low, high = math.floor(min(means)), math.ceil(max(means))
     step = max(1, (high - low) // 6)
 
@@ -62,7 +62,7 @@ def lines(groups: Sequence[str], curves: dict[str, tuple[Sequence[Interval], str
     for n, group in enumerate(groups):
         parts.append(f'<text x="{x(n):.1f}" y="{height - 15}" text-anchor="middle">{escape(group)}</text>')
     for number, (name, (found, colour)) in enumerate(curves.items()):
-        shift = 3 * (number - len(curves) / 2)  # so that intervals do not cover each other
+        shift = 3 * (number - len(curves) / 2)  # so that intervals do not overlap
         points = [(x(n) + shift, i) for n, i in enumerate(found) if not math.isnan(i.mean)]
         path = " ".join(f"{px:.1f},{y(i.mean):.1f}" for px, i in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
@@ -74,7 +74,7 @@ def lines(groups: Sequence[str], curves: dict[str, tuple[Sequence[Interval], str
 
 
 def room(names: Iterable[str]) -> float:
-    """The width that the longest name needs."""
+    """The width that the longest name needs, pixels."""
     return 16 + LETTER * max(map(len, names), default=0)
 
 

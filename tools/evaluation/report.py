@@ -1,27 +1,28 @@
-"""What an evaluation found, as a table for a terminal, report.html, metrics.json and metrics.csv."""
+"""The results of an evaluation: a table in the terminal, report.html, metrics.json and metrics.csv."""
 
 import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tools.cli import plural
 from tools.cli.files import write_file
 from tools.evaluation.comparison import (
+    against_baselines,
     against_first,
     by_width,
-    differences,
     every_mean,
     figure,
     first_checkpoint,
     measured,
-    rivals,
+    networks,
 )
 from tools.evaluation.methods import Method
-from tools.evaluation.report_page import as_html
+from tools.evaluation.report_page import Picture, as_html
 from tools.evaluation.summary import MEASURES, Interval, Rows
 
 ABOUT = (
@@ -31,26 +32,33 @@ ABOUT = (
 TERMINAL = ("hole_psnr", "hole_ssim", "hole_lpips", "hole_mae", "hole_tde", "hole_ewarp", "hole_tof", "psnr")
 
 
-def write_report(out: Path, rows: Rows, methods: Sequence[Method], pictures, notes: Sequence[str], config) -> None:
-    """Write the three files and print the table."""
+def write_report(
+    out: Path,
+    rows: Rows,
+    methods: Sequence[Method],
+    pictures: Sequence[Picture],
+    notes: Sequence[str],
+    settings: Mapping[str, Any],
+) -> None:
+    """Write the three files into the folder `out` and print the table; `settings` are those of tools/evaluate.py."""
     out.mkdir(parents=True, exist_ok=True)
     table = summary_table(rows, methods)
     print(ABOUT)
     print("\n".join(["  ".join(line) for line in aligned(table)]))
-    print("means over clips inside holes; /frame: over the whole frame")
-    for line in verdicts(rows, methods):
+    print("means over clips, inside holes; columns with /frame: over the whole frame")
+    for line in conclusions(rows, methods):
         print(line)
     for note in notes:
         print(f"note: {note}")
-    found = as_json(rows, methods, notes, config)
+    found = as_json(rows, methods, notes, settings)
     write_file(out / "metrics.json", (json.dumps(found, indent=1) + "\n").encode())
     write_file(out / "metrics.csv", as_csv(rows, methods).encode())
-    write_file(out / "report.html", as_html(rows, methods, pictures, notes, config).encode())
-    print(f"{out / 'report.html'}: {len(rows.clips)} clips, {len(methods)} ways of filling")
+    write_file(out / "report.html", as_html(rows, methods, pictures, notes, settings["data"]).encode())
+    print(f"{out / 'report.html'}: {plural(len(rows.clips), 'clip')}, {plural(len(methods), 'method')}")
 
 
 def summary_table(rows: Rows, methods: Sequence[Method]) -> list[list[str]]:
-    """A line for each method: means, and the interval of the most telling one."""
+    """A line for each method: its means, and the interval of the first one."""
     names = measured(rows, methods, TERMINAL)
     lines = [["", *(MEASURES[n].short for n in names), "ms/frame"]]
     for m in methods:
@@ -60,21 +68,22 @@ def summary_table(rows: Rows, methods: Sequence[Method]) -> list[list[str]]:
     return lines
 
 
-def verdicts(rows: Rows, methods: Sequence[Method]) -> list[str]:
-    """How far each network is from the best simple fills, and from the first checkpoint, in PSNR, in words."""
+def conclusions(rows: Rows, methods: Sequence[Method]) -> list[str]:
+    """Sentences with the PSNR difference of each network to the best baselines and to the first checkpoint."""
     found = []
-    for m in rivals(methods):
-        for label, against in differences(rows, methods, m).get("hole_psnr", {}).items():
+    for m in networks(methods):
+        for label, against in against_baselines(rows, methods, m).get("hole_psnr", {}).items():
             gap = Interval(*(against[name] for name in ("mean", "low", "high", "clips")))
             found.append(f"{m.name}: {figure(gap, 2, '+')} dB in holes against {against['baseline']}, the {label}")
         if first := first_checkpoint(methods, m):
             gaps = {width: rows.difference(m.name, first.name, n) for width, n in by_width("hole_psnr").items()}
-            said = ", ".join(f"{width}: {figure(gap, 2, '+')}" for width, gap in gaps.items())
-            found.append(f"{m.name} against {first.name}, dB in holes by their width in px: {said}")
+            by_class = ", ".join(f"{width}: {figure(gap, 2, '+')}" for width, gap in gaps.items())
+            found.append(f"{m.name} against {first.name}, dB in holes by hole width in px: {by_class}")
     return found
 
 
 def aligned(table: list[list[str]]) -> list[list[str]]:
+    """The cells padded to the widths of their columns; numbers are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [
         [cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(zip(line, widths, strict=True))]
@@ -82,28 +91,39 @@ def aligned(table: list[list[str]]) -> list[list[str]]:
     ]
 
 
-def as_json(rows: Rows, methods: Sequence[Method], notes: Sequence[str], config) -> dict[str, Any]:
-    """Everything that was found; null where nothing was measured."""
-    found = {"format": "backfill metrics", "version": 1, "config": asdict(config), "notes": list(notes), "methods": {}}
-    for m in methods:
-        found["methods"][m.name] = {
-            "kind": m.kind,
-            "parameters": m.parameters,
-            "ms_per_frame": m.cost.milliseconds if m.cost.seconds else None,
-            "peak_memory_bytes": m.cost.memory,
-            "iw3": rows.iw3(m.name),
-            "means": {n: asdict(found) for n, found in every_mean(rows, m.name).items()},
-            "against_best_baseline": differences(rows, methods, m) if m in rivals(methods) else {},
-            "against_first_checkpoint": against_first(rows, methods, m),
-        }
-    found["clips"] = [
+def as_json(rows: Rows, methods: Sequence[Method], notes: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of metrics.json; null where nothing was measured."""
+    clips = [
         clip | {"measures": {m.name: rows.values[m.name][n] for m in methods}} for n, clip in enumerate(rows.clips)
     ]
-    return without_nan(found)
+    return without_nan(
+        {
+            "format": "backfill metrics",
+            "version": 1,
+            "config": dict(settings),
+            "notes": list(notes),
+            "methods": {m.name: method_as_json(rows, methods, m) for m in methods},
+            "clips": clips,
+        }
+    )
+
+
+def method_as_json(rows: Rows, methods: Sequence[Method], method: Method) -> dict[str, Any]:
+    """One method's part of metrics.json."""
+    return {
+        "kind": method.kind,
+        "parameters": method.parameters,
+        "ms_per_frame": method.cost.milliseconds if method.cost.seconds else None,
+        "peak_memory_bytes": method.cost.memory,
+        "iw3": rows.iw3(method.name),
+        "means": {n: asdict(found) for n, found in every_mean(rows, method.name).items()},
+        "against_best_baseline": against_baselines(rows, methods, method) if method in networks(methods) else {},
+        "against_first_checkpoint": against_first(rows, methods, method),
+    }
 
 
 def without_nan(value: Any) -> Any:
-    """The same for JSON, which knows no nan."""
+    """The value with null instead of nan and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: without_nan(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -112,7 +132,7 @@ def without_nan(value: Any) -> Any:
 
 
 def as_csv(rows: Rows, methods: Sequence[Method]) -> str:
-    """A line for each mean: method, measure, mean, low, high, clips."""
+    """The content of metrics.csv: a line for each mean, with its interval and number of clips."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["method", "measure", "mean", "low", "high", "clips"])

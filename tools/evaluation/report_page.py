@@ -1,19 +1,22 @@
-"""report.html: what an evaluation found, with plots and moving pictures, in one page that needs no other file."""
+"""report.html: the results of an evaluation with plots and animated clips, in one page that needs no other file."""
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
-from tools.evaluation.comparison import SPLIT, best_simple, by_width, figure, first_checkpoint, measured, rivals
+from tools.cli import plural
+from tools.evaluation.comparison import GROUPED, best_baseline, by_width, figure, first_checkpoint, measured, networks
 from tools.evaluation.methods import Method
 from tools.evaluation.plots import COLOURS, bars, lines
-from tools.evaluation.summary import MEASURES, WIDTHS, Rows
+from tools.evaluation.summary import MEASURES, MOTIONS, WIDTHS, Rows
 from train.evaluation.metrics import as_uint8
 
+Picture = tuple[str, dict[str, Tensor]]  # key of a clip; frames float (T 3 H W) in [0, 1] by name
 STYLE = """body{font:15px/1.5 sans-serif;max-width:1280px;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;font-size:13px;margin:.5em 0}td,th{padding:3px 9px;border-bottom:1px solid #ddd;
 text-align:right;vertical-align:top}td:first-child,th:first-child{text-align:left}td:first-child{white-space:nowrap}
@@ -23,71 +26,79 @@ figcaption{font-size:12px}.wide{overflow-x:auto}
 svg{max-width:100%;height:auto}h1,h3,p,figcaption{overflow-wrap:anywhere}"""
 
 
-def as_html(rows: Rows, methods: Sequence[Method], pictures, notes: Sequence[str], config) -> str:
-    """One page that needs no other file."""
+def as_html(
+    rows: Rows, methods: Sequence[Method], pictures: Sequence[Picture], notes: Sequence[str], split: str
+) -> str:
+    """The page of an evaluation on `split`."""
     colours = {m.name: COLOURS[n % len(COLOURS)] for n, m in enumerate(methods)}
     psnr = MEASURES["hole_psnr"]
     parts = [
-        f"<h1>{escape(config.data)}</h1><p>{len(rows.clips)} clips of {escape(', '.join(rows.groups('video')))}. "
-        "Brackets hold 95 % of the means of clips drawn again (paired bootstrap). Pixels that are hidden in the flat "
-        "picture itself were filled again; this is not a true second eye, which make evaluate-stereo measures.</p>",
+        f"<h1>Evaluation on {escape(split)}</h1>",
+        f"<p>{plural(len(rows.clips), 'clip')} of {escape(', '.join(rows.groups('video')))}. "
+        "Numbers are means over clips; brackets are their 95 % confidence intervals (paired bootstrap over clips). "
+        "The holes were cut into the source view, whose own pixels are the ground truth; for a comparison with a true "
+        "second eye see make evaluate-stereo.</p>",
         "".join(f"<p><small>{escape(note)}</small></p>" for note in notes),
         f"<h2>{psnr.title}</h2>",
         bars([(m.name, rows.mean(m.name, "hole_psnr"), colours[m.name]) for m in methods], psnr.digits),
-        "<h2>Against the best simple fill</h2>",
+        "<h2>Difference to the best baseline</h2>",
         html_table(difference_table(rows, methods)),
-        "<h2>By width of the hole (px at 1080p)</h2>",
-        *(width_section(rows, methods, n, colours) for n in SPLIT),
+        "<h2>By hole width (px at 1080p)</h2>",
+        *(width_section(rows, methods, n, colours) for n in GROUPED),
         *(against_section(rows, m, first) for m in methods if (first := first_checkpoint(methods, m))),
         "<h2>All measures</h2>",
         html_table(full_table(rows, methods)),
-        *(group_section(rows, methods, kind) for kind in ("motion", "video")),
-        "<h2>Cost, and what iw3's benchmark prints</h2>",
+        f"<h2>By motion</h2><p>{motion_classes()}</p>{group_tables(rows, methods, 'motion')}",
+        f"<h2>By video</h2>{group_tables(rows, methods, 'video')}",
+        "<h2>Cost, and the numbers of iw3's benchmark</h2>",
         html_table(cost_table(rows, methods)),
-        "<h2>What is measured</h2>",
+        "<h2>Definitions</h2>",
         *(f"<p><b>{MEASURES[n].title}</b>: {escape(MEASURES[n].about)}</p>" for n in measured(rows, methods)),
         "<h2>Pictures</h2>",
         *(show(key, outputs) for key, outputs in pictures),
     ]
-    head = f"<meta charset='utf-8'><title>Backfill: {escape(config.data)}</title><style>{STYLE}</style>"
+    head = f"<meta charset='utf-8'><title>Backfill: {escape(split)}</title><style>{STYLE}</style>"
     return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"
 
 
 def title(measure: str) -> str:
-    """The measure's name with an arrow to where better is."""
+    """The title of a measure with an arrow: up where higher is better."""
     return f"{MEASURES[measure].title} {'↑' if MEASURES[measure].higher_is_better else '↓'}"
 
 
 def html_table(table: list[list[str]]) -> str:
-    """Cells as text; an interval in brackets goes below its mean."""
+    """A table of text cells; an interval in brackets is shown below its mean."""
     head, *lines = ["".join(f"<td>{below(escape(cell))}</td>" for cell in line) for line in table]
-    head = head.replace("td>", "th>").replace("_", "_<wbr>")  # long names of files may be broken
+    head = head.replace("td>", "th>").replace("_", "_<wbr>")  # long file names may wrap
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f"<div class='wide'><table><tr>{head}</tr>{body}</table></div>"
 
 
 def below(cell: str) -> str:
+    """The HTML of a cell, with the interval on a line of its own."""
     mean, bracket, rest = cell.partition(" [")
     return f"{mean}<small>[{rest}</small>" if bracket else cell
 
 
 def difference_table(rows: Rows, methods: Sequence[Method]) -> list[list[str]]:
-    table = [["measure", "best simple fill", *(m.name for m in rivals(methods))]]
+    """A line for each measure: the best baseline, and the difference of each network to it."""
+    table = [["measure", "best baseline", *(m.name for m in networks(methods))]]
     for n in measured(rows, methods):
-        other = best_simple(rows, methods, n)
+        other = best_baseline(rows, methods, n)
         if other:
-            cells = [figure(rows.difference(m.name, other, n), MEASURES[n].digits, "+") for m in rivals(methods)]
+            cells = [figure(rows.difference(m.name, other, n), MEASURES[n].digits, "+") for m in networks(methods)]
             table.append([title(n), other, *cells])
     return table
 
 
 def width_section(rows: Rows, methods: Sequence[Method], measure: str, colours: dict[str, str]) -> str:
-    """A measure by width of the hole, the first one as a plot too."""
+    """A measure by hole width, PSNR with a plot."""
     plot = width_plot(rows, methods, colours) if measure == "hole_psnr" else ""
     return f"<h3>{title(measure)}</h3>{plot}{html_table(width_table(rows, methods, measure))}"
 
 
 def width_plot(rows: Rows, methods: Sequence[Method], colours: dict[str, str]) -> str:
+    """PSNR over hole width, without black holes, which are too far below the others."""
     groups = list(WIDTHS)
     return lines(
         groups,
@@ -100,6 +111,7 @@ def width_plot(rows: Rows, methods: Sequence[Method], colours: dict[str, str]) -
 
 
 def width_table(rows: Rows, methods: Sequence[Method], measure: str) -> list[list[str]]:
+    """A line for each method: the measure of each width class."""
     groups = list(WIDTHS)
     digits = MEASURES[measure].digits
     lines = [[m.name, *(figure(rows.mean(m.name, f"{measure} of {g}"), digits) for g in groups)] for m in methods]
@@ -107,28 +119,35 @@ def width_table(rows: Rows, methods: Sequence[Method], measure: str) -> list[lis
 
 
 def against_section(rows: Rows, method: Method, first: Method) -> str:
-    """How far a checkpoint is from the first one, by width of the hole."""
+    """The difference of a checkpoint to the first one, by hole width."""
     head = f"<h3>{escape(method.name)} against {escape(first.name)}</h3>"
     table = [["measure", *by_width("")]]
-    for n in SPLIT:
+    for n in GROUPED:
         gaps = (rows.difference(method.name, first.name, name) for name in by_width(n).values())
         table.append([title(n), *(figure(gap, MEASURES[n].digits, "+") for gap in gaps)])
     return head + html_table(table)
 
 
-def group_section(rows: Rows, methods: Sequence[Method], kind: str) -> str:
-    """Every measure by video or by motion."""
-    tables = (f"<h3>{title(n)}</h3>{html_table(group_table(rows, methods, kind, n))}" for n in SPLIT)
-    return f"<h2>By {kind}</h2>{''.join(tables)}"
+def motion_classes() -> str:
+    """The definition of the classes of motion."""
+    limits = (f"{name} up to {limit}" for name, limit in MOTIONS.items() if limit < math.inf)
+    return f"Mean motion of a clip in px per frame at 1080p: {', '.join(limits)}, {list(MOTIONS)[-1]} above."
+
+
+def group_tables(rows: Rows, methods: Sequence[Method], kind: str) -> str:
+    """A table for each measure by `kind`, which is video or motion."""
+    return "".join(f"<h3>{title(n)}</h3>{html_table(group_table(rows, methods, kind, n))}" for n in GROUPED)
 
 
 def full_table(rows: Rows, methods: Sequence[Method]) -> list[list[str]]:
+    """A line for each method: all measures."""
     names = measured(rows, methods)
     lines = [[m.name, *(figure(rows.mean(m.name, n), MEASURES[n].digits) for n in names)] for m in methods]
     return [["method", *map(title, names)], *lines]
 
 
 def group_table(rows: Rows, methods: Sequence[Method], kind: str, measure: str) -> list[list[str]]:
+    """A line for each method: the measure of each group."""
     groups, digits = rows.groups(kind), MEASURES[measure].digits
     return [
         ["method", *groups],
@@ -137,7 +156,8 @@ def group_table(rows: Rows, methods: Sequence[Method], kind: str, measure: str) 
 
 
 def cost_table(rows: Rows, methods: Sequence[Method]) -> list[list[str]]:
-    table = [["method", "ms a frame", "parameters", "peak memory, MB", "iw3 PSNR image", "iw3 PSNR mask region"]]
+    """A line for each method: time, size, memory and the two PSNRs of iw3's benchmark."""
+    table = [["method", "ms per frame", "parameters", "peak memory, MB", "iw3 PSNR image", "iw3 PSNR mask region"]]
     for m in methods:
         memory = "–" if m.cost.memory is None else f"{m.cost.memory / 1e6:.0f}"
         iw3 = rows.iw3(m.name)
@@ -146,8 +166,8 @@ def cost_table(rows: Rows, methods: Sequence[Method]) -> list[list[str]]:
     return table
 
 
-def show(key: str, outputs: dict[str, Any]) -> str:
-    """A clip as moving pictures, so that flicker is seen."""
+def show(key: str, outputs: dict[str, Tensor]) -> str:
+    """A clip as animated images, so that flicker is visible."""
     figures = "".join(
         f"<figure><img src='{moving_picture(frames)}' alt='{escape(name)}'><figcaption>{escape(name)}"
         "</figcaption></figure>"
@@ -156,7 +176,8 @@ def show(key: str, outputs: dict[str, Any]) -> str:
     return f"<h3>{escape(key)}</h3>{figures}"
 
 
-def moving_picture(frames) -> str:  # float (T 3 H W) -> a data URI
+def moving_picture(frames: Tensor) -> str:  # float (T 3 H W) in [0, 1]
+    """An animated WebP as a data URI."""
     images = [Image.fromarray(picture.numpy()) for picture in as_uint8(frames)]
     data = io.BytesIO()
     images[0].save(data, "WEBP", save_all=True, append_images=images[1:], duration=120, loop=0, quality=85)

@@ -1,8 +1,8 @@
-// The page of tools/browse.py: a paged list of records, and a player of one of them.
+// The page of tools/browse.py: a paged list of records and a player.
 "use strict";
 
-const PAGE = 24; // records of a page of the list
-const ASK_AGAIN = 700; // milliseconds, while areas of holes are being measured
+const PAGE = 24; // records per page of the list
+const ASK_AGAIN = 700; // milliseconds, while hole areas are being measured
 const TINTS = { 255: [255, 0, 64, 170], 128: [255, 200, 0, 170] }; // hidden, hidden behind two layers
 
 const at = (id) => document.getElementById(id);
@@ -10,8 +10,8 @@ const list = { rows: [], start: 0, found: 0, descending: false, asked: 0, timer:
 const player = { row: null, frames: [], tints: [], depth: [], frame: 0, playing: false, holes: true, deep: false, last: 0 };
 
 async function ask(path, options) {
-  const answer = await fetch(path, options).catch(() => { throw new Error("no answer: is make inspect still running?"); });
-  const fields = await answer.json();
+  const answer = await fetch(path, options).catch(() => { throw new Error("the server does not answer: is make inspect still running?"); });
+  const fields = await answer.json().catch(() => ({ error: `the server answered with status ${answer.status}` }));
   if (!answer.ok) throw new Error(fields.error);
   return fields;
 }
@@ -30,36 +30,37 @@ async function refresh() {
   });
   try {
     const page = await ask(`records?${query}`);
-    if (asked !== list.asked) return; // something else was asked for meanwhile
+    if (asked !== list.asked) return; // another list was requested meanwhile
     if (list.start && list.start >= page.found) return turnTo(Math.max(0, page.found - 1));
     showList(page);
     if (page.measured < page.measurable) list.timer = setTimeout(refresh, ASK_AGAIN);
   } catch (error) {
-    say(error.message);
+    notify(error.message);
   }
 }
 
 function showList(page) {
   document.title = `Backfill: ${page.split}`;
   at("split").textContent = page.split;
-  at("counts").textContent = `${page.total} records, ${page.excluded} excluded`;
+  at("counts").textContent = `${plural(page.total, "record")}, ${page.excluded} excluded`;
   at("sort").querySelector("[value=loss]").disabled = !page.losses;
   at("sort").title = page.losses ? "" : "start with --model-dir FOLDER of a training to sort by its last losses";
   const measuring = at("sort").value === "holes" && page.measured < page.measurable;
-  at("progress").textContent = measuring ? `measured ${page.measured} of ${page.measurable}` : "";
+  at("progress").textContent = page.failed ? "measuring hole areas failed: the terminal of make inspect shows the error"
+    : measuring ? `measured ${page.measured} of ${page.measurable}` : "";
   at("place").textContent = page.found ? `${list.start + 1}–${Math.min(list.start + PAGE, page.found)} of ${page.found}` : "none";
   at("back").disabled = list.start === 0;
   at("forth").disabled = list.start + PAGE >= page.found;
   Object.assign(list, { rows: page.records, found: page.found, path: page.list });
   const focused = document.activeElement?.dataset?.number;
-  at("list").replaceChildren(...(page.records.length ? page.records.map(card) : [text("p", "No such record.")]));
+  at("list").replaceChildren(...(page.records.length ? page.records.map(card) : [text("p", "No records to show.")]));
   if (focused !== undefined) at("list").querySelector(`[data-number="${focused}"]`)?.focus();
   const fresh = page.records.find((row) => row.number === player.row?.number);
   if (fresh) showFacts(Object.assign(player.row, fresh));
   else if (!player.row && page.records.length) choose(page.records[0]);
 }
 
-const cards = new Map(); // by record, so that a refreshed list does not load its pictures again
+const cards = new Map(); // by record, so that a refreshed list does not load its images again
 
 function card(row) {
   const button = cards.get(row.number) ?? newCard(row);
@@ -88,6 +89,10 @@ function text(kind, words) {
   const element = document.createElement(kind);
   element.textContent = words;
   return element;
+}
+
+function plural(count, noun) {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 function mean(numbers) {
@@ -123,7 +128,7 @@ async function choose(row) {
   try {
     const record = await ask(`records/${row.number}`);
     const [frames, masks] = await Promise.all(["frame", "mask"].map((kind) => pictures(row, kind, record.frames)));
-    if (player.row !== row) return; // another one was chosen meanwhile
+    if (player.row !== row) return; // another record was selected meanwhile
     Object.assign(player, { frames, tints: masks.map(tint) });
     Object.assign(row, { info: record.info, shard: record.shard });
     at("canvas").width = frames[0].naturalWidth;
@@ -135,7 +140,7 @@ async function choose(row) {
     draw();
     if (player.deep) loadDepth();
   } catch (error) {
-    if (player.row === row) tellFault(error.message);
+    if (player.row === row) showFault(error.message);
   }
 }
 
@@ -218,17 +223,17 @@ function toggleDepth() {
   if (player.deep) loadDepth();
 }
 
-function tellFault(words) {
+function showFault(words) {
   at("screen").ariaBusy = false;
   at("note").textContent = "";
   at("fault").textContent = words;
 }
 
 function showFacts(row) {
-  at("exclude").textContent = row.excluded ? "Bring back" : "Exclude";
+  at("exclude").textContent = row.excluded ? "Include" : "Exclude";
   at("exclude").disabled = !list.path;
-  at("exclude").title = list.path ? `Leave this record out of training, or take it in again (x): ${list.path}`
-    : "This split is not written to: start with --exclude FILE, and train with the same flag";
+  at("exclude").title = list.path ? `Exclude this record from training, or include it again (x): ${list.path}`
+    : "This split is read-only here: start with --exclude FILE, and train with the same flag";
   const facts = { "hole area": percent(row.holes), video: row.video };
   if (row.losses.length) facts["last losses"] = row.losses.map((loss) => loss.toFixed(4)).join(" → ");
   if (row.shard) facts.shard = row.shard;
@@ -244,22 +249,22 @@ async function exclude(row, excluded) {
   try {
     await ask("excluded", { method: "POST", body: JSON.stringify({ key: row.key, excluded }) });
     row.excluded = excluded;
-    say(`${row.key} is ${excluded ? "excluded from training" : "back"}`, () => exclude(row, !excluded));
+    notify(`${row.key} is ${excluded ? "excluded from training" : "included again"}`, () => exclude(row, !excluded));
     if (player.row.number === row.number) showFacts(Object.assign(player.row, { excluded }));
     await refresh();
   } catch (error) {
-    say(error.message);
+    notify(error.message);
   }
 }
 
-function say(words, undo) {
+function notify(words, undo) {
   const [span, button] = at("message").children;
   span.textContent = words;
   button.hidden = !undo;
   button.onclick = undo;
   at("message").hidden = false;
-  clearTimeout(say.timer);
-  say.timer = setTimeout(() => { at("message").hidden = true; }, 8000);
+  clearTimeout(notify.timer);
+  notify.timer = setTimeout(() => { at("message").hidden = true; }, 8000);
 }
 
 // ---- controls ----
@@ -278,7 +283,7 @@ at("exclude").onclick = toggleExcluded;
 at("back").onclick = () => turnTo(list.start - PAGE);
 at("forth").onclick = () => turnTo(list.start + PAGE);
 at("frame").oninput = () => seek(Number(at("frame").value));
-at("frame").onchange = () => at("frame").blur(); // the keys are the page's again
+at("frame").onchange = () => at("frame").blur(); // so that keys control the page again
 for (const id of ["sort", "show"]) {
   at(id).onchange = () => {
     at(id).blur();

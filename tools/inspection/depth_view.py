@@ -1,4 +1,4 @@
-"""The depth of a record to look at. Records hold none: it is estimated anew, from the crop alone."""
+"""The depth view of a record. Records hold no depth, so it is estimated again, from the crop."""
 
 import functools
 
@@ -12,10 +12,10 @@ keep_model = functools.lru_cache(1)(load_depth)
 
 
 def depth_pictures(record: Record, model_type: str = "") -> tuple[str, list[bytes]]:
-    """In words what was estimated, and a gray PNG for each frame, near is bright.
+    """A description of the estimate, and a grey PNG for each frame in which near is bright.
 
-    The model is the one named, else the one that the record names, else the offline one. Raises UserError, with what
-    mends it, where there is no such model on this machine.
+    The model is `model_type`, else the one that the record names, else the one that needs no download. Raises
+    UserError, which says what to do, where the model is not on this machine.
     """
     named = record.info.get("model_type")
     name = model_type or named or OFFLINE
@@ -23,7 +23,6 @@ def depth_pictures(record: Record, model_type: str = "") -> tuple[str, list[byte
     model = keep_model(name, resolution, choose_device("auto", 0))
     frames = torch.from_numpy(record.frames).permute(0, 3, 1, 2).float() / 255  # (T 3 H W)
     depth = normalise(model(frames)).mul(255).round().byte().cpu().numpy()[:, 0]  # (T h w)
-    why = "" if model_type or named else ", as the record names no model"
-    return f"estimated now by {name}{why}, from this crop alone: packing saw whole frames", [
-        encode_image(picture, "png") for picture in depth
-    ]
+    why = "" if model_type or named else " (the record names no model)"
+    text = f"estimated now with {name}{why} from this crop; packing used the whole frames"
+    return text, [encode_image(picture, "png") for picture in depth]

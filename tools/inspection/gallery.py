@@ -1,7 +1,7 @@
-"""A split as a page shows it: its records in any order, their pictures, and which of them are excluded.
+"""The records of a split for the inspect page: their order, their images, and which of them are excluded.
 
-Of a record that is only listed the first bytes are read, where its JSON and its first frame stand; of one that is
-looked at, its own range. N records.
+For a record in the list only its first bytes are read, which hold its JSON and its first frame; for an open record its
+whole range. N records.
 """
 
 import functools
@@ -20,7 +20,7 @@ from pack.shards.index import Index
 from pack.shards.record import decode, image_members, parse_head, parse_info
 from pack.shards.shard import read_record
 from pack.shards.store import Location, read_range
-from tools.cli import UserError
+from tools.cli import UserError, plural
 from tools.inspection.hole_areas import HoleAreas
 
 HEAD = 8192  # bytes of a record that hold its JSON and the header of its first frame
@@ -29,11 +29,15 @@ SORTS = ("packed", "holes", "video", "loss")
 SHOWS = ("all", "used", "excluded")
 
 
+class MissingFrame(UserError):
+    """A record has no frame of this number."""
+
+
 @dataclass(frozen=True)
 class Wish:
-    """Which records a page lists."""
+    """Which records to list."""
 
-    sort: str = "packed"  # one of SORTS; what is not known comes last
+    sort: str = "packed"  # one of SORTS; records whose value is unknown come last
     descending: bool = False
     show: str = "all"  # one of SHOWS
     start: int = 0
@@ -41,14 +45,14 @@ class Wish:
 
     def __post_init__(self):
         if self.sort not in SORTS or self.show not in SHOWS or self.start < 0 or not 1 <= self.count <= 200:
-            raise UserError(f"cannot list {self}")
+            raise UserError(f"cannot list records as {self}")
 
 
 class Gallery:
-    """The records of a split. `path` is the list that excluded ones are entered in, None where there is none.
+    """The records of a split. `path` is the list that excluded records are written to, None where there is none.
 
-    `losses` are the last ones of each record, float32 (4 N), NaN where there is none. `model_type` is the depth model
-    instead of the one that a record names.
+    `losses` are the last losses of each record, float32 (4 N), NaN where there are none. `model_type` is the depth
+    model to use instead of the one that a record names.
     """
 
     def __init__(
@@ -62,7 +66,7 @@ class Gallery:
         self.split, self.path, self.losses, self.model_type = split, path, losses, model_type
         self.places = [(shard, entry) for shard in shards for entry in shard.records]
         if not self.places:
-            raise UserError(f"{split}: its shards hold no record, nothing to show")
+            raise UserError(f"{split}: its shards hold no record, expected at least one: pack a video with holes")
         self.numbers = {entry.key: number for number, (_, entry) in enumerate(self.places)}
         self.videos = [str(shard.source.get("video") or shard.name) for shard, _ in self.places]
         self.areas = HoleAreas(self.hole_area, len(self.places))
@@ -74,7 +78,7 @@ class Gallery:
 
     @functools.cached_property
     def values(self) -> dict[str, np.ndarray]:
-        """What records are sorted by, float (N) each, besides the areas of their holes."""
+        """The values that records are sorted by, float (N) each, except hole areas."""
         ranks = {video: rank for rank, video in enumerate(sorted(set(self.videos)))}
         values = {"packed": np.arange(len(self.places)), "video": np.array([ranks[video] for video in self.videos])}
         if self.losses is not None:
@@ -83,7 +87,7 @@ class Gallery:
         return values
 
     def page(self, wish: Wish) -> dict[str, Any]:
-        """The records that are asked for, how many there are, and how far the areas of their holes are known."""
+        """The records to list, with their total number and the progress of measuring their hole areas."""
         excluded = self.excluded()
         order = self.order(wish, excluded)
         shown = order[wish.start : wish.start + wish.count]
@@ -101,13 +105,14 @@ class Gallery:
             "excluded": len(excluded),
             "measured": int(waited_for.sum()),
             "measurable": len(waited_for),
+            "failed": self.areas.failed,
         }
 
     def order(self, wish: Wish, excluded: set[int]) -> np.ndarray:  # -> int64 (n)
-        """The numbers of the records to show, sorted; those of the same value as they were packed."""
+        """The numbers of the records to show, sorted; records of equal value stay in the order of packing."""
         values = self.areas.areas if wish.sort == "holes" else self.values.get(wish.sort)
         if values is None:
-            raise UserError("no losses are known: start with --model-dir and the folder of a training")
+            raise UserError("there are no losses to sort by: start with --model-dir FOLDER of a training")
         order = np.argsort(-values if wish.descending else values, kind="stable")  # NaN comes last either way
         if wish.show == "all":
             return order
@@ -116,60 +121,63 @@ class Gallery:
         return order[out[order] == (wish.show == "excluded")]
 
     def row(self, number: int, excluded: bool) -> dict[str, Any]:
-        """What a list says of a record."""
-        area, losses = self.areas.areas[number], [] if self.losses is None else self.losses[:, number]
+        """The entry of a record in the list."""
+        area = self.areas.areas[number]
+        losses = [] if self.losses is None else self.losses[:, number].tolist()
         return {
             "number": number,
             "key": self.places[number][1].key,
             "video": self.videos[number],
             "excluded": excluded,
             "holes": None if np.isnan(area) else round(float(area), 6),
-            "losses": [round(float(loss), 6) for loss in losses if not np.isnan(loss)],
+            "losses": [round(loss, 6) for loss in losses if not np.isnan(loss)],
         }
 
     def excluded(self) -> set[int]:
-        """The numbers of the records that are on the split's list or on the page's own."""
+        """The numbers of the records on the split's own list or on the list at `path`."""
         own = read_keys(self.path) if self.path and self.path.exists() else frozenset()
         listed = own if self.path == self.split / LIST else own | listed_keys(self.split)
         return {self.numbers[key] for key in listed if key in self.numbers}
 
     def exclude(self, key: str, excluded: bool) -> None:
-        """Put the record of this key on the list, or take it off. Raises UserError or OSError."""
+        """Add the record of this key to the list, or remove it. Raises UserError or OSError."""
         number = self.numbers[key]
         if self.path is None:
-            raise UserError(f"{self.split} is not written to: start with --exclude FILE, and train with the same flag")
+            raise UserError(f"{self.split} is read-only here: start with --exclude FILE, and train with the same flag")
         change_list(self.path, key, excluded)
         if not excluded and number in self.excluded():
-            raise UserError(f"{key} is on {self.split / LIST} too, which is not written to: take it off there")
+            raise UserError(f"{key} is also on {self.split / LIST}, which is read-only here: remove it there")
 
     def record(self, number: int) -> dict[str, Any]:
-        """What a record is: its JSON, where it lies, and its number of frames. Raises UserError or OSError."""
+        """A record's shard, number of frames and JSON. Raises UserError or OSError."""
         shard, entry = self.places[number]
         members = self.members(number)
         colours, _ = image_members(entry.key, members)
         return {"shard": shard.tar.name, "frames": len(colours), "info": parse_info(entry.key, members["json"])}
 
     def picture(self, number: int, kind: str, frame: int) -> tuple[bytes, str]:
-        """The file of a frame, of its mask or of its depth, and the file's type. Raises IndexError."""
+        """The image file of a frame, its mask or its depth, and its format. Raises UserError or OSError."""
+        key, members = self.places[number][1].key, self.members(number)
+        colours, masks = image_members(key, members)
+        if frame >= len(colours):
+            raise MissingFrame(f"record {key} has {plural(len(colours), 'frame')}, found a request for number {frame}")
         if kind == "depth":
             return self.depth(number)[1][frame], "png"
-        members = self.members(number)
-        colours, masks = image_members(self.places[number][1].key, members)
         name = (colours if kind == "frame" else masks)[frame]
         return members[name], name.rpartition(".")[2]
 
     def members(self, number: int) -> dict[str, bytes]:
-        """The members of a record, of which the last few are kept: a page asks for all of them, one by one."""
+        """The members of a record; the last few records are cached, because a page requests their images one by one."""
         with self.read_lock:
             return self._kept_members(number)
 
     def depth(self, number: int) -> tuple[str, list[bytes]]:
-        """In words how a record's depth was estimated, and a PNG of each frame's."""
+        """A description of how a record's depth was estimated, and a PNG for each frame."""
         with self.depth_lock:
             return self._kept_depth(number)
 
     def hole_area(self, number: int) -> float:
-        """The share of its pixels that are hidden; those behind two layers count half, as in `hole_share`."""
+        """The share of a record's pixels that are holes; those behind two layers count half, as in `hole_share`."""
         share = self.head(number)[0].get("hole_share")
         if share is not None:
             return float(share)
@@ -182,7 +190,9 @@ class Gallery:
         return read_record(*self.places[number])
 
     def _depth(self, number):
-        from tools.inspection.depth_view import depth_pictures  # seconds, which opening the page need not wait for
+        from tools.inspection.depth_view import (
+            depth_pictures,
+        )  # torch takes seconds, which opening the page must not wait for
 
         return depth_pictures(decode(self.places[number][1].key, self.members(number)), self.model_type)
 

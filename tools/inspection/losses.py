@@ -1,4 +1,4 @@
-"""What a training has learned of a split's records: the last losses of each, from its checkpoint."""
+"""The last losses of each record of a split, from the checkpoint of a training."""
 
 from pathlib import Path
 
@@ -12,37 +12,42 @@ from train.data.mining import DEPTH, History
 
 
 def read_losses(folder: Path, shards: list[Index]) -> np.ndarray:  # -> float32 (DEPTH N), the newest last
-    """The last losses of every record of these shards, NaN where there are none.
+    """The last losses of each record of these shards, NaN where there are none.
 
-    Raises MissingFile or UserError when the folder has no checkpoint that knows any of the records.
+    Raises MissingFile or UserError when no checkpoint in the folder has losses of these records.
     """
     path = newest_checkpoint(folder)
     ours = read_file(path).get("backfill")
     if ours is None or ours["mining"] is None:
-        raise UserError(f"{path}: has no losses of records, expected a training with --hard-example linear")
+        raise UserError(f"{path}: holds no losses of records, expected a training with --hard-example linear")
     history = History(ours["mining"]["records"])
     history.load_state_dict(ours["mining"])
-    if ours["place"]["losses"]:  # of the epoch that was running
-        history.update(*zip(*ours["place"]["losses"], strict=True))
+    if ours["place"]["losses"]:  # of the unfinished epoch
+        numbers, losses = zip(*ours["place"]["losses"], strict=True)
+        history.update(np.array(numbers), np.array(losses))
     age = np.arange(DEPTH, 0, -1)[:, None]
     known = np.where(age <= history.counts, history.losses, np.nan)
-    losses = move(known, ours["data"]["shards"], shards)
+    losses = rearranged(known, ours["data"]["shards"], shards)
     if np.isnan(losses).all():
         raise UserError(
-            f"{path}: has no loss of any record of {shards[0].tar.parent}: name the split that it trains on"
+            f"{path}: holds no loss of a record of {shards[0].tar.parent}: pass the split that it was trained on"
         )
     return losses
 
 
 def newest_checkpoint(folder: Path) -> Path:
+    """The checkpoint that was written last. Raises MissingFile."""
     paths = sorted(folder.glob("*.checkpoint.pth"), key=lambda path: path.stat().st_mtime)
     if not paths:
         raise MissingFile(f"{folder}: holds no *.checkpoint.pth, expected the --model-dir of a training")
     return paths[-1]
 
 
-def move(known: np.ndarray, rows: list[list], shards: list[Index]) -> np.ndarray:  # (DEPTH n) -> (DEPTH N)
-    """The losses of the records in a checkpoint's order, in the order of these shards, which have all their records."""
+def rearranged(known: np.ndarray, rows: list[list], shards: list[Index]) -> np.ndarray:  # (DEPTH n) -> (DEPTH N)
+    """Losses in the order of a checkpoint's shards (`rows`), rearranged to the order of these shards.
+
+    `shards` have all their records; the checkpoint's may lack excluded ones.
+    """
     starts = dict(
         zip([(s.name, s.sha256) for s in shards], np.cumsum([0] + [len(s.records) for s in shards]), strict=False)
     )

@@ -1,8 +1,8 @@
-"""The page of a split as a web application: what it answers, and to whom.
+"""The web application behind the page that shows a split.
 
-It is for the browser of the person who started it. A page of another origin may neither read (no CORS, and its host
-name is refused, so that DNS rebinding does not help it) nor change anything (POST asks for this origin). No path of a
-request names a file: records go by number.
+It serves only the browser of the user who started it. A page of another origin can neither read anything (there is no
+CORS, and other host names are refused, which defeats DNS rebinding) nor change anything (POST requires this origin).
+No request path names a file: records are addressed by number.
 """
 
 import json
@@ -18,25 +18,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tools.cli import one_line
-from tools.inspection.gallery import Gallery, Wish
+from tools.cli import UserError, one_line
+from tools.inspection.gallery import Gallery, MissingFrame, Wish
 
 HOSTS = ("127.0.0.1", "localhost")
 HEADERS = {
-    "Cache-Control": "no-store",  # another split may be shown at the same address tomorrow
+    "Cache-Control": "no-store",  # the same address may show another split later
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-FILES = {  # all that is served besides records
+FILES = {  # served besides records
     "/": ("browse.html", "text/html"),
     "/browse.js": ("browse.js", "text/javascript"),
     "/browse.css": ("browse.css", "text/css"),
 }
 KINDS = ("frame", "mask", "depth")
-LONGEST_BODY = 4096  # bytes: a key, and yes or no
+LONGEST_BODY = 4096  # bytes: a key and a bool
 
 
 def create_app(gallery: Gallery) -> Starlette:
@@ -54,17 +54,18 @@ def create_app(gallery: Gallery) -> Starlette:
     return Starlette(
         routes=routes,
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)],
-        exception_handlers=dict.fromkeys((HTTPException, ValueError, OSError, SyntaxError), tell),
+        exception_handlers={**dict.fromkeys((HTTPException, UserError, OSError), refuse), Exception: report_failure},
     )
 
 
 def send_file(request: Request) -> Response:
+    """One of the page's own files."""
     name, kind = FILES[request.scope["route"].path]
     return answer(Path(__file__).with_name(name).read_bytes(), kind)
 
 
 class Page:
-    """What requests ask of a gallery; those that are no coroutines run in threads."""
+    """Answers requests from a gallery; Starlette runs the methods that are not coroutines in threads."""
 
     def __init__(self, gallery: Gallery):
         self.gallery = gallery
@@ -75,8 +76,8 @@ class Page:
             query.get("sort", "packed"),
             query.get("descending") == "true",
             query.get("show", "all"),
-            int(query.get("start", 0)),
-            int(query.get("count", 24)),
+            number_in(query.get("start", "0")),
+            number_in(query.get("count", "24")),
         )
         return as_json(self.gallery.page(wish))
 
@@ -93,30 +94,46 @@ class Page:
         kind, frame = request.path_params["kind"], request.path_params["frame"]
         if kind not in KINDS:
             raise HTTPException(404)
-        try:
-            data, image_format = self.gallery.picture(self.number(request), kind, frame)
-        except IndexError:
-            raise HTTPException(404, "the record has no such frame") from None
+        data, image_format = self.gallery.picture(self.number(request), kind, frame)
         return answer(data, f"image/{image_format}")
 
     async def exclude(self, request: Request) -> Response:
         if request.headers.get("origin") != f"http://{request.headers['host']}":
-            raise HTTPException(403, "only this page may change the list")
-        wish = json.loads(await read_body(request))
-        key = wish.get("key") if isinstance(wish, dict) else None
-        if not isinstance(key, str) or key not in self.gallery.numbers:
+            raise HTTPException(403, "only this page can change the list")
+        key, excluded = parse_change(await read_body(request))
+        if key not in self.gallery.numbers:
             raise HTTPException(404, "there is no such record")
-        await run_in_threadpool(self.gallery.exclude, key, wish.get("excluded") is True)
+        await run_in_threadpool(self.gallery.exclude, key, excluded)
         return as_json({})
 
     def number(self, request: Request) -> int:
+        """The number of the record that a request is about."""
         number = request.path_params["number"]
         if number >= len(self.gallery.places):
             raise HTTPException(404, "there is no such record")
         return number
 
 
+def number_in(text: str) -> int:
+    """A number of a query. Raises UserError."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 9:
+        raise UserError(f"cannot list records from {text[:20]!r}: expected a number")
+    return int(text)
+
+
+def parse_change(body: bytes) -> tuple[str, bool]:
+    """The key of a record and whether to exclude it, from the body of a request. Raises UserError."""
+    try:
+        change = json.loads(body)
+    except (ValueError, RecursionError):
+        change = None
+    if not isinstance(change, dict) or not isinstance(change.get("key"), str):
+        raise UserError('cannot read the request: expected {"key": ..., "excluded": ...}')
+    return change["key"], change.get("excluded") is True
+
+
 async def read_body(request: Request) -> bytes:
+    """The body of a request, refused when it is too long."""
     body = b""
     async for part in request.stream():
         body += part
@@ -133,8 +150,13 @@ def as_json(fields: dict[str, Any], status: int = 200) -> Response:
     return answer(json.dumps(fields).encode(), "application/json", status)
 
 
-def tell(_: Request, error: Exception) -> Response:
-    """A mistake, or a record that cannot be read, as one line for the page."""
+def refuse(_: Request, error: Exception) -> Response:
+    """A wrong request, or a record that cannot be read: one line for the page."""
     if isinstance(error, HTTPException):
         return as_json({"error": error.detail}, error.status_code)
-    return as_json({"error": one_line(error)}, 422)
+    return as_json({"error": one_line(error)}, 404 if isinstance(error, MissingFrame) else 422)
+
+
+def report_failure(_: Request, error: Exception) -> Response:
+    """A bug: the page says so, and the server logs the traceback."""
+    return as_json({"error": f"the server failed ({type(error).__name__}): its terminal shows the traceback"}, 500)

@@ -160,6 +160,7 @@ def formula_alexnet():
     return network, weights
 
 
+@pytest.mark.slow
 def test_lpips_has_the_golden_values(golden):
     network, weights = formula_alexnet()
     load_trunk(network, weights)
@@ -180,5 +181,5 @@ def test_lpips_takes_the_file_of_torchvision_and_a_bad_one_is_named(tmp_path, go
 
 def test_missing_weights_are_not_downloaded_but_said(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(ValueError, match=f"place {perception.TRUNK_URL} at {tmp_path}"):
+    with pytest.raises(ValueError, match=f"download {perception.TRUNK_URL} to {tmp_path}"):
         load_lpips()

@@ -9,6 +9,8 @@ from tests.support.shards import make_split
 from tests.tools.test_evaluate import SMALL, save_network, tiny_network
 from tools.evaluate import main
 
+pytestmark = pytest.mark.slow
+
 NAME = "a_network_whose_name_is_long_wide_WWWWWWWW_and_still_has_to_be_read"
 OUTSIDE = """
 return [...document.querySelectorAll('svg')].flatMap(svg => {

@@ -15,9 +15,10 @@ from pack.shards.shard import ShardWriter, list_shards
 from tests.pack.shards.test_faults import flip
 from tests.support import films
 from tests.support.shards import make_split, texture_record
+from tools.cli import UserError
 from tools.inspection import gallery
-from tools.inspection.gallery import Gallery, Wish
-from tools.inspection.hole_areas import READERS, HoleAreas
+from tools.inspection.gallery import Gallery, MissingFrame, Wish
+from tools.inspection.hole_areas import THREADS, HoleAreas
 from tools.inspection.losses import read_losses
 from train.data.mining import History
 
@@ -33,6 +34,7 @@ def shown(folder, **options):
     return Gallery(folder, list_shards(folder), folder / LIST, **options)
 
 
+@pytest.mark.slow
 def test_a_packed_record_needs_few_bytes_to_be_listed(quick_depth, film, tmp_path, monkeypatch):
     films.pack(tmp_path, "--video", film)
     records = films.records(tmp_path)
@@ -72,13 +74,43 @@ def test_what_is_looked_at_is_measured_before_the_rest_and_nothing_twice():
 
     areas = HoleAreas(measure, 50)
     areas.ask_all()
-    until(lambda: len(order) == READERS)
+    until(lambda: len(order) == THREADS)
     areas.ask([40, 5])
     areas.ask([41, 40])  # the page was turned
     let.set()
     until(areas.done.all)
-    assert sorted(order) == list(range(50)) and set(order[READERS : READERS + 2]) == {40, 41}
+    assert sorted(order) == list(range(50)) and set(order[THREADS : THREADS + 2]) == {40, 41}
     assert np.isnan(areas.areas[5]) and areas.areas[7] == 0.07
+
+
+def test_a_bug_while_measuring_is_logged_and_told_and_the_other_records_are_measured(caplog):
+    def measure(number):
+        if number == 1:
+            raise KeyError("a bug")
+        return 0.5
+
+    areas = HoleAreas(measure, 9)
+    areas.ask_all()
+    until(areas.done.all)
+    assert areas.failed and np.isnan(areas.areas).sum() == 1
+    assert "Traceback" in caplog.text and "a bug" in caplog.text
+
+
+def test_a_record_that_cannot_be_read_is_no_failure_of_the_server(caplog):
+    def measure(number):
+        raise UserError("a broken record") if number else OSError("an absent one")
+
+    areas = HoleAreas(measure, 2)
+    areas.ask_all()
+    until(areas.done.all)
+    assert not areas.failed and np.isnan(areas.areas).all() and caplog.text == ""
+
+
+def test_a_frame_that_a_record_does_not_have_is_named(tmp_path):
+    make_split(tmp_path, records=1, shards=1, frames=2, size=16)
+    for kind in ("frame", "mask", "depth"):
+        with pytest.raises(MissingFrame, match="test_0_0 has 2 frames"):
+            shown(tmp_path).picture(0, kind, 2)
 
 
 def test_a_split_that_is_only_looked_through_is_not_measured_as_a_whole(tmp_path):
@@ -129,7 +161,9 @@ def test_an_entry_on_the_list_of_a_split_that_is_not_written_to_is_told(tmp_path
     one = Gallery(folder, list_shards(folder), tmp_path / "mine.txt")
     one.exclude("test_1_0", True)
     assert one.excluded() == {0, 1}
-    with pytest.raises(ValueError, match=r"test_0_0 is on .*excluded.txt too, which is not written to"):
+    with pytest.raises(
+        ValueError, match=r"test_0_0 is also on .*excluded.txt, which is read-only here: remove it there"
+    ):
         one.exclude("test_0_0", False)
     one.exclude("test_1_0", False)
     assert one.excluded() == {0} and (folder / LIST).read_text() == "test_0_0\n"
@@ -138,8 +172,8 @@ def test_an_entry_on_the_list_of_a_split_that_is_not_written_to_is_told(tmp_path
 @pytest.mark.parametrize(
     ("saved", "line"),
     [
-        ({"state_dict": {}}, "has no losses of records, expected a training with --hard-example linear"),
-        ({"backfill": {"mining": None}}, "has no losses of records"),
+        ({"state_dict": {}}, "holds no losses of records, expected a training with --hard-example linear"),
+        ({"backfill": {"mining": None}}, "holds no losses of records"),
     ],
 )
 def test_a_checkpoint_without_losses_is_one_line(saved, line, tmp_path):
@@ -153,7 +187,7 @@ def test_losses_of_another_split_are_none_of_this_one(tmp_path):
     other = replace(shards[0], sha256="0" * 64)
     save_training(tmp_path, shards[0])
     assert read_losses(tmp_path, shards)[-1].tolist() == pytest.approx([0.25, 0.75])
-    with pytest.raises(ValueError, match="name the split that it trains on"):
+    with pytest.raises(ValueError, match="pass the split that it was trained on"):
         read_losses(tmp_path, [other])
 
 

@@ -1,5 +1,8 @@
 """Who the page answers, and what."""
 
+import asyncio
+import contextlib
+import errno
 import http.client
 import json
 import socket
@@ -12,6 +15,9 @@ from pack.shards.shard import list_shards
 from tests.support.browser import served
 from tests.support.shards import make_split
 from tools.browse import listen
+from tools.cli import UserError
+from tools.inspection.gallery import Gallery
+from tools.inspection.page import create_app
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +123,47 @@ def test_a_change_that_names_no_record_is_refused(port, split, body):
 def test_a_list_that_cannot_be_made_is_one_line(port, query):
     status, _, body = ask(port, f"/records?{query}")
     assert status == 422 and "\n" not in json.loads(body)["error"]
+
+
+@pytest.mark.parametrize("path", ["/records", "/records/0", "/records/0/thumbnail", "/records/0/depth"])
+def test_a_bug_is_logged_with_its_traceback_and_the_page_says_that_the_server_failed(split, path, monkeypatch):
+    def plant(*_):
+        raise KeyError("planted")
+
+    for name in ("page", "record", "depth"):
+        monkeypatch.setattr(Gallery, name, plant)
+    gallery = Gallery(split, list_shards(split), split / LIST)
+    gallery.thumbnail = plant
+    with pytest.raises(KeyError, match="planted"):  # which the server then logs
+        asyncio.run(call(create_app(gallery), path))
+    status, body = asyncio.run(call(create_app(gallery), path, hushed=True))
+    assert status == 500 and json.loads(body)["error"].startswith("the server failed (KeyError)")
+
+
+@pytest.mark.parametrize("error", [UserError("bad\nrecord"), OSError(errno.EIO, "bad record")])
+def test_a_record_that_cannot_be_read_is_one_line_with_status_422(split, error, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(Gallery, "record", fail)
+    app = create_app(Gallery(split, list_shards(split), split / LIST))
+    assert asyncio.run(call(app, "/records/0")) == (422, b'{"error": "bad record"}')
+
+
+async def call(app, path, hushed=False):
+    """Status and body of what the application answers to a request, or what it raises unless `hushed`."""
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [(b"host", b"localhost")]}
+    with contextlib.suppress(KeyError) if hushed else contextlib.nullcontext():
+        await app(scope, receive, send)
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
 
 
 def test_only_this_machine_can_reach_it_and_that_from_the_moment_its_address_is_known():
