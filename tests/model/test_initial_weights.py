@@ -53,6 +53,7 @@ def test_a_fresh_iw3_network_starts_far_outside_the_range_of_pixels():
     assert painted(fresh("iw3"), *clean(12, 64, 64)).std() > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kwargs", NAMES.values(), ids=NAMES)
 def test_a_fresh_network_shows_what_is_visible_paints_holes_grey_and_every_weight_gets_gradient(kwargs):
     net = fresh("copy", **kwargs)

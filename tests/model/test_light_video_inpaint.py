@@ -214,6 +214,7 @@ def test_blocks_keep_far_fewer_activations_than_written_plainly_and_checkpointed
     assert kept(net, *data) < usual / 3
 
 
+@pytest.mark.slow
 def test_gradients_equal_the_original():
     expected = golden("model_B_grads")
     keys = keys_of_the_original()
@@ -251,6 +252,7 @@ def loss_of_the_original(z, y):
     return 0.8 * clamped + 0.2 * change + 0.01 * colour
 
 
+@pytest.mark.slow
 def test_three_training_steps_end_where_the_original_does():
     expected = golden("train3steps_B")
     net = network().train()

@@ -15,7 +15,7 @@ from pack.shards.shard import list_shards
 from tests.support.films import ROOT, SMALL, Brightness, digests, lines, pack, records, start, wait_for
 from tools.cli import plural
 
-pytestmark = pytest.mark.usefixtures("contained")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("contained")]
 
 
 def test_threads_and_processes_do_not_change_a_byte(clips, tmp_path, monkeypatch):

@@ -10,6 +10,8 @@ from tests.support import trainings
 from tests.support.shards import make_data
 from train.dry_run import Costs, step_seconds, workers_needed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

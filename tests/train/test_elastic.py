@@ -18,6 +18,8 @@ from train.evaluation.evaluate import trim
 from train.runtime import anomalies
 from train.runtime.dist import Group
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

@@ -12,6 +12,8 @@ from train import loop
 from train.config import Config
 from train.runtime.dist import Group
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

@@ -12,6 +12,8 @@ from train.data.plan import Plan, slots_of
 from train.data.samples import Records, Samples
 from train.data.stream import Stream
 
+pytestmark = pytest.mark.slow
+
 SEED, TILES = 11, 3
 
 

@@ -241,6 +241,7 @@ def test_edges_are_dilated_in_each_image_by_itself_and_not_by_0():
     assert torch.equal(dilate_edge(depth, 0), depth)
 
 
+@pytest.mark.slow
 def test_numba_is_not_imported_before_the_first_mask():
     code = "import sys, pack.holes.forward; sys.exit('numba' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -89,6 +89,7 @@ def test_threads_that_want_the_same_shard_download_it_once(two, shards, store):
     assert len(store.tar_reads()) == 1
 
 
+@pytest.mark.slow
 def test_processes_with_too_small_a_cache_read_what_is_right_and_keep_its_limit(two, shards):
     context = multiprocessing.get_context("spawn")
     results = context.Queue()

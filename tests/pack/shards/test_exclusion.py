@@ -100,6 +100,7 @@ def test_what_is_left_out_of_a_shard_never_comes_into_its_index(data):
     assert read_index(shard.tar.with_suffix(".json")).left_out == {}
 
 
+@pytest.mark.slow
 def test_training_never_draws_an_excluded_record_and_says_how_many_there_are(data, tmp_path, capsys, monkeypatch):
     read = set()
     monkeypatch.setattr(samples, "read_record", lambda shard, entry: read.add(entry.key) or read_record(shard, entry))

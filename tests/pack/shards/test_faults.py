@@ -258,6 +258,7 @@ def test_an_index_that_vouches_for_a_broken_image_gives_no_sample(injector):
     assert isinstance(Samples(Records(list_shards(split)), 12, 64).sample(0, 0, None), BadRecord)
 
 
+@pytest.mark.slow
 def test_a_shard_that_vanishes_ends_the_run_with_its_records_in_quarantine_and_coming_back_mends_it(tmp_path):
     data = make_data(tmp_path / "data", records=8, evaluation=1, size=64)
     flags = trainings.command(data, tmp_path, "--max-epoch", "5", "--hard-example", "none", "--resume")

@@ -43,6 +43,7 @@ def stream_digests(log):
     return [line.partition("stream ")[2].partition(",")[0] for line in log.splitlines() if "stream " in line]
 
 
+@pytest.mark.slow
 def test_training_through_faults_sees_what_training_from_the_folder_sees(data, store, tmp_path):
     local = train(data, tmp_path / "local", "--num-workers", "0")
     store.harm = s3.some_of_the_reads(0.3)
@@ -53,6 +54,7 @@ def test_training_through_faults_sees_what_training_from_the_folder_sees(data, s
     assert not any(secret in path.read_bytes() for path in (tmp_path / "remote").rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_a_second_epoch_with_a_cache_reads_nothing_from_the_store(data, store, tmp_path):
     flags = ("--num-workers", "1", "--cache-dir", tmp_path / "cache", "--cache-size", "100MB", "--max-epoch", "2")
     first = train(URL, tmp_path / "one", *flags)

@@ -7,6 +7,8 @@ from tests.pack.shards.test_faults import flip
 from tests.support import trainings
 from tests.support.shards import make_data
 
+pytestmark = pytest.mark.slow
+
 CASES = {"adamw": ("--optimizer", "adamw", "--ema-model"), "schedulefree": ("--optimizer", "adamw_schedulefree")}
 
 

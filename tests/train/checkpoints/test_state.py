@@ -154,6 +154,7 @@ def test_a_shard_of_the_same_name_but_other_bytes_is_another(tmp_path):
     assert moved_records([["a", "1", 2]], [["a", "2", 2]]).tolist() == [-1, -1]
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_with_one_line_and_leaves_the_checkpoint_as_it_was(tmp_path):
     data = make_data(tmp_path / "data", records=2, evaluation=1, size=64)
     flags = trainings.command(data, tmp_path)

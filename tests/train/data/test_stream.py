@@ -245,6 +245,7 @@ def test_a_worker_that_dies_is_one_line(split):
                 os.kill(worker, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_run_whose_worker_dies_ends_with_one_line_and_status_2(tmp_path):
     data = make_data(tmp_path / "data", records=2, evaluation=1, size=72)
     job = trainings.start(tmp_path, *trainings.command(data, tmp_path, "--num-workers", "1", "--max-epoch", "60"))
@@ -275,6 +276,7 @@ def growth(folder, count, warm):
     return seen[count - 1] - seen[warm], seen[count - 1]
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_worker_does_not_grow(tmp_path):
     # In a process of its own: what the tests before left in the heap would be the worker's, too.
     module = "tests.train.data.test_stream"

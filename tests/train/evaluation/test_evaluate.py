@@ -69,6 +69,7 @@ def alone(split, network, tmp_path_factory):
     return evaluate_with(1, split, network, tmp_path_factory.mktemp("alone"))
 
 
+@pytest.mark.slow
 def test_the_numbers_are_the_means_over_every_record_once(split, network, alone):
     network.eval()
     rows = [measure(network, create_loss("hole_l1"), samples(split)[0, n, n], CPU)[0] for n in range(COUNT)]

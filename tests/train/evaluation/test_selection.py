@@ -12,6 +12,8 @@ from tests.support.shards import make_data
 from train.evaluation import selection as best
 from train.evaluation.evaluate import Result
 
+pytestmark = pytest.mark.slow
+
 EMA = ("--ema-model", "--ema-decay", 0.5)
 
 

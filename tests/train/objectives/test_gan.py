@@ -58,6 +58,7 @@ def updated(gan, *columns):
     return gan.update(Group(0, 1, CPU), torch.tensor(columns, dtype=torch.float64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_both_networks_get_the_gradients_of_the_formulas(name):
     gan, network = make_gan(name), Painter()
@@ -192,6 +193,7 @@ def data(tmp_path_factory):
     return make_data(tmp_path_factory.mktemp("gan") / "data", records=6, evaluation=2, size=80)
 
 
+@pytest.mark.slow
 def test_two_processes_that_are_killed_and_resumed_end_as_one_that_never_was(data, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     trainings.train(one, *trainings.command(data, one, *ADVERSARIAL), hooks=SMALL)
@@ -209,6 +211,7 @@ def test_two_processes_that_are_killed_and_resumed_end_as_one_that_never_was(dat
     assert saved["best_loss"] == pytest.approx(best, rel=1e-6)  # the reconstruction's, not the newest
 
 
+@pytest.mark.slow
 def test_another_discriminator_than_the_checkpoints_is_refused(data, tmp_path):
     trainings.train(tmp_path, *trainings.command(data, tmp_path, "--tile", 80, "--max-epoch", 2))
     job = trainings.start(

@@ -46,6 +46,7 @@ def tiny():
     return Perceptual(vgg16_trunk(widths), [torch.rand(w) for w in widths])
 
 
+@pytest.mark.slow
 def test_each_layer_is_that_of_the_lpips_package_on_the_same_trunk(network, pair):
     output, target = padded(pair)
     theirs = official.LPIPS(net="vgg", pnet_rand=True, verbose=False)

@@ -50,6 +50,7 @@ def start_weights(folder, *flags):
     return saved["state_dict"]
 
 
+@pytest.mark.slow
 def test_restarts_end_an_epoch_early_with_the_rates_of_the_schedule(first_round):
     curves = trainings.curves(first_round)
     for tag, number in (("learning_rate", 0), ("weight_decay", 1)):
@@ -71,6 +72,7 @@ def test_resuming_what_is_complete_changes_nothing(data, first_round):
     assert trainings.results(first_round) == before
 
 
+@pytest.mark.slow
 def test_a_second_round_takes_the_weights_alone_and_keeps_the_first_one_s_checkpoint(data, first_round, tmp_path):
     folder = tmp_path / "second"
     folder.mkdir()
@@ -98,6 +100,7 @@ def test_a_training_starts_from_a_file_of_iw3(data, first_round, tmp_path):
     assert same(start_weights(tmp_path / "model", *flags), best["state_dict"])
 
 
+@pytest.mark.slow
 def test_the_average_of_the_weights_is_exported_beside_the_weights_that_it_is_of(data, tmp_path):
     trainings.train(tmp_path, *trainings.command(data, tmp_path, "--ema-model", "--ema-decay", 0.9, "--skip-eval"))
     saved = trainings.checkpoint(tmp_path)
@@ -106,6 +109,7 @@ def test_the_average_of_the_weights_is_exported_beside_the_weights_that_it_is_of
     assert same(raw, saved["state_dict"]) and not same(raw, average)
 
 
+@pytest.mark.slow
 def test_steps_that_are_not_finite_are_left_out_counted_and_end_a_run_that_allows_none(data, tmp_path):
     hook = ["nan at", "train.objectives.loss.Loss.forward", [2, 5]]
     job = trainings.train(tmp_path / "a", *trainings.command(data, tmp_path / "a", "--skip-eval"), hooks=[hook])
@@ -135,6 +139,7 @@ def test_the_precision_follows_the_flags_and_what_the_processor_has(flags, on_gp
         assert product.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[expected]
 
 
+@pytest.mark.slow
 def test_a_training_in_bf16_on_a_cpu_learns_what_one_in_fp32_learns(data, tmp_path):
     flags = ("--loss", "temporal_l1", "--max-epoch", 2, "--amp-float", "bf16", "--skip-eval")
     weights = []
