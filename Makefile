@@ -54,11 +54,8 @@ demo: setup $(VENV)/clips.installed ## pack real clips, train, evaluate and save
 test: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed $(VENV)/browser.installed ## run all tests (installs Chromium for the browser tests if there is none)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --max-worker-restart 2
 
-test-quick: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed $(VENV)/browser.installed ## run all tests but the slow ones
+test-quick: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed ## run the tests without the slow ones, in about two minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --max-worker-restart 2
-
-test-quick: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed ## the tests without the slow ones, in two minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 test-hard: $(VENV)/core.installed $(VENV)/test.installed ## run long kill and fault tests, and print their figures
 	$(BIN)/python tests/support/long_checks.py

@@ -190,9 +190,7 @@ class Gallery:
         return read_record(*self.places[number])
 
     def _depth(self, number):
-        from tools.inspection.depth_view import (
-            depth_pictures,
-        )  # torch takes seconds, which opening the page must not wait for
+        from tools.inspection.depth_view import depth_pictures  # torch takes seconds, which the page must not wait for
 
         return depth_pictures(decode(self.places[number][1].key, self.members(number)), self.model_type)
 
