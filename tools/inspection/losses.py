@@ -23,8 +23,8 @@ def read_losses(folder: Path, shards: list[Index]) -> np.ndarray:  # -> float32 
     history = History(ours["mining"]["records"])
     history.load_state_dict(ours["mining"])
     if ours["place"]["losses"]:  # of the unfinished epoch
-        numbers, losses = zip(*ours["place"]["losses"], strict=True)
-        history.update(np.array(numbers), np.array(losses))
+        numbers, latest = zip(*ours["place"]["losses"], strict=True)
+        history.update(np.array(numbers), np.array(latest))
     age = np.arange(DEPTH, 0, -1)[:, None]
     known = np.where(age <= history.counts, history.losses, np.nan)
     losses = rearranged(known, ours["data"]["shards"], shards)
