@@ -1,12 +1,14 @@
-"""Depth models: iw3's names, the transformers models that they stand for, and the way from frames to nearness.
+"""Depth models: iw3's names, the transformers models that they stand for, and how frames become nearness.
 
-T frames, H height, W width of the frames; h, w of the depth. Raw nearness is larger where it is nearer: disparity from
-relative models, negated metres from metric ones.
+N frames of a batch, T frames of a clip, H height, W width of the frames; h, w of the depth. Raw nearness is larger for
+what is nearer: disparity from relative models, negated metres from metric ones.
 """
 
+import contextlib
 import importlib
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -39,7 +41,7 @@ MODEL_IDS = {  # iw3's --model-type -> Hugging Face repository; licences as the 
     "ZoeD_NK": "Intel/zoedepth-nyu-kitti",  # MIT
     "DepthPro": "apple/DepthPro-hf",  # apple-amlr: research only
 }
-NEAREST = {  # names of iw3's that transformers has no model for, as patterns
+SUBSTITUTES = {  # patterns of iw3's names that transformers has no model for -> the name that comes nearest
     r"ZoeD_Any_N": "Any_V2_N",
     r"ZoeD_Any_K": "Any_V2_K",
     r"Any_V3_Mono(_01)?": "Any_V2_L",
@@ -47,19 +49,20 @@ NEAREST = {  # names of iw3's that transformers has no model for, as patterns
     r"VDA_(Stream_)?B": "Any_V2_B",
     r"VDA_(Stream_)?L": "Any_V2_L",
     r"VDA_(Stream_)?Metric.*": "Any_V2_K",
-    r"DepthPro_S": "DepthPro",  # 1024 pixels are too few for the smallest of transformers' three scales
+    r"DepthPro_S": "DepthPro",  # its 1024 pixels are too few for the smallest of the three scales in transformers
 }
 FILES = ["config.json", "*.safetensors"]
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean, deviation
-HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of each channel
+SYMMETRIC = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # maps [0, 1] to [-1, 1]
 
 
 def load_depth(
     model_type: str, resolution: int | None = None, device: torch.device | str = "cpu", batch_size: int = 2
 ) -> "MotionDepth | DepthModel":
-    """The estimator of this name, or the transformers model in this folder.
+    """The depth model of this name, or the transformers model in this folder.
 
-    It has a name, says whether it is metric, and turns frames (T 3 H W) in [0, 1] into raw nearness (T 1 h w).
+    It has a `name`, a flag `metric`, and maps frames (T 3 H W) in [0, 1] to raw nearness (T 1 h w). Raises UserError
+    for an unknown name and for a folder that does not hold a depth model.
     """
     if model_type == OFFLINE:
         return MotionDepth(device=device) if resolution is None else MotionDepth(resolution, device)
@@ -67,13 +70,13 @@ def load_depth(
     network = load_network(folder)
     family = network.config.model_type
     if family == "depth_pro" and resolution is not None:
-        raise UserError(f"--resolution {resolution} does not fit {model_type}, whose size is fixed: leave it out")
+        raise UserError(f"--resolution {resolution}: the size of {model_type} is fixed, leave --resolution out")
     name = model_type if model_type in MODEL_IDS else re.sub(r"[^\w-]", "_", folder.resolve().name)
     return DepthModel(name, FAMILIES[family](network, resolution), device, batch_size)
 
 
 def normalise(depth: torch.Tensor) -> torch.Tensor:  # (T 1 h w) -> same, in [0, 1]
-    """The raw nearness on one scale for the whole clip, 0 farthest to 1 nearest; a constant one only clamped."""
+    """Raw nearness scaled over the whole clip, 0 farthest to 1 nearest; where it is constant, only clamped."""
     low, high = depth.min(), depth.max()
     if not torch.isfinite(high - low):
         raise UserError("the depth model returned values that are not finite: try --device cpu or another --model-type")
@@ -83,9 +86,11 @@ def normalise(depth: torch.Tensor) -> torch.Tensor:  # (T 1 h w) -> same, in [0,
 
 
 class DepthModel:
-    """A network that estimates depth, a few frames at a time."""
+    """A network of transformers that estimates depth, `batch_size` frames at a time."""
 
-    def __init__(self, name: str, family: "Anything | Zoe | Pro", device: torch.device | str, batch_size: int):
+    def __init__(
+        self, name: str, family: "DepthAnything | ZoeDepth | DepthPro", device: torch.device | str, batch_size: int
+    ):
         self.name, self.metric = name, family.metric
         self.family, self.device, self.batch_size = family, torch.device(device), batch_size
         family.network.to(self.device)
@@ -103,8 +108,8 @@ class DepthModel:
         return -depth if self.metric else depth
 
 
-class Anything:
-    """Depth Anything and what is distilled from it: the short side is fixed, the depth keeps the network's size."""
+class DepthAnything:
+    """Depth Anything and models distilled from it: the input has a fixed short side, the depth has the input's size."""
 
     def __init__(self, network, resolution: int | None):
         self.network, self.metric = network, network.config.depth_estimation_type == "metric"
@@ -123,8 +128,8 @@ class Anything:
         return depth
 
 
-class Zoe:
-    """ZoeDepth: metres; the frame is mirrored outwards before it is resized, because its borders come out wrong."""
+class ZoeDepth:
+    """ZoeDepth, in metres. The frame gets a reflected margin before it is resized: depth is wrong near borders."""
 
     metric = True
 
@@ -139,7 +144,7 @@ class Zoe:
     def prepare(self, frames):  # (N 3 H W) -> (N 3 h w)
         y, x = map(zoe_margin, frames.shape[-2:])
         frames = F.pad(frames, (x, x, y, y), mode="reflect")
-        return standardise(resize(frames, self.size(*frames.shape[-2:])), *HALVES)
+        return standardise(resize(frames, self.size(*frames.shape[-2:])), *SYMMETRIC)
 
     def finish(self, depth, size):
         y, x = (
@@ -149,8 +154,8 @@ class Zoe:
         return depth[..., y : depth.shape[-2] - y, x : depth.shape[-1] - x]
 
 
-class Pro:
-    """DepthPro: inverse depth, from the frame squashed into the one square that it takes."""
+class DepthPro:
+    """DepthPro: inverse depth. The frame is resized to the square that the network takes, whatever its aspect ratio."""
 
     metric = False
 
@@ -159,46 +164,47 @@ class Pro:
         self.side = round(network.config.patch_size / min(network.config.scaled_images_ratios))
 
     def prepare(self, frames):  # (N 3 H W) -> (N 3 h w)
-        return standardise(resize(frames, (self.side, self.side)), *HALVES)
+        return standardise(resize(frames, (self.side, self.side)), *SYMMETRIC)
 
     def finish(self, depth, size):
         return resize(depth, tuple(map(min, size, depth.shape[-2:])))
 
 
-FAMILIES = {"depth_anything": Anything, "zoedepth": Zoe, "depth_pro": Pro}  # by config.json's model_type
+FAMILIES = {"depth_anything": DepthAnything, "zoedepth": ZoeDepth, "depth_pro": DepthPro}  # by config.json's model_type
 
 
 def zoe_margin(side: int) -> int:
+    """Pixels of the margin at each end of a side."""
     return int(3 * math.sqrt(side / 2))
 
 
-def resize(x, size):
+def resize(x, size):  # (N C H W) -> (N C h w)
     return F.interpolate(x, size, mode="bilinear", antialias=True)
 
 
-def standardise(frames, mean, deviation):  # (N 3 h w) in [0, 1]
+def standardise(frames, mean, deviation):  # (N 3 h w) in [0, 1] -> same shape
     return (frames - frames.new_tensor(mean).view(3, 1, 1)) / frames.new_tensor(deviation).view(3, 1, 1)
 
 
 def find_model(model_type: str) -> Path:
-    """The folder with a model's config.json and weights, downloaded unless it is there already."""
+    """The folder with a model's config.json and weights; a named model is downloaded unless it is cached."""
     if model_type in MODEL_IDS:
         return fetch(model_type, MODEL_IDS[model_type])
     folder = Path(model_type)
     if folder.is_dir():
         if missing := missing_files(folder):
-            raise UserError(f"{folder} holds no depth model: {missing} is missing")
+            raise UserError(f"{folder} holds no depth model: {missing} missing, expected {' and '.join(FILES)}")
         return folder
-    for pattern, nearest in NEAREST.items():
+    for pattern, nearest in SUBSTITUTES.items():
         if re.fullmatch(pattern, model_type):
-            raise UserError(f"--model-type {model_type} has no port to transformers: the nearest is {nearest}")
+            raise UserError(f"--model-type {model_type} is not available in transformers: pass {nearest} instead")
     raise UserError(f"--model-type {model_type} is neither a folder nor one of {OFFLINE}, {', '.join(MODEL_IDS)}")
 
 
 def fetch(model_type: str, repository: str) -> Path:
     """The repository's folder in the Hugging Face cache."""
     import_extra(model_type, "transformers")
-    import huggingface_hub as hub  # comes with transformers
+    import huggingface_hub as hub  # comes with transformers, an extra that need not be installed
 
     try:
         folder = Path(hub.snapshot_download(repository, allow_patterns=FILES, local_files_only=True))
@@ -207,12 +213,13 @@ def fetch(model_type: str, repository: str) -> Path:
     except OSError:
         pass  # not in the cache
     try:
-        hub.model_info(repository, timeout=10)  # snapshot_download would wait for ever for a network that swallows all
+        # snapshot_download alone would wait for ever where the network drops packets instead of refusing them
+        hub.model_info(repository, timeout=10)
         return Path(hub.snapshot_download(repository, allow_patterns=FILES))
     except (OSError, hub.errors.HTTPError) as error:
         raise UserError(
             f"--model-type {model_type} needs {' and '.join(FILES)} of {repository}, which cannot be downloaded "
-            f"({first_line(error)}): put them into a folder and pass that, or take --model-type {OFFLINE}"
+            f"({first_line(error)}): put them into a folder and pass that, or use --model-type {OFFLINE}"
         ) from None
 
 
@@ -221,37 +228,41 @@ def missing_files(folder: Path) -> str:
 
 
 def load_network(folder: Path):
-    """The model in a folder, in evaluation mode; UserError where it is none that we know or does not load."""
+    """The model in a folder, in eval mode. Raises UserError where it cannot be read or is of an unknown kind."""
     transformers = import_extra(str(folder), "transformers")
-    from safetensors import SafetensorError
-
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    try:
+    with reading(f"{folder}/config.json"):
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder}/config.json does not describe a model: {first_line(error)}") from None
     if config.model_type not in FAMILIES:
         raise UserError(f"{folder} holds a {config.model_type}: expected one of {', '.join(FAMILIES)}")
-    config.use_fov_model = False  # DepthPro's guess of the lens: one factor a frame, which would only flicker
-    try:
+    config.use_fov_model = False  # DepthPro's estimate of the focal length: a factor for each frame, which flickers
+    with reading(f"the weights in {folder}"):
         network, report = transformers.AutoModelForDepthEstimation.from_pretrained(
             folder, config=config, local_files_only=True, output_loading_info=True
         )
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"the weights in {folder} do not load: {first_line(error)}") from None
     if report["missing_keys"]:
         raise UserError(f"the weights in {folder} lack {min(report['missing_keys'])}: copy the file again")
     return network.eval()
 
 
+@contextlib.contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn any exception of the block, which reads a file of a stranger, into a UserError."""
+    try:
+        yield
+    except Exception as error:  # transformers and safetensors raise many kinds for a file that is damaged
+        reason = first_line(error) or type(error).__name__
+        raise UserError(f"{what} cannot be read ({reason}): copy or download the model again") from error
+
+
 def import_extra(model_type: str, package: str):
-    """The package, which only depth models need and which takes seconds to import."""
+    """The package, which only transformers' models need and which takes seconds to import."""
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError:
         raise UserError(
-            f"--model-type {model_type} needs {package}: make setup EXTRAS=depth, or take --model-type {OFFLINE}"
+            f"--model-type {model_type} needs {package}: run `make setup EXTRAS=depth`, or use --model-type {OFFLINE}"
         ) from None
 
 

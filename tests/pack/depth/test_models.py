@@ -1,4 +1,4 @@
-"""Depth models are told from their names and folders, fed as iw3 feeds them, and read as nearness."""
+"""Depth models are found by name or folder, get the input that iw3 gives them, and return nearness."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import transformers
 from safetensors.torch import load_file, save_file
 
-from pack.depth.models import MODEL_IDS, Anything, Pro, Zoe, find_model, load_depth, normalise, resize
+from pack.depth.models import MODEL_IDS, DepthAnything, DepthPro, ZoeDepth, find_model, load_depth, normalise, resize
 from pack.depth.motion import MotionDepth
 from tests.support import ROOT
 
@@ -64,7 +64,7 @@ def save(network, folder):
     return network
 
 
-def picture(count, height, width):  # smooth, so that ways to resize agree
+def picture(count, height, width):  # smooth, so that all methods of resizing agree
     y, x = torch.linspace(0, 1, height).view(-1, 1), torch.linspace(0, 1, width)
     return torch.stack([torch.stack((x + 0 * y, y + 0 * x, (x * y + t / 9) % 1)) for t in range(count)])
 
@@ -136,7 +136,7 @@ def test_depth_does_not_depend_on_the_batch_size(tmp_path):
     ],
 )
 def test_depth_anything_sees_a_fixed_short_side_in_whole_patches(size, resolution, expected, tmp_path):
-    assert Anything(tiny_anything(tmp_path), resolution).size(*size) == expected
+    assert DepthAnything(tiny_anything(tmp_path), resolution).size(*size) == expected
 
 
 @pytest.mark.parametrize(
@@ -149,19 +149,19 @@ def test_depth_anything_sees_a_fixed_short_side_in_whole_patches(size, resolutio
     ],
 )
 def test_zoedepth_sees_multiples_of_32_and_nothing_enlarged(size, resolution, expected):
-    assert Zoe(None, resolution).size(*size) == expected
+    assert ZoeDepth(None, resolution).size(*size) == expected
 
 
 @pytest.mark.parametrize("size", [(300, 500), (500, 300), (64, 64)])
-def test_depth_lies_where_the_picture_does(size):
-    """Each way into a network and out of it, with a network that returns what it sees."""
+def test_depth_is_aligned_with_the_frame(size):
+    """prepare() and finish() of each family, around a network that returns its input."""
     frames = picture(1, *size)
     config = transformers.DepthProConfig()
     anything = transformers.DepthAnythingConfig()
     for family in (
-        Anything(type("Network", (), {"config": anything}), 98),
-        Zoe(None, None),
-        Pro(type("Network", (), {"config": config}), None),
+        DepthAnything(type("Network", (), {"config": anything}), 98),
+        ZoeDepth(None, None),
+        DepthPro(type("Network", (), {"config": config}), None),
     ):
         seen = family.prepare(frames)[:, :2]  # its channels are x and y
         seen = family.finish(seen, size)
@@ -185,14 +185,14 @@ def test_depth_that_is_not_finite_is_an_error():
         normalise(torch.tensor([0.0, torch.nan]).view(1, 1, 1, 2))
 
 
-def test_the_default_needs_no_file():
+def test_the_default_model_needs_no_file():
     model = load_depth("Motion", resolution=64)
     assert isinstance(model, MotionDepth)
     assert (model.name, model.metric) == ("Motion", False)
     assert model(picture(2, 90, 160)).shape == (2, 1, 64, 114)
 
 
-def test_a_folders_name_is_made_fit_for_a_record_key(tmp_path):
+def test_characters_that_a_key_cannot_hold_become_underscores(tmp_path):
     tiny_anything(tmp_path / "my model.v2")
     assert load_depth(str(tmp_path / "my model.v2")).name == "my_model_v2"
 
@@ -206,7 +206,7 @@ def test_a_model_in_the_hugging_face_cache_needs_no_network(tmp_path, monkeypatc
     assert load_depth("Any_S").name == "Any_S"
 
 
-def test_weights_that_are_nowhere_are_one_line_that_names_them(tmp_path):
+def test_weights_that_cannot_be_downloaded_are_one_line_that_names_them(tmp_path):
     code = "from pack.depth.models import load_depth\nfrom tools.cli import run\nrun(lambda: load_depth('Any_V2_S'))"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -221,7 +221,7 @@ def test_weights_that_are_nowhere_are_one_line_that_names_them(tmp_path):
     assert "*.safetensors" in done.stderr
 
 
-def test_a_missing_extra_is_named_with_its_cure(monkeypatch):
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ValueError, match="make setup EXTRAS=depth"):
         load_depth("Any_S")
@@ -240,9 +240,9 @@ def test_a_missing_extra_is_named_with_its_cure(monkeypatch):
         ("DepthPro_S", "DepthPro"),
     ],
 )
-def test_a_name_without_a_port_is_refused_with_the_nearest_that_works(name, nearest):
+def test_a_model_that_transformers_lacks_is_refused_with_a_substitute(name, nearest):
     assert nearest in MODEL_IDS
-    with pytest.raises(ValueError, match=f"{name} has no port to transformers: the nearest is {nearest}$"):
+    with pytest.raises(ValueError, match=f"{name} is not available in transformers: pass {nearest} instead$"):
         load_depth(name)
 
 
@@ -251,13 +251,13 @@ def test_an_unknown_name_is_refused_with_all_names():
         load_depth("Any_X")
 
 
-def test_depthpro_refuses_another_size(tmp_path):
+def test_depthpro_refuses_another_resolution(tmp_path):
     tiny_pro(tmp_path)
-    with pytest.raises(ValueError, match="--resolution 512 does not fit"):
+    with pytest.raises(ValueError, match="--resolution 512: the size of .* is fixed"):
         load_depth(str(tmp_path), resolution=512)
 
 
-def test_folders_that_hold_no_whole_depth_model_are_refused_with_the_reason(tmp_path):
+def test_folders_without_a_complete_depth_model_are_refused_with_the_reason(tmp_path):
     with pytest.raises(ValueError, match=r"no depth model: config\.json, "):
         find_model(str(tmp_path))
 
@@ -269,7 +269,7 @@ def test_folders_that_hold_no_whole_depth_model_are_refused_with_the_reason(tmp_
         load_depth(str(tmp_path))
 
     weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="do not load"):
+    with pytest.raises(ValueError, match="the weights in .* cannot be read"):
         load_depth(str(tmp_path))
 
     config = tmp_path / "config.json"
@@ -278,5 +278,5 @@ def test_folders_that_hold_no_whole_depth_model_are_refused_with_the_reason(tmp_
         load_depth(str(tmp_path))
 
     config.write_text("{")
-    with pytest.raises(ValueError, match=r"config\.json does not describe a model"):
+    with pytest.raises(ValueError, match=r"config\.json cannot be read"):
         load_depth(str(tmp_path))
