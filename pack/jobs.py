@@ -1,4 +1,4 @@
-"""Packs what a job file lists, a video, prefix, depth model and split a row, as iw3's batch scripts do line by line."""
+"""Packs the jobs of a file: each row names videos, a prefix, a depth model, a split. Replaces iw3's batch scripts."""
 
 import contextlib
 import csv
@@ -19,36 +19,37 @@ if not __package__:  # run as a file: import from the repository root, not from 
 import pack.config
 from pack.shards.record import video_key
 from tools import cli
-from tools.cli import UserError
+from tools.cli import UserError, plural
 
 SETTINGS = {field.name for field in dataclasses.fields(pack.config.Config)} - {"dataset_dir", "data_dir", "dry_run"}
 COLUMNS = {"video", "split", *SETTINGS}
-INTERRUPTED = (130, 143)
+INTERRUPTED = (130, 143)  # exit statuses after SIGINT and SIGTERM
+MORE = "more cells than columns"
 
 
 @dataclass(frozen=True)
 class Config:
-    """Pack every row of a job file, several at a time; the same command again does what is left."""
+    """Pack every row of a job file; the same command again packs what is missing."""
 
-    jobs: str = ""  # NAME.toml with [[job]] tables, or NAME.csv with a line of column names
-    out: str = "data"  # folder that gets the splits
-    workers: int = 1  # rows packed at a time, each on its own GPU where there are several
-    dry_run: bool = False  # say what is done, what is to do and what clashes, and write nothing
+    jobs: str = ""  # NAME.toml with [[job]] tables, or NAME.csv with column names in its first line
+    out: str = "data"  # folder of the splits train/ and eval/
+    workers: int = 1  # rows packed at a time; several GPUs are used in turn
+    dry_run: bool = False  # print what is done, to do or in conflict, and write nothing
 
     ALIASES = {"out": ("-o", "--data-dir")}  # noqa: RUF012
 
     def __post_init__(self):
         if not self.jobs:
-            raise UserError("--jobs is missing: name a job file, such as jobs.toml or jobs.csv")
+            raise UserError("--jobs is missing: pass a job file, such as jobs.toml or jobs.csv")
         if self.workers < 1:
-            raise UserError(f"--workers {self.workers}: expected 1 or more")
+            raise UserError(f"--workers {self.workers} is too small: pass 1 or more")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A row of the file: what pack/main.py is asked to do."""
+    """A row of the file, as a configuration of pack/main.py."""
 
-    number: int  # in the file, from 1
+    number: int  # of the row, from 1
     config: pack.config.Config
 
     @property
@@ -63,17 +64,17 @@ def main() -> int:
     with ThreadPoolExecutor(config.workers) as pool:
         statuses = list(pool.map(lambda job: run(job, config), jobs))
     bad = [job.name for job, status in zip(jobs, statuses, strict=True) if status]
-    print(f"{len(jobs) - len(bad)} of {len(jobs)} jobs {'would run' if config.dry_run else 'are done'}")
+    print(f"{len(jobs) - len(bad)} of {plural(len(jobs), 'job')} {'would run' if config.dry_run else 'done'}")
     for name in bad:
         print(f"failed: {name}, see above", file=sys.stderr)
     return int(bool(bad))
 
 
 def read_jobs(path: Path, out: Path) -> Iterator[Job]:
-    """The jobs of a file. Raises UserError, which names the row, for a column or value that packing does not know."""
+    """The jobs of a file. Raises UserError, which names the row, for an unknown column or a bad value."""
     rows = read_rows(path)
     if not rows:
-        raise UserError(f"{path}: lists no job, expected [[job]] tables or lines below the names of the columns")
+        raise UserError(f"{path}: lists no job, expected [[job]] tables, or rows below the column names")
     for number, row in enumerate(rows, 1):
         unknown = sorted(set(row) - COLUMNS)
         if unknown or not row.get("video"):
@@ -89,32 +90,38 @@ def read_jobs(path: Path, out: Path) -> Iterator[Job]:
 
 
 def parse_words(words: list[str], where: str) -> pack.config.Config:
-    """The configuration that these words mean. Raises UserError, which says where they stand."""
-    told = io.StringIO()
+    """The configuration of this command line. Raises UserError, which begins with `where`."""
+    stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(stderr):
             return cli.parse(pack.config.Config, words)
     except SystemExit as error:
-        raise UserError(f"{where}: {told.getvalue().strip().removeprefix('error: ')}") from error
+        raise UserError(f"{where}: {stderr.getvalue().strip().removeprefix('error: ')}") from error
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows as written: [defaults] of TOML stand in each of its jobs, empty cells of CSV are left out."""
-    if path.suffix == ".csv":
-        with open(path, newline="", encoding="utf-8") as file:
-            return [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+    """The rows of the file: each job of a TOML file includes its [defaults], empty cells of a CSV file are left out."""
     try:
+        if path.suffix == ".csv":
+            with open(path, newline="", encoding="utf-8") as file:
+                return [
+                    {name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file, restkey=MORE)
+                ]
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: is no TOML ({error}): mend it, or pass NAME.csv") from error
-    strangers = sorted(set(tables) - {"defaults", "job"})
-    if strangers:
-        raise UserError(f"{path}: has an unknown table {strangers[0]}, expected [defaults] and [[job]]")
-    return [tables.get("defaults", {}) | row for row in tables.get("job", [])]
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, csv.Error) as error:
+        kind = "CSV" if path.suffix == ".csv" else "TOML"
+        raise UserError(f"{path} is not valid {kind} ({error}): fix it") from error
+    unknown = sorted(set(tables) - {"defaults", "job"})
+    if unknown:
+        raise UserError(f"{path}: has an unknown table {unknown[0]}, expected [defaults] and [[job]]")
+    defaults, rows = tables.get("defaults", {}), tables.get("job", [])
+    if not isinstance(defaults, dict) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{path}: expected [defaults] and [[job]] tables: write job with two brackets")
+    return [defaults | row for row in rows]
 
 
 def flag(name: str, value: Any) -> list[str]:
-    """A setting as it is typed: lists are several values, true and false switch."""
+    """A setting as words of a command line; a list is several values, true and false become --x and --no-x."""
     option = "--" + name.replace("_", "-")
     if isinstance(value, bool) or str(value).lower() in ("true", "false"):
         return [option if str(value).lower() == "true" else f"--no-{option[2:]}"]
@@ -122,18 +129,21 @@ def flag(name: str, value: Any) -> list[str]:
 
 
 def refuse_clashes(jobs: list[Job]) -> None:
-    """Raise UserError where two jobs would make records of the same key, in one split or in both."""
+    """Raise UserError where records of two jobs would have the same keys, in one split or in both."""
     seen: dict[str, Job] = {}
     for job in jobs:
         for pattern in job.config.dataset_dir:
             key = video_key(job.config.prefix, job.config.model_name, Path(pattern).name)
             if key in seen:
-                raise UserError(f"{seen[key].name} and {job.name} make the same keys {key}: give one another prefix")
+                raise UserError(
+                    f"{seen[key].name} and {job.name} make records with the same keys {key}: "
+                    f"give one of them another prefix"
+                )
             seen[key] = job
 
 
 def run(job: Job, config: Config) -> int:
-    """Pack a job in a process of its own, and say what came of it; its exit status."""
+    """Pack a job in a process of its own and print its last line; returns its exit status."""
     settings = job.config
     words = [str(Path(__file__).with_name("main.py")), "--video", *settings.dataset_dir, "-o", settings.data_dir]
     default = pack.config.Config(dataset_dir=settings.dataset_dir)
@@ -153,8 +163,8 @@ def run(job: Job, config: Config) -> int:
 
 
 def device(number: int, workers: int) -> str:
-    """Jobs that run beside each other take the GPUs in turn."""
-    import torch
+    """The device of a job: jobs that run at the same time take the GPUs in turn."""
+    import torch  # takes seconds, and only this function needs it
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return f"cuda:{(number - 1) % workers % gpus}" if gpus else "cpu"

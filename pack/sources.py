@@ -1,4 +1,4 @@
-"""Which videos the command line means, and what tells one video from another."""
+"""Finds the videos of a command line, identifies them, and shares them among processes."""
 
 import glob
 import hashlib
@@ -12,13 +12,13 @@ from tools.cli import MissingFile
 ENDINGS = set(
     ".3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv .y4m".split()
 )
-SAMPLE_BYTES = 2**20  # of the beginning and of the end, which tell films apart without reading terabytes
+SAMPLE_BYTES = 2**20  # hashed at both ends: enough to tell videos apart without reading terabytes
 
 
 def find_videos(patterns: Sequence[str]) -> list[Path]:
-    """The videos that these files, folders and globs name, sorted, each once.
+    """The videos of these files, folders and globs, sorted, each once.
 
-    Raises MissingFile where one of them names nothing.
+    Raises MissingFile where one of them has none.
     """
     found = {path.resolve(): path for pattern in patterns for path in matches(pattern)}
     return sorted(found.values())
@@ -29,18 +29,18 @@ def matches(pattern: str) -> list[Path]:
     if path.is_dir():
         videos = [file for file in path.iterdir() if file.suffix.lower() in ENDINGS and file.is_file()]
         if not videos:
-            raise MissingFile(f"{path}: this folder holds no video, expected files such as NAME.mp4 or NAME.mkv")
+            raise MissingFile(f"{path}: found no video in this folder, expected files such as NAME.mp4 or NAME.mkv")
         return videos
     if path.exists():
         return [path]
     videos = [Path(name) for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)]
     if not videos:
-        raise MissingFile(f"{pattern}: no such video, expected a file, a folder or a glob such as 'films/*.mp4'")
+        raise MissingFile(f"{pattern}: found no such video, expected a file, a folder or a glob such as 'films/*.mp4'")
     return videos
 
 
 def fingerprint(video: Path) -> dict[str, Any]:
-    """Name, bytes and sha256 of the first and the last MiB: what an index keeps of the video that it was made from."""
+    """Name, size in bytes, and sha256 of the first and last MiB: how an index identifies the video it was made from."""
     size = video.stat().st_size
     digest = hashlib.sha256()
     with open(video, "rb") as file:
@@ -50,12 +50,12 @@ def fingerprint(video: Path) -> dict[str, Any]:
     return {"video": video.name, "bytes": size, "sha256_of_ends": digest.hexdigest()}
 
 
-def share(videos: Sequence[Path], rank: int, world: int) -> list[Path]:
-    """The videos of one process of `world`, the largest first; all shares together are all videos, each once.
+def share(videos: Sequence[Path], rank: int, world_size: int) -> list[Path]:
+    """The videos of one of `world_size` processes, the largest first; each video is in one share.
 
-    Sizes stand for lengths, since a look into each of ten thousand files would take minutes in every process.
+    Shares have about the same size in bytes: opening ten thousand files to read their lengths would take minutes.
     """
-    loads, shares = [0] * world, [[] for _ in range(world)]
+    loads, shares = [0] * world_size, [[] for _ in range(world_size)]
     for video in sorted(videos, key=lambda path: (-size_of(path), str(path))):
         least = loads.index(min(loads))
         loads[least] += size_of(video)

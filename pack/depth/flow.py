@@ -1,7 +1,7 @@
-"""Dense motion between frames, and the part of it that a turning and zooming camera explains.
+"""Optical flow between frames, and the part of it that comes from rotation and zoom of the camera.
 
-N pairs of frames, C channels, H height, W width. A flow is (N 2 H W): by how many pixels right and down what the first
-frame shows is found in the second.
+N pairs of frames, C channels, H height, W width. A flow is (N 2 H W): the pixels to the right and down by which each
+pixel of the first frame moves until the second one.
 """
 
 import torch
@@ -9,12 +9,12 @@ import torch.nn.functional as F
 
 from pack.kernels.filters import box_filter
 
-PULL = 0.02  # structure below this is no texture: the flow there stays with the camera's
-RADIUS = 3  # of the windows that vote on a pixel's motion
+PULL = 0.02  # regularization towards the camera's flow: wins where the structure tensor is smaller than this
+RADIUS = 3  # of the windows over which Lucas and Kanade's equations are summed
 
 
 def warp(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:  # (N C H W), (N 2 H W) -> (N C H W)
-    """The second frame's values where the flow says the first's pixels went, border values repeated outside."""
+    """The second frame sampled where the flow puts each pixel of the first; border values are repeated outside."""
     height, width = image.shape[-2:]
     x, y = torch.arange(width, device=flow.device), torch.arange(height, device=flow.device)
     last = flow.new_tensor((width - 1, height - 1)).clamp(min=1).view(2, 1, 1)
@@ -23,7 +23,7 @@ def warp(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:  # (N C H W),
 
 
 def in_frame(flow: torch.Tensor) -> torch.Tensor:  # (N 2 H W) -> bool (N 1 H W)
-    """Where the flow does not lead out of the picture."""
+    """Where the flow ends inside the frame."""
     height, width = flow.shape[-2:]
     x = torch.arange(width, device=flow.device) + flow[:, :1]
     y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1:]
@@ -31,23 +31,23 @@ def in_frame(flow: torch.Tensor) -> torch.Tensor:  # (N 2 H W) -> bool (N 1 H W)
 
 
 def resize_flow(flow: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:  # (N 2 h w) -> (N 2 H W)
-    """The same motion in pixels of another size."""
+    """The flow resized to another frame size, its vectors scaled likewise."""
     height, width = flow.shape[-2:]
     scale = flow.new_tensor((size[1] / width, size[0] / height)).view(1, 2, 1, 1)
     return F.interpolate(flow, size, mode="bilinear") * scale
 
 
 def local_contrast(grey: torch.Tensor) -> torch.Tensor:  # (T 1 H W) -> same
-    """Brightness less its surroundings' mean, over their deviation: the same under a change of light."""
-    grey = box_filter(grey, 1)  # what is finer has gradients that differences get wrong
+    """Brightness minus its local mean, divided by its local deviation: unchanged by a change of light."""
+    grey = box_filter(grey, 1)  # finite differences are wrong for finer detail
     detail = grey - box_filter(grey, 6)
     return detail / (box_filter(detail.square(), 6).sqrt() + 0.03)
 
 
 def track(grey: torch.Tensor, far: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Flow and camera flow (T-1 2 H W) from each of the frames (T 1 H W) to the next, found from coarse to fine.
+    """Flow and camera flow (T-1 2 H W) from each frame (T 1 H W) to the next, computed coarse to fine.
 
-    far (H W) says how much each place counts for the camera's motion.
+    `far` (H W) weights the pixels in the estimate of the camera's motion.
     """
     levels = [local_contrast(level) for level in _pyramid(grey)[::-1]]
     camera = flow = grey.new_zeros(len(grey) - 1, 2, *levels[0].shape[-2:])
@@ -61,9 +61,9 @@ def track(grey: torch.Tensor, far: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 
 
 def refine(a, b, flow, camera, rounds):  # (N 1 H W) x 2, (N 2 H W) x 2 -> (N 2 H W), (N 1 H W)
-    """The flow after rounds of Lucas and Kanade's step, and how far the texture pins it down, 0 to 1.
+    """The flow after some rounds of Lucas and Kanade's step, and how well the texture determines it, 0 to 1.
 
-    Where the picture does not tell, the camera's flow draws it, so that plain surfaces show no motion of their own.
+    Where there is no texture it is drawn to the camera's flow, so that plain surfaces show no motion of their own.
     """
     gx, gy = _gradients(a)
     xx, xy, yy = box_filter(torch.cat((gx * gx, gx * gy, gy * gy), 1), RADIUS).split(1, 1)
@@ -79,32 +79,32 @@ def refine(a, b, flow, camera, rounds):  # (N 1 H W) x 2, (N 2 H W) x 2 -> (N 2 
 
 
 def camera_flow(flow: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:  # (N 2 H W), (N 1 H W) -> (N 2 H W)
-    """The shift, turn and zoom that fits the weighted flow best, moving things aside (reweighted least squares).
+    """The shift, rotation and zoom that fit the weighted flow best (iteratively reweighted least squares).
 
-    No shear and no tilt: they would explain away the parallax of a floor.
+    Moving objects lose their weight. Shear and tilt are left out: they would explain the parallax of a floor.
     """
     cell = max(1, min(flow.shape[-2:]) // 32)
     mass = F.avg_pool2d(weight, cell)
-    seen = (F.avg_pool2d(flow * weight, cell) / (mass + 1e-6)).double().flatten(1)  # (N 2P)
+    observed = (F.avg_pool2d(flow * weight, cell) / (mass + 1e-6)).double().flatten(1)  # (N 2P)
     mass = mass.double().flatten(1)  # (N P)
-    basis = _similarity(flow.shape[-2:], flow.device)  # (4 2 H W)
+    basis = _similarity_basis(flow.shape[-2:], flow.device)  # (4 2 H W)
     centres = F.avg_pool2d(basis, cell).flatten(1)  # (4 2P)
     products = (centres[:, None] * centres).unflatten(-1, (2, -1)).sum(2).flatten(0, 1)  # (4*4 P)
-    spread, trust = None, torch.ones_like(mass)
+    spread, confidence = None, torch.ones_like(mass)
     for i in range(5):
-        votes = mass * trust
+        votes = mass * confidence
         left = (votes @ products.mT).view(-1, 4, 4) + 1e-6 * torch.eye(4).to(votes)
-        motion = torch.linalg.solve(left, (votes.repeat(1, 2) * seen) @ centres.mT)  # (N 4)
-        miss = (seen - motion @ centres).square().unflatten(-1, (2, -1)).sum(1)
+        motion = torch.linalg.solve(left, (votes.repeat(1, 2) * observed) @ centres.mT)  # (N 4)
+        residual = (observed - motion @ centres).square().unflatten(-1, (2, -1)).sum(1)
         if spread is None:
-            spread = (mass * miss).sum(1, keepdim=True) / (mass.sum(1, keepdim=True) + 1e-6)
+            spread = (mass * residual).sum(1, keepdim=True) / (mass.sum(1, keepdim=True) + 1e-6)
         limit = (spread * 0.5**i).clamp(min=0.1**2)
-        trust = (limit / (limit + miss)).square()
-    motion = (motion * 1e6).round() / 1e6  # a sum's last digits depend on the number of threads
+        confidence = (limit / (limit + residual)).square()
+    motion = (motion * 1e6).round() / 1e6  # the last digits of a sum depend on the number of threads
     return (motion @ basis.flatten(1)).view(flow.shape).float()
 
 
-def _similarity(size, device):  # -> (4 2 H W): what shift x, shift y, zoom and turn do to each pixel
+def _similarity_basis(size, device):  # -> (4 2 H W): the flows of a shift along x, along y, a zoom and a rotation
     height, width = size
     y = (torch.arange(height, device=device, dtype=torch.float64) - (height - 1) / 2)[:, None].expand(size) / width
     x = (torch.arange(width, device=device, dtype=torch.float64) - (width - 1) / 2).expand(size) / width

@@ -1,10 +1,10 @@
-"""Which pixels a change of view hides: the warps, and the curves that map depth to disparity."""
+"""The pixels that a change of view hides: warps, and the curves that map depth to disparity."""
 
 from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """`from pack.holes import nonwarp_mask`, without torch for those who need the names of the curves alone."""
+    """Makes `from pack.holes import nonwarp_mask` work without importing torch when only `mappers` is needed."""
     if name == "nonwarp_mask":
         from pack.holes.forward import nonwarp_mask
 

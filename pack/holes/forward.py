@@ -1,8 +1,8 @@
-"""Which pixels a change of view hides, found by warping a depth map to the other eye and back.
+"""The pixels that a change of view hides, found by warping a depth map to the other eye and back.
 
 B frames, C channels, H height, W width. Depth is nearness, 0 far to 1 near, already mapped to disparity. Divergence is
-the disparity of two views between nearness 0 and 1 in percent of the width, half of it in each view; convergence is the
-nearness that does not move.
+the difference in disparity between nearness 0 and 1, in percent of the width; each view gets half of it. Convergence is
+the nearness that does not move.
 """
 
 from typing import Literal
@@ -14,16 +14,16 @@ import torch.nn.functional as F
 from pack.kernels.filters import max_filter, uses_rows
 
 View = Literal["left", "right"]
-UNSEEN, OVERTAKEN = -1.0, -2.0  # values of a warped image where no source lands, and where a nearer layer passed by
-REACH = 100  # pixels: iw3 does 100 rounds from neighbour to neighbour, and what lies farther stays as it is
+UNSEEN, OVERTAKEN = -1.0, -2.0  # in a warped image: no source lands here, and a nearer layer has moved past here
+REACH = 100  # pixels: iw3 iterates 100 times from neighbour to neighbour, which limits how far values travel
 
 
 def nonwarp_mask(
     depth: torch.Tensor, divergence: float, convergence: float, view: View, size: tuple[int, int] | None = None
 ) -> torch.Tensor:  # (B 1 h w) -> float (B 1 H W)
-    """The pixels that the other view hides: 1 where it has no trace of them, 0.5 where a nearer layer passed by.
+    """The pixels that the other view hides: 1 where no source lands, 0.5 where a nearer layer has moved past.
 
-    size is the frames' (H, W) where that differs from the depth's.
+    `size` is the frames' (H, W) if it differs from the depth's.
     """
     if size is not None and tuple(size) != depth.shape[-2:]:
         depth = F.interpolate(depth.float(), size, mode="bilinear", align_corners=True, antialias=True)
@@ -39,16 +39,17 @@ def half_holes(
     threads: int | None = None,
     spans: np.ndarray | None = None,
 ) -> torch.Tensor:  # (B 1 H W) -> uint8 (B 1 H W)
-    """Twice the mask of `nonwarp_mask`: 2, 1 and 0; mirrored: that of the depth's mirror image.
+    """Twice the mask of `nonwarp_mask`: 2, 1 and 0. `mirrored` gives the mask of the depth's mirror image.
 
-    On a CPU this many threads share the rows; torch's number unless told. spans, int (H 2), are the columns
-    [first, end) of each row that matter: elsewhere a mask that is found row by row is 0.
+    On a CPU the rows are shared among `threads`, by default torch's number of threads. `spans`, int (H 2), are the
+    columns [first, end) of each row that are needed: the others are 0 on a CPU, and computed all the same on a GPU.
     """
-    depth, turned = depth.float(), view == "left"  # the left view is the right one in a mirror, but for its first steps
+    # `turned`: the left view is computed as the mirror image of the right one
+    depth, turned = depth.float(), view == "left"
     if uses_rows(depth):
         return _mask_by_rows(depth, divergence, convergence, turned, mirrored, threads, spans)
     depth = depth.flip(-1) if mirrored != turned else depth
-    # frame by frame, because a frame of 1080p takes 400 MB of tensors
+    # one frame at a time, because the tensors of a 1080p frame take 400 MB
     mask = torch.cat([_mask_by_tensors(frame, divergence, convergence, view) for frame in depth.split(1)])
     return mask.flip(-1) if turned else mask
 
@@ -62,9 +63,10 @@ def forward_warp(
     fill: bool = False,
     base_width: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # (B C H W) in [0, 1], (B 1 H W) -> (B C H W), (B 1 H W)
-    """What one eye sees, holes 0 or filled from the background, and its holes: 1 nothing lands, 0.5 overtaken.
+    """The image of one eye, and its holes: 1 where no source lands, 0.5 where a nearer layer has moved past.
 
-    base_width is what divergence is a percentage of, where that is not the image's width.
+    In holes the image is 0 or, with `fill`, taken from the background. Divergence is a percentage of `base_width`, by
+    default of the image's width.
     """
     image, depth = image.float(), depth.float()
     warp = _warp_by_rows if uses_rows(image) else _warp
@@ -74,7 +76,7 @@ def forward_warp(
 
 
 def warp_scale(width: int, divergence: float, convergence: float) -> tuple[int, float, float]:
-    """(pad, slope, offset) in pixels: nearness d moves by d * slope - offset, which stays within pad on both sides."""
+    """(pad, slope, offset) in pixels: nearness d moves by d * slope - offset, which is at most pad in size."""
     slope = divergence * 0.01 * width * 0.5
     return int(width * divergence * 0.01 + 2), slope, slope * convergence
 
@@ -115,7 +117,7 @@ def _hole_values(warped):  # (B 1 H W) -> 1, 0.5, 0
 
 
 def _warp(image, depth, divergence, convergence, view, base_width=None):
-    """The image (B C H W) moved by its depth (B 1 H W), UNSEEN and OVERTAKEN in its holes."""
+    """The image (B C H W) moved by its depth (B 1 H W), with UNSEEN and OVERTAKEN in its holes."""
     width = image.shape[-1]
     pad, slope, offset = warp_scale(base_width or width, divergence, convergence)
     image, depth = (F.pad(plane, (pad, pad, 0, 0), mode="replicate") for plane in (image, depth))
@@ -145,10 +147,10 @@ def _nearest_sources(depth, target, x):  # each (B 1 H W) -> (B 1 H W) long
 
 
 def _fill(image, view):  # (B C H W) -> same
-    """The image with values below 0 replaced by the next value on the left, for the left view, or on the right.
+    """The image with values below 0 replaced by the nearest value on the left, or for the right view on the right.
 
-    One of iw3's rounds moves every value one pixel into a hole, so n rounds give a pixel the value of the next seen
-    one, or what was n pixels away where that is nearer. Beyond the border stands a 0.
+    One of iw3's iterations moves every value one pixel into a hole, so n of them give each hole pixel the value of the
+    nearest seen pixel, or of the pixel n away where that is nearer. The pixel beyond the border counts as 0.
     """
     image = F.pad(image if view == "left" else image.flip(-1), (1, 0))
     x = torch.arange(image.shape[-1], device=image.device).expand_as(image)
@@ -158,11 +160,11 @@ def _fill(image, view):  # (B C H W) -> same
 
 
 def _overtaken(source, view):  # (B 1 H W) x of the sources -> bool
-    """The pixels that a nearer layer passed by: they were right of it and are left of it now, in the left view.
+    """The pixels that a nearer layer has moved past: in the left view they were right of it and are now left of it.
 
-    One of iw3's rounds lowers every source to its right neighbour's where that is smaller, and marks it. After n rounds
-    it is the smallest of itself and the next n, so it was marked if any of those is smaller than what it was at first.
-    The right view is the mirror of this.
+    One of iw3's iterations lowers every source to its right neighbour's if that is smaller, and marks it. After n of
+    them it is the smallest of itself and the next n, so it is marked if any of those is smaller than itself. The right
+    view is the mirror image of this.
     """
     source = source if view == "left" else -source.flip(-1)
     beyond = F.pad(-source, (0, REACH), value=-torch.inf)[..., 1:]
@@ -171,7 +173,7 @@ def _overtaken(source, view):  # (B 1 H W) x of the sources -> bool
 
 
 def dilate_edge(depth: torch.Tensor, n: int | tuple[int, int]) -> torch.Tensor:  # (B 1 H W) -> same
-    """The depth with its near sides grown over depth edges, by n pixels or by (x, y) pixels."""
+    """The depth with near regions dilated at depth edges, by n pixels or by (x, y) pixels."""
     x, y = (n, n) if isinstance(n, int) else n
     both = min(x, y)
     for radius, rounds in (((1, 1), both), ((1, 0), y - both), ((0, 1), x - both)):
@@ -182,7 +184,7 @@ def dilate_edge(depth: torch.Tensor, n: int | tuple[int, int]) -> torch.Tensor: 
 
 
 def edge_weight(depth: torch.Tensor) -> torch.Tensor:  # (B 1 H W) -> same, in [0, 1]
-    """How much of an edge each pixel stands on: its local range in deviations, at most 3, rescaled to [0, 1]."""
+    """How strong the depth edge at each pixel is: its local range in standard deviations, clipped at 3, in [0, 1]."""
     local_range = max_filter(depth, (1, 1)) + max_filter(-depth, (1, 1))
     local_range = local_range - local_range.mean((1, 2, 3), keepdim=True)
     deviation = local_range.square().mean((1, 2, 3), keepdim=True).sqrt()

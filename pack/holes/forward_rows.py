@@ -1,7 +1,7 @@
-"""The warps of `forward` row by row, compiled by numba: the same numbers as with tensors, much faster on a CPU.
+"""The warps of `forward`, compiled by numba row by row: the same results as with tensors, much faster on a CPU.
 
-Arithmetic is float32, operation by operation in the order of `forward`, so that every rounding is the same. A row has
-W values; "in walking order" means left to right for the left view and right to left for the right view.
+Arithmetic is float32, in the order of the operations of `forward`, so that every rounding is the same. A row has W
+values; "in scan order" means left to right for the left view and right to left for the right view.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ import numpy as np
 
 from pack.kernels.compiled import kernel
 
-# as in pack.holes.forward; not imported, because numba's cache would not notice a change there
+# as in pack.holes.forward; not imported, because numba's cache does not notice changes in other files
 UNSEEN, OVERTAKEN, REACH = np.float32(-1), np.float32(-2), 100
 ZERO, ONE = np.float32(0), np.float32(1)
 LEAST_WEIGHT, MOST_WEIGHT = np.float32(1e-5), np.float32(1 - 1e-5)
@@ -19,8 +19,8 @@ LEAST_WEIGHT, MOST_WEIGHT = np.float32(1e-5), np.float32(1 - 1e-5)
 def mask_rows(depth, spans, pad: int, slope: float, offset: float, mirrored: bool, turned: bool, threads: int):
     """Twice the hole values of depth rows, float32 (N W), or of their mirror images: uint8 (N W).
 
-    The warp goes to the left and back; turned, to the right and back in a mirror. spans (N 2) are the columns
-    [first, end) of each warped row that are asked for; elsewhere stands 0.
+    The warp goes to the left view and back; with `turned` it goes to the right view and back, in mirror images. `spans`
+    (N 2) are the columns [first, end) of each warped row that are needed; the others are 0.
     """
     mask = np.zeros(depth.shape, np.uint8)
     scale = pad, np.float32(slope), np.float32(offset)
@@ -34,7 +34,7 @@ def mask_rows(depth, spans, pad: int, slope: float, offset: float, mirrored: boo
 
 
 def image_rows(image, depth, pad: int, slope: float, offset: float, to_left: bool, threads: int):
-    """Rows of C colours (N C W) moved by their depth (N W), UNSEEN and OVERTAKEN in their holes; all float32."""
+    """Rows of C channels (N C W) moved by their depth (N W), with UNSEEN and OVERTAKEN in holes; all float32."""
     warped = np.empty_like(image)
     scale = pad, np.float32(slope), np.float32(offset)
     _share(lambda rows: _image_rows(image[rows], depth[rows], warped[rows], *scale, to_left), len(depth), threads)
@@ -42,22 +42,22 @@ def image_rows(image, depth, pad: int, slope: float, offset: float, to_left: boo
 
 
 def dependence(depth, slope: float, offset: float) -> int:
-    """How many pixels to either side can matter to a pixel's hole value.
+    """How many pixels to either side can influence a pixel's hole value.
 
-    Neighbours land no farther apart than the depth's range moves them, D, so nothing is UNSEEN for longer. Ever smaller
-    sources ahead of an overtaken pixel stand ever farther ahead, so that within D follows one that is not overtaken:
-    holes are no wider than 2 D. A warp looks that far, at most REACH, to fill its sources, to mark and, the first one,
-    to fill its holes; both look for sources as far as these move.
+    Let D be the largest difference between two shifts. Neighbours land at most D apart, so UNSEEN runs are no longer.
+    Each smaller source ahead of an overtaken pixel stands farther ahead, so after at most D pixels comes one that is
+    not overtaken: holes are at most 2 D wide. A warp looks that far (at most REACH) to fill its sources and to mark
+    overtaken pixels, and the first warp also to fill its holes. Both look for sources as far as these move.
     """
     low, high = min(float(depth.min(initial=0)), 0.0), max(float(depth.max(initial=0)), 0.0)
     farthest = max(abs(low * slope - offset), abs(high * slope - offset)) + 2
-    hole = 2 * (slope * (high - low) + 2) + 4 + farthest  # with a border that has moved into the picture
+    hole = 2 * (slope * (high - low) + 2) + 4 + farthest  # plus a border that has moved into the frame
     beyond = 3 * (min(REACH, hole) + 1) + 2 * farthest
-    return int(beyond) + 1 if beyond < depth.shape[1] else depth.shape[1]  # of what is not a number, the whole row
+    return int(beyond) + 1 if beyond < depth.shape[1] else depth.shape[1]  # the whole row if beyond is nan
 
 
 def _share(work, count, threads):
-    """Call work with a slice of the rows on each of the threads."""
+    """Call work(slice of the rows) on each thread."""
     ends = np.linspace(0, count, threads + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, map(slice, ends[:-1], ends[1:])))
@@ -90,10 +90,10 @@ def _mask_rows(depth, mask, spans, beyond, pad, slope, offset, flipped, turned):
 
 
 @kernel
-def _warp(image, depth, start, pad, slope, offset, to_left):  # (W), (W) -> (W) in walking order
-    """One row, or the part of one from column `start` on, moved by its depth, UNSEEN and OVERTAKEN in its holes.
+def _warp(image, depth, start, pad, slope, offset, to_left):  # (W), (W) -> (W) in scan order
+    """A row, or the part of one that begins at column `start`, moved by its depth, with UNSEEN and OVERTAKEN in holes.
 
-    Without an image the rest is 0.
+    Without an image the other values are 0.
     """
     width = len(depth)
     depth = _padded(depth, pad)
@@ -124,7 +124,7 @@ def _warp(image, depth, start, pad, slope, offset, to_left):  # (W), (W) -> (W) 
 
 
 @kernel
-def _padded(values, pad):  # (W) -> (W + 2 pad), the border values being repeated outside
+def _padded(values, pad):  # (W) -> (W + 2 pad), border values repeated outside
     padded = np.empty(len(values) + 2 * pad, np.float32)
     padded[:pad] = values[0]
     padded[pad : pad + len(values)] = values
@@ -139,18 +139,21 @@ def _positions(depth, start, slope, offset, to_left):  # (W + 2 pad) -> same
     for x in range(len(depth)):
         shift = depth[x] * slope - offset
         position = np.float32(start + x) + shift if to_left else np.float32(start + x) - shift
-        positions[x] = min(position, most) if position > least else least  # not a number becomes a place, too
+        positions[x] = min(position, most) if position > least else least  # nan, too, becomes a position
     return positions
 
 
 @kernel
 def _nearest_sources(depth, positions, start):  # (W + 2 pad) x 2 -> (W + 2 pad) x 2: padded x, or -1
-    """Each pixel's nearest source, the rightmost of equally near ones, of those that round down, and up, to it."""
+    """Each pixel's nearest source among those whose position rounds down to it, and among those that round up.
+
+    Of equally near sources the rightmost is taken.
+    """
     low_sources, high_sources = np.full(len(depth), -1, np.int32), np.full(len(depth), -1, np.int32)
     for x in range(len(depth)):  # every position is inside
-        place = np.uint32(positions[x])
-        low = place - np.uint32(start)
-        high = low + np.uint32(positions[x] > place)
+        floor = np.uint32(positions[x])
+        low = floor - np.uint32(start)
+        high = low + np.uint32(positions[x] > floor)
         if low_sources[low] < 0 or depth[x] >= depth[low_sources[low]]:
             low_sources[low] = x
         if high_sources[high] < 0 or depth[x] >= depth[high_sources[high]]:
@@ -159,10 +162,10 @@ def _nearest_sources(depth, positions, start):  # (W + 2 pad) x 2 -> (W + 2 pad)
 
 
 @kernel
-def _fill(values):  # (W) -> (W), both in walking order
+def _fill(values):  # (W) -> (W), both in scan order
     """The row with values below 0 replaced as in pack.holes.forward."""
     filled = np.empty_like(values)
-    seen, last = -1, ZERO  # the border, where a 0 stands
+    seen, last = -1, ZERO  # the pixel beyond the border counts as 0
     for k in range(len(values)):
         if values[k] >= ZERO:
             seen, last = k, values[k]
@@ -173,8 +176,8 @@ def _fill(values):  # (W) -> (W), both in walking order
 
 
 @kernel
-def _mark_overtaken(values, sources, to_left):  # (W) to be marked, (W), both in walking order
-    """Mark the pixels for which a smaller source (larger for the right view) comes within REACH."""
+def _mark_overtaken(values, sources, to_left):  # (W) to be marked, (W), both in scan order
+    """Mark pixels that a smaller source (for the right view, a larger one) follows within REACH."""
     extreme = sources[-1]  # of all that follow
     for k in range(len(values) - 2, -1, -1):
         if not (extreme < sources[k] if to_left else extreme > sources[k]):

@@ -1,6 +1,6 @@
-"""Curves that turn normalised nearness into disparity, both in [0, 1], under iw3's names.
+"""Curves that map normalised nearness to disparity, both in [0, 1], under iw3's names.
 
-Written with tensor methods alone, so that a name can be checked without importing torch.
+They use tensor methods only, so that a name can be checked without importing torch.
 """
 
 import math
@@ -13,13 +13,18 @@ FAR = 16.0  # distance at nearness 0 in the shift curves
 
 
 def mapper(name: str) -> Callable:  # "div_6" -> f: tensor of any shape in [0, 1] -> same shape in [0, 1]
-    """The curve called name: one of NAMES, "a:b" (a, then b) or "a+b=w" (a*(1-w) + b*w); UserError for another."""
+    """The curve of this name: one of NAMES, "a:b" (a, then b) or "a+b=w" (a*(1-w) + b*w).
+
+    Raises UserError for any other name.
+    """
     if ":" in name:
         return partial(_chain, [mapper(part) for part in name.split(":")])
     if "+" in name:
         return _parse_mix(name)
     if name not in _CURVES:
-        raise UserError(f'mapper "{name}" is unknown: take one of {", ".join(NAMES)}, or "a:b" or "a+b=0.5" of two')
+        raise UserError(
+            f'mapper "{name}" is unknown: use one of {", ".join(NAMES)}, or combine two as "a:b" or "a+b=0.5"'
+        )
     return _CURVES[name]
 
 
@@ -31,9 +36,7 @@ def _parse_mix(name):
     except ValueError:
         weight = math.nan
     if len(second) != 1 or not 0 <= weight <= 1:
-        raise UserError(
-            f'mapper "{name}" does not read: a mix is two names and a weight in 0..1, such as "none+mul_1=0.25"'
-        )
+        raise UserError(f'mapper "{name}": expected two names and a weight from 0 to 1, such as "none+mul_1=0.25"')
     return partial(_mix, mapper(first), mapper(second[0]), weight)
 
 

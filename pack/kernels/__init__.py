@@ -1,1 +1,1 @@
-"""Loops over pixels compiled by numba, and filters that have them on a CPU and tensors elsewhere."""
+"""Image filters, and the numba kernels that compute them on a CPU."""

@@ -1,7 +1,6 @@
-"""The filters of pack.kernels.filters row by row, compiled by numba: the same numbers as with tensors, faster on a CPU.
+"""The filters of pack.kernels.filters, compiled by numba row by row: the same results as with tensors, faster on a CPU.
 
-A plane has H rows of W values, float32 or, for maxima, uint8. What is computed for a row stays in the nearest cache
-until it is done.
+A plane has H rows of W values, float32 or, for maxima, uint8. A row is finished while it is in the L1 cache.
 """
 
 import numpy as np
@@ -16,7 +15,7 @@ HALF, ONE = np.float32(0.5), np.float32(1)
 
 @intrinsic
 def fused_multiply_add(context, a, b, c):
-    """a * b + c rounded once, as PyTorch's vector instructions do it."""
+    """a * b + c rounded once, as PyTorch's vector instructions compute it."""
 
     def code(context, builder, signature, values):
         kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()] * 3)
@@ -26,8 +25,8 @@ def fused_multiply_add(context, a, b, c):
 
 
 @kernel
-def box_filter_rows(planes, out, radius, area):  # (N H W), (N H W) to be written
-    """`box_filter`: rows summed over their neighbours, then columns, divided by the square's area."""
+def box_filter_rows(planes, out, radius, area):  # (N H W), (N H W) out
+    """`box_filter`: sums over neighbouring rows, then over neighbouring columns, divided by the square's area."""
     count, height, width = planes.shape
     padded = np.empty(width + 2 * radius, np.float32)
     row = padded[radius : radius + width]
@@ -45,8 +44,8 @@ def box_filter_rows(planes, out, radius, area):  # (N H W), (N H W) to be writte
 
 
 @kernel
-def max_filter_rows(planes, out, radius_y, radius_x):  # (N H W), (N H W) to be written
-    """`max_filter`: the maximum of the rows around each row, then of the places around each place."""
+def max_filter_rows(planes, out, radius_y, radius_x):  # (N H W), (N H W) out
+    """`max_filter`: the maximum over neighbouring rows, then over neighbouring columns."""
     count, height, width = planes.shape
     padded = np.empty(width + 2 * radius_x, planes.dtype)
     row = padded[radius_x : radius_x + width]
@@ -63,8 +62,8 @@ def max_filter_rows(planes, out, radius_y, radius_x):  # (N H W), (N H W) to be 
 
 
 @kernel
-def smooth_rows(planes, keep):  # (N C H W) to be changed, (N H-1 W)
-    """`smooth`: each row pulled to the one before it, down and up again."""
+def smooth_rows(planes, keep):  # (N C H W) changed in place, (N H-1 W)
+    """`smooth`: each row moved towards the previous one, down and up again."""
     count, channels, height, _ = planes.shape
     for n in range(count):
         for c in range(channels):
@@ -75,8 +74,8 @@ def smooth_rows(planes, keep):  # (N C H W) to be changed, (N H-1 W)
 
 
 @kernel
-def approach_rows(planes, cost):  # (N H W) to be changed, (N H-1 W)
-    """`approach`: each row no more than the one before it and the step from there, down and up again."""
+def least_cost_rows(planes, cost):  # (N H W) changed in place, (N H-1 W)
+    """`least_cost`: each row lowered to the previous one plus the cost of the step, down and up again."""
     count, height, _ = planes.shape
     for n in range(count):
         for y in range(1, height):
@@ -85,8 +84,8 @@ def approach_rows(planes, cost):  # (N H W) to be changed, (N H-1 W)
             _lower(planes[n, y], planes[n, y + 1], cost[n, y])
 
 
-# One loop over a row in each function, which so becomes vector instructions. They need np.maximum instead of max, and
-# values that are read once.
+# Each function is one loop over a row, so that it compiles to vector instructions. For that it also needs np.maximum
+# instead of max, and reads each value only once.
 
 
 @kernel

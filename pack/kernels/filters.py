@@ -54,16 +54,16 @@ def smooth(x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:  # (N C H W), (
     return x
 
 
-def approach(x: torch.Tensor, cost: torch.Tensor) -> torch.Tensor:  # (N 1 H W), (N 1 H-1 W) -> (N 1 H W)
+def least_cost(x: torch.Tensor, cost: torch.Tensor) -> torch.Tensor:  # (N 1 H W), (N 1 H-1 W) -> (N 1 H W)
     """The least cost of reaching each row along y, for start costs x and the cost of each step, down and up again.
 
     x[i] <- min(x[i], x[i-1] + cost) for i = 1..H-1, then the same upwards with x[i+1].
     """
     x = x.clone(memory_format=torch.contiguous_format)
     if uses_rows(x):
-        from pack.kernels.filter_rows import approach_rows  # as above
+        from pack.kernels.filter_rows import least_cost_rows  # as above
 
-        approach_rows(x[:, 0].numpy(), cost.contiguous()[:, 0].numpy())
+        least_cost_rows(x[:, 0].numpy(), cost.contiguous()[:, 0].numpy())
         return x
     row, cost = x.unbind(-2), cost.unbind(-2)
     for i in range(1, len(row)):

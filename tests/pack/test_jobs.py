@@ -33,13 +33,13 @@ def read(path):
     return list(jobs.read_jobs(path, Path("data")))
 
 
-def test_rows_have_the_flags_defaults_and_splits_that_they_name(tmp_path):
+def test_each_job_has_its_flags_the_defaults_and_its_split(tmp_path):
     one, two = (job.config for job in read(write(tmp_path, TOML)))
     assert (one.prefix, one.skip_first, one.size, one.short_sides) == ("one", 0, 160, (192, 216))
     assert (two.prefix, two.skip_first, two.data_dir) == ("two", 4, "data/eval")
 
 
-def test_a_table_with_commas_says_the_same_as_toml(tmp_path):
+def test_csv_and_toml_give_the_same_jobs(tmp_path):
     text = 'video,split,prefix,skip_first,size,resolution\n"a.mp4",,one,,160,64\n"a.mp4",eval,two,4,160,64\n'
     toml = TOML.replace("short_sides = [192, 216]\n", "")
     table, tree = read(write(tmp_path, text, "jobs.csv")), read(write(tmp_path, toml))
@@ -47,7 +47,7 @@ def test_a_table_with_commas_says_the_same_as_toml(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('[[job]]\nvideo = "a.mp4"\nmodle_type = "Any_B"\n', "job 1 has an unknown column modle_type"),
         ('[[job]]\nprefix = "a"\n', "job 1 has no video"),
@@ -56,12 +56,13 @@ def test_a_table_with_commas_says_the_same_as_toml(tmp_path):
         ('[[job]]\nvideo = "a.mp4"\nprefix = "a/b"\n', "job 1: --prefix"),
         ('[[jobs]]\nvideo = "a.mp4"\n', "unknown table jobs"),
         ("", "lists no job"),
-        ("[[job]\n", "is no TOML"),
-        ('[[job]]\nvideo = "a.mp4"\n' * 2, "make the same keys"),
+        ("[[job]\n", "is not valid TOML"),
+        ('[job]\nvideo = "a.mp4"\n', "write job with two brackets"),
+        ('[[job]]\nvideo = "a.mp4"\n' * 2, "make records with the same keys"),
     ],
 )
-def test_a_mistake_in_a_job_file_is_one_line_that_names_its_row(tmp_path, text, told):
-    assert told in refused(jobs.main, "--jobs", write(tmp_path, text), "-o", tmp_path / "data")
+def test_a_mistake_in_a_job_file_is_one_line_that_names_its_row(tmp_path, text, message):
+    assert message in refused(jobs.main, "--jobs", write(tmp_path, text), "-o", tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
@@ -69,13 +70,13 @@ def test_a_missing_job_file_is_one_line(tmp_path):
     assert "jobs.toml" in refused(jobs.main, "--jobs", tmp_path / "jobs.toml")
 
 
-def test_jobs_are_planned_packed_and_then_packed_before(tmp_path):
+def test_jobs_are_planned_then_packed_then_skipped(tmp_path):
     make_video(tmp_path / "a.mp4", frames=40)
     words = ["--jobs", write(tmp_path, TOML), "-o", tmp_path / "data", "--workers", 2]
     plan = succeeds(jobs.main, *words, "--dry-run")
     assert plan.count("to do, about") == 2 and not (tmp_path / "data").exists()
     done = succeeds(jobs.main, *words)
-    assert "2 of 2 jobs are done" in done
+    assert "2 of 2 jobs done" in done
     keys = [list_shards(tmp_path / "data" / split)[0].name.split("_")[0] for split in ("train", "eval")]
     assert keys == ["one", "two"]
     assert succeeds(jobs.main, *words).count("1 packed before") == 2

@@ -14,7 +14,7 @@ def texture(height, width, seed=0):  # (1 1 H W), detail of all sizes, as photog
     return 0.5 + sum(box_filter(box_filter(grain, radius), radius) * radius for radius in (2, 4, 8, 16)) / 4
 
 
-def follow(first, second):
+def flow_between(first, second):
     return track(torch.cat((first, second)), torch.ones(first.shape[-2:]))
 
 
@@ -30,7 +30,7 @@ def test_box_is_the_mean_of_a_square_with_its_border_repeated():
     torch.testing.assert_close(box_filter(x, 2), torch.nn.functional.avg_pool2d(padded, 5, 1))
 
 
-def test_warp_fetches_from_where_the_flow_points():
+def test_warp_samples_where_the_flow_points():
     image = torch.arange(20.0).view(1, 1, 4, 5)
     flow = torch.zeros(1, 2, 4, 5)
     flow[:, 0], flow[:, 1] = 1, -0.5
@@ -38,7 +38,7 @@ def test_warp_fetches_from_where_the_flow_points():
     assert torch.equal(warp(image, torch.zeros_like(flow)), image)
 
 
-def test_flow_that_leads_out_of_the_picture_is_known():
+def test_in_frame_is_false_where_the_flow_leaves_the_frame():
     flow = torch.zeros(1, 2, 6, 8)
     flow[:, 0], flow[:, 1] = -2.5, 1
     expected = torch.zeros(6, 8, dtype=torch.bool)
@@ -57,7 +57,7 @@ def test_flow_of_another_size_is_the_same_motion():
 def test_tracking_finds_a_shift_to_a_fraction_of_a_pixel(shift):
     first = texture(96, 128)
     second = warp(first, -similarity((96, 128), shift))
-    flow, camera = follow(first, second)
+    flow, camera = flow_between(first, second)
     expected = similarity((96, 128), shift)
     inside = (..., slice(16, -16), slice(16, -16))
     assert (flow - expected)[inside].abs().mean() < 0.1
@@ -67,19 +67,19 @@ def test_tracking_finds_a_shift_to_a_fraction_of_a_pixel(shift):
 def test_tracking_is_not_misled_by_a_change_of_light():
     first = texture(96, 128)
     second = warp(first, -similarity((96, 128), (1.5, 0))) * 0.6 + 0.2
-    flow, _ = follow(first, second)
+    flow, _ = flow_between(first, second)
     assert (flow - similarity((96, 128), (1.5, 0)))[..., 16:-16, 16:-16].abs().mean() < 0.2
 
 
-def test_where_there_is_no_texture_the_flow_is_the_cameras():
+def test_without_texture_the_flow_is_the_cameras():
     first = texture(96, 128)
     first[..., 30:66, 50:90] = 0.5
     second = warp(first, -similarity((96, 128), (2, 0)))
-    flow, camera = follow(first, second)
+    flow, camera = flow_between(first, second)
     assert (flow - camera)[..., 40:56, 60:80].abs().max() < 0.2
 
 
-def test_the_cameras_motion_is_found_in_spite_of_things_that_move():
+def test_the_cameras_motion_is_found_in_spite_of_moving_objects():
     size = (96, 128)
     camera = similarity(size, (3, -2), turn=0.03, zoom=1.02)
     flow = camera.clone()
@@ -89,7 +89,7 @@ def test_the_cameras_motion_is_found_in_spite_of_things_that_move():
     torch.testing.assert_close(camera_flow(flow, weight), camera, rtol=0, atol=0.1)
 
 
-def test_places_without_weight_have_no_say_in_the_cameras_motion():
+def test_pixels_of_weight_0_do_not_change_the_cameras_motion():
     flow = torch.zeros(1, 2, 64, 64)
     flow[..., :40, :] = 5
     weight = torch.ones(1, 1, 64, 64)

@@ -253,7 +253,7 @@ def test_an_unknown_name_is_refused_with_all_names():
 
 def test_depthpro_refuses_another_resolution(tmp_path):
     tiny_pro(tmp_path)
-    with pytest.raises(ValueError, match="--resolution 512: the size of .* is fixed"):
+    with pytest.raises(ValueError, match=r"--resolution 512: the size of .* is fixed"):
         load_depth(str(tmp_path), resolution=512)
 
 
@@ -269,7 +269,7 @@ def test_folders_without_a_complete_depth_model_are_refused_with_the_reason(tmp_
         load_depth(str(tmp_path))
 
     weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="the weights in .* cannot be read"):
+    with pytest.raises(ValueError, match=r"the weights in .* cannot be read"):
         load_depth(str(tmp_path))
 
     config = tmp_path / "config.json"

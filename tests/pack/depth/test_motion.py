@@ -1,10 +1,10 @@
-"""Nearness without a model: from motion, from outlines, steady in time, and for any clip."""
+"""Nearness without a depth model: from motion and outlines, steady in time, for any clip."""
 
 import pytest
 import torch
 
-from pack.depth.motion import MotionDepth, follow, motion_cue, outlines, picture_cue, sharpen
-from pack.depth.sweep import edges
+from pack.depth.edge_aware import edges
+from pack.depth.motion import MotionDepth, frame_cue, motion_cue, outlines, sharpen, smooth_along_motion
 from pack.holes.forward import nonwarp_mask
 from pack.kernels.filters import box_filter
 
@@ -32,24 +32,24 @@ def scene(pan=0, own=3, contrast=0.15, tint=0.0, top=12, frames=FRAMES):
     return torch.stack(clip).clamp(0, 1), place
 
 
-def worth(frames):
+def motion_weight(frames):
     return float(motion_cue(frames, outlines(frames))[1])
 
 
 @pytest.mark.parametrize(("pan", "own"), [(0, 2), (2, 3), (-3, 2), (3, -3)])
-def test_what_moves_against_the_ground_is_nearer_even_high_in_the_picture(pan, own):
+def test_what_moves_relative_to_the_ground_is_nearer_even_high_in_the_frame(pan, own):
     frames, place = scene(pan, own)
     depth = MotionDepth()(frames)
     assert depth[place].mean() > depth[~place].mean() + 0.3
 
 
-def test_a_camera_that_turns_shows_no_parallax():
-    assert worth(scene(pan=3, own=0)[0]) < 0.2
-    assert worth(scene(pan=3, own=3)[0]) > 0.4
+def test_a_rotating_camera_shows_no_parallax():
+    assert motion_weight(scene(pan=3, own=0)[0]) < 0.2
+    assert motion_weight(scene(pan=3, own=3)[0]) > 0.4
 
 
 @pytest.mark.parametrize("own", [0, 2])
-def test_depth_steps_stand_on_the_pictures_outlines(own):
+def test_depth_steps_lie_on_the_outlines_of_the_frame(own):
     frames, place = scene(pan=1, own=own, contrast=0.05, tint=0.4)
     depth = MotionDepth()(frames)
     inside, outside = depth[place].median(), depth[~place].median()
@@ -59,7 +59,7 @@ def test_depth_steps_stand_on_the_pictures_outlines(own):
     assert (within & place).sum() > 0.9 * (within | place).sum()
 
 
-def test_holes_keep_to_the_objects_border():
+def test_holes_lie_at_the_borders_of_objects():
     frames, place = scene(pan=0, own=2, contrast=0.05, tint=0.4)
     depth = MotionDepth()(frames)
     holes = nonwarp_mask(depth, 5.0, 0.5, "right") > 0
@@ -70,10 +70,10 @@ def test_holes_keep_to_the_objects_border():
     assert (holes & square.bool()).sum() > 0.7 * holes.sum()
 
 
-def test_an_outlined_thing_and_what_is_low_are_nearer_where_nothing_moves():
+def test_without_motion_outlined_and_low_regions_are_nearer():
     frames = torch.full((2, 3, 96, 128), 0.3)
     frames[..., 30:60, 40:80] = 0.8
-    nearness = picture_cue(frames, outlines(frames))
+    nearness = frame_cue(frames, outlines(frames))
     assert nearness[..., 35:55, 45:75].min() > nearness[..., 35:55, :35].max() + 0.1
     plain = nearness[0, 0, :, 5]
     assert plain.diff().min() > -1e-3
@@ -99,14 +99,14 @@ def test_depth_is_averaged_along_the_motion():
     generator = torch.Generator().manual_seed(3)
     still = torch.zeros(FRAMES - 1, 2, HEIGHT, WIDTH)
     noisy = torch.rand(FRAMES, 1, HEIGHT, WIDTH, generator=generator)
-    smooth = follow(noisy, frames, still, still)
+    smooth = smooth_along_motion(noisy, frames, still, still)
     assert smooth.diff(dim=0).abs().mean() < 0.3 * noisy.diff(dim=0).abs().mean()
 
     ramp = torch.linspace(0, 1, WIDTH).expand(FRAMES, 1, HEIGHT, WIDTH)
     cut = frames.clone()
     cut[4:] = (cut[4:] + 0.5) % 1  # another picture: nothing is taken over from it
     depth = torch.cat((ramp[:4], 1 - ramp[4:]))
-    torch.testing.assert_close(follow(depth, cut, still, still), depth, rtol=0, atol=0.05)
+    torch.testing.assert_close(smooth_along_motion(depth, cut, still, still), depth, rtol=0, atol=0.05)
 
 
 def test_sharpening_turns_a_slope_into_a_step_at_the_outline_and_leaves_a_floor():
@@ -141,7 +141,7 @@ def test_any_clip_has_depth_between_0_and_1(shape, expected):
         assert depth.max() <= 1
 
 
-def test_depth_is_the_same_again_and_on_any_number_of_threads():
+def test_depth_is_reproducible_on_any_number_of_threads():
     frames, _ = scene(pan=1, own=2)
     threads = torch.get_num_threads()
     try:
@@ -153,7 +153,7 @@ def test_depth_is_the_same_again_and_on_any_number_of_threads():
         torch.set_num_threads(threads)
 
 
-def test_depth_does_not_depend_on_how_the_frames_lie_in_memory():
+def test_depth_does_not_depend_on_the_memory_format_of_the_frames():
     frames, _ = scene(pan=1, own=2, frames=4)
     other = frames.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     assert torch.equal(MotionDepth()(frames), MotionDepth()(other))

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from pack.kernels import filters
-from pack.kernels.filters import approach, box_filter, max_filter, smooth
+from pack.kernels.filters import box_filter, least_cost, max_filter, smooth
 
 SIZES = [(2, 3, 33, 47), (1, 1, 1, 20), (2, 1, 20, 1), (1, 2, 5, 4)]
 
@@ -75,11 +75,11 @@ def fused_lerp(start, end, weight):
 def test_recursive_filters_are_the_same_by_both_methods(shape, monkeypatch):
     x, (count, _, height, width) = random_image(shape), shape
     keep = torch.rand(count, 1, height - 1, width, generator=torch.Generator().manual_seed(1))
-    compiled, tensors = by_both_methods(monkeypatch, lambda: (smooth(x, keep), approach(x[:, :1], keep)))
+    compiled, tensors = by_both_methods(monkeypatch, lambda: (smooth(x, keep), least_cost(x[:, :1], keep)))
     for ours, theirs in zip(compiled, tensors, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
     monkeypatch.setattr(torch.Tensor, "lerp_", fused_lerp)
-    for ours, theirs in zip(compiled, (smooth(x, keep), approach(x[:, :1], keep)), strict=True):
+    for ours, theirs in zip(compiled, (smooth(x, keep), least_cost(x[:, :1], keep)), strict=True):
         assert torch.equal(ours, theirs)
 
 
@@ -98,13 +98,13 @@ def test_the_cost_of_a_path_is_the_sum_of_its_steps(method):
     start = torch.full((1, 1, 5, 1), 9.0)
     start[..., 1, :] = 0.0
     cost = torch.tensor([1.0, 2, 3, 20]).view(1, 1, 4, 1)
-    assert approach(start, cost).flatten().tolist() == [1, 0, 2, 5, 9]
+    assert least_cost(start, cost).flatten().tolist() == [1, 0, 2, 5, 9]
 
 
 def test_filters_leave_their_input_unchanged():
     x = random_image((1, 2, 9, 8)).mT.contiguous()
     before = x.clone()
     keep = torch.rand(1, 1, 7, 9)
-    for filtered in (box_filter(x, 2), max_filter(x, (1, 1)), smooth(x, keep), approach(x[:, :1], keep)):
+    for filtered in (box_filter(x, 2), max_filter(x, (1, 1)), smooth(x, keep), least_cost(x[:, :1], keep)):
         assert filtered.data_ptr() != x.data_ptr()
     assert torch.equal(x, before)

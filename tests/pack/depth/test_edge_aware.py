@@ -2,7 +2,7 @@
 
 import torch
 
-from pack.depth.sweep import diffuse, edges, shortest_way
+from pack.depth.edge_aware import cheapest_path_costs, diffuse, edges
 
 
 def noise(*shape, seed=0):
@@ -27,7 +27,7 @@ def test_diffusion_keeps_what_is_constant():
     torch.testing.assert_close(diffuse(x, edges(noise(2, 3, 20, 30)), reach=9, contrast=0.1), x)
 
 
-def test_diffusion_spreads_by_its_reach_in_the_open():
+def test_diffusion_spreads_by_its_reach_where_there_is_no_edge():
     x = torch.zeros(1, 1, 101, 121)
     x[..., 50, 60] = 1
     spread = diffuse(x, no_edges(x), reach=8, contrast=1, rounds=3)[0, 0]
@@ -49,15 +49,15 @@ def test_diffusion_stops_at_an_outline():
     assert abs(smooth[inside == 0].mean() - x[inside == 0].mean()) < 0.02
 
 
-def test_frames_do_not_mix():
+def test_frames_are_filtered_independently():
     x, picture = noise(3, 2, 15, 17), noise(3, 3, 15, 17, seed=1)
     start, cost = noise(3, 1, 15, 17) * 9, edges(picture)
     alone = edges(picture[1:2])
     torch.testing.assert_close(diffuse(x, cost, 5, 0.2)[1:2], diffuse(x[1:2], alone, 5, 0.2))
-    assert torch.equal(shortest_way(start, cost)[1:2], shortest_way(start[1:2], alone))
+    assert torch.equal(cheapest_path_costs(start, cost)[1:2], cheapest_path_costs(start[1:2], alone))
 
 
-def test_the_shortest_way_is_found():
+def test_the_cheapest_path_is_found():
     """Against single steps in all directions, as often as there are pixels."""
     start, cost = noise(1, 1, 9, 11) * 9, edges(noise(1, 1, 9, 11, seed=2))
     expected = start.clone()
@@ -68,5 +68,5 @@ def test_the_shortest_way_is_found():
         down = torch.minimum(expected[..., 1:, :], expected[..., :-1, :] + cost[1])
         expected[..., :-1, :] = torch.minimum(expected[..., :-1, :], expected[..., 1:, :] + cost[1])
         expected[..., 1:, :] = torch.minimum(expected[..., 1:, :], down)
-    torch.testing.assert_close(shortest_way(start, cost, rounds=20), expected)
-    assert (shortest_way(start, cost) >= expected - 1e-6).all()
+    torch.testing.assert_close(cheapest_path_costs(start, cost, rounds=20), expected)
+    assert (cheapest_path_costs(start, cost) >= expected - 1e-6).all()
