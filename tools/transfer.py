@@ -1,7 +1,8 @@
-"""Copies splits between folders and object stores: only what the other side lacks, tar before index, verified.
+"""Copies splits between folders and object stores: only missing shards, each tar verified before its index is written.
 
-The other side has a shard when its index there is the same to the last byte and its tar has the size of the index: an
-index is written only after its tar was verified. A tar without such an index is read back before it is believed.
+The destination has a shard when its index there is identical and its tar has the size that the index says. A tar
+without an index was not copied completely: it is read back before it is accepted. Another shard of the same name is
+replaced only with --overwrite, and only after the new one was verified.
 """
 
 import sys
@@ -20,33 +21,34 @@ from pack.shards.index import LARGEST_INDEX, Index
 from pack.shards.shard import list_shards
 from pack.shards.store import Location, list_files, parse_location, read_bytes, sha256_at, use_endpoint
 from tools import cli
-from tools.cli import MissingFile, UserError
+from tools.cli import MissingFile, UserError, plural
 from tools.copying.upload import LEAST_PART, remove, write_small, write_tar
 
 
 @dataclass(frozen=True)
 class Config:
-    """Copy shards from one folder or object store to another; a killed copy goes on when it is started again."""
+    """Copy shards from one folder or object store to another; a killed copy resumes when started again."""
 
     ALIASES: ClassVar = {"source": ("-i",), "destination": ("-o",)}
 
-    destination: str  # folder or URL that gets what it lacks
-    source: str = "data"  # folder or URL with splits, or a split
-    split: tuple[str, ...] = ()  # splits to copy, all that the source has when left out
-    jobs: int = 4  # tars that are copied at the same time
-    part_bytes: int = 16 << 20  # bytes of a request; no more than one of each tar is sent again after a kill
-    read_back: bool = False  # read every tar again at the destination and compare its sha256
-    delete: bool = False  # list shards of the destination that the source lacks; with --yes, remove them
-    yes: bool = False  # with --delete: do it
-    endpoint_url: str = ""  # S3 server other than Amazon's, as AWS_ENDPOINT_URL
+    destination: str  # folder or URL to copy to
+    source: str = "data"  # folder or URL of a dataset, or of one split
+    split: tuple[str, ...] = ()  # splits to copy (default: all splits of the source)
+    jobs: int = 4  # number of tars copied in parallel
+    part_bytes: int = 16 << 20  # bytes per request; a resumed copy sends at most one part of each tar again
+    read_back: bool = False  # read every copied tar back from the destination and compare its sha256
+    overwrite: bool = False  # replace shards of the destination that differ from the source's shard of the same name
+    delete: bool = False  # list shards of the destination that the source does not have; with --yes, delete them
+    yes: bool = False  # with --delete: delete them
+    endpoint_url: str = ""  # URL of an S3 server other than Amazon's (default: AWS_ENDPOINT_URL)
 
     def __post_init__(self):
         if self.jobs < 1:
             raise UserError(f"--jobs {self.jobs}: expected 1 or more")
         if self.part_bytes < LEAST_PART:
-            raise UserError(f"--part-bytes {self.part_bytes}: expected {LEAST_PART} or more, which S3 asks for")
+            raise UserError(f"--part-bytes {self.part_bytes}: expected {LEAST_PART} or more, the smallest of S3")
         if self.yes and not self.delete:
-            raise UserError("--yes says to --delete: give both")
+            raise UserError("--yes only works together with --delete: pass both")
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,11 @@ class Split:
 
     source: Location
     destination: Location
-    lacking: tuple[Index, ...]  # shards that the destination lacks
-    present: tuple[Index, ...]  # and those that it has
+    lacking: tuple[Index, ...]  # shards that the destination does not have
+    differing: tuple[Index, ...]  # shards of which it has another one of the same name
+    present: tuple[Index, ...]  # shards that it has
     sizes: dict[str, int]  # bytes of the destination's files by name
-    extra: tuple[str, ...]  # tars and indexes there that the source lacks, indexes first
+    extra: tuple[str, ...]  # tars and indexes there that the source does not have, indexes first
 
 
 class Tally:
@@ -82,30 +85,32 @@ def main() -> int:
     source, destination = parse_location(config.source), parse_location(config.destination)
     check_apart(source, destination)
     splits = [compare(at(source, name), at(destination, name)) for name in config.split or find_splits(source)]
+    if not config.overwrite:
+        check_same(splits)
     copy(splits, config)
     excluded = sum(copy_list(split) for split in splits)
-    lacking = [shard for split in splits for shard in split.lacking]
+    copied = [shard for split in splits for shard in split.lacking + split.differing]
     present = sum(len(split.present) for split in splits)
-    size = sum(shard.bytes for shard in lacking)
-    print(f"{destination}: got {len(lacking)} shards with {size / 1e6:.1f} MB, had {present} already")
+    size = sum(shard.bytes for shard in copied)
+    print(f"{destination}: got {plural(len(copied), 'shard')} with {size / 1e6:.1f} MB, had {present} already")
     if excluded:
-        print(f"{destination}: {excluded} more records are excluded, as they are in {source}")
+        print(f"{destination}: {plural(excluded, 'record')} more on its list of excluded records, from {source}")
     if config.delete:
         delete(splits, config.yes)
     return 0
 
 
-def at(place: Location, name: str) -> Location:
-    return place / name if name else place
+def at(dataset: Location, name: str) -> Location:
+    return dataset / name if name else dataset
 
 
 def check_apart(source: Location, destination: Location) -> None:
     """Raise UserError when the destination is the source or inside it."""
     ours, theirs = (
-        (place.resolve().as_posix() if isinstance(place, Path) else str(place)) + "/" for place in (source, destination)
+        (side.resolve().as_posix() if isinstance(side, Path) else str(side)) + "/" for side in (source, destination)
     )
     if theirs.startswith(ours):
-        raise UserError(f"{destination}: is inside the source {source}: expected a place of its own")
+        raise UserError(f"{destination}: is inside the source {source}: expected a folder or prefix of its own")
 
 
 def find_splits(source: Location) -> list[str]:
@@ -121,33 +126,45 @@ def find_splits(source: Location) -> list[str]:
 
 
 def compare(source: Location, destination: Location) -> Split:
-    """What the destination has and lacks of a split. Raises what `list_shards` of the source raises."""
+    """The shards of a split that the destination has, lacks, or has others of. Raises what `list_shards` raises."""
     shards = list_shards(source)
     sizes = {name: size for name, size in list_files(destination).items() if "/" not in name}
 
-    def is_there(shard: Index) -> bool:
+    def state(shard: Index) -> str:
         index = f"{shard.name}.json"
-        if sizes.get(shard.tar.name) != shard.bytes or index not in sizes:
-            return False
-        return read_bytes(source / index, LARGEST_INDEX) == read_bytes(destination / index, LARGEST_INDEX)
+        if index not in sizes:
+            return "lacking"
+        if read_bytes(source / index, LARGEST_INDEX) != read_bytes(destination / index, LARGEST_INDEX):
+            return "differing"
+        return "present" if sizes.get(shard.tar.name) == shard.bytes else "lacking"
 
     with ThreadPoolExecutor(16) as pool:
-        there = list(pool.map(is_there, shards))
+        states = list(pool.map(state, shards))
     ours = {shard.name for shard in shards}
     extra = [name for name in sizes if Path(name).suffix in (".json", ".tar") and Path(name).stem not in ours]
-    return Split(
-        source,
-        destination,
-        tuple(replace(shard, records=()) for shard, done in zip(shards, there, strict=True) if not done),
-        tuple(replace(shard, records=()) for shard, done in zip(shards, there, strict=True) if done),
-        sizes,
-        tuple(sorted(extra, key=lambda name: (Path(name).suffix, name))),
-    )
+
+    def those(wanted: str) -> tuple[Index, ...]:
+        pairs = zip(shards, states, strict=True)
+        return tuple(replace(shard, records=()) for shard, found in pairs if found == wanted)
+
+    extra.sort(key=lambda name: (Path(name).suffix, name))
+    return Split(source, destination, those("lacking"), those("differing"), those("present"), sizes, tuple(extra))
+
+
+def check_same(splits: Iterable[Split]) -> None:
+    """Raise UserError when the destination has another shard under a name of the source's."""
+    others = [split.destination / shard.tar.name for split in splits for shard in split.differing]
+    if others:
+        more = f", as are {len(others) - 1} more" if len(others) > 1 else ""
+        raise UserError(
+            f"{others[0]}: is another shard than the source's of the same name{more}: pass --overwrite to replace it, "
+            f"or copy to another destination"
+        )
 
 
 def copy(splits: Iterable[Split], config: Config) -> None:
-    """Copy what is lacking, several shards at once; the first failure stops all of them."""
-    work = [(split, shard) for split in splits for shard in split.lacking]
+    """Copy the missing and the differing shards, several at once; the first failure stops all of them."""
+    work = [(split, shard) for split in splits for shard in split.lacking + split.differing]
     tally = Tally(sum(shard.bytes for _, shard in work))
     with ThreadPoolExecutor(config.jobs) as pool:
         running = [pool.submit(copy_shard, split, shard, config, tally) for split, shard in work]
@@ -165,21 +182,25 @@ def copy(splits: Iterable[Split], config: Config) -> None:
 def copy_shard(split: Split, shard: Index, config: Config, tally: Tally) -> None:
     """Copy a tar, and its index when the tar has arrived whole."""
     tar, index = split.destination / shard.tar.name, split.destination / f"{shard.name}.json"
-    if index.name in split.sizes:
-        remove(index)  # an old index must never vouch for a new tar
+    data = read_bytes(split.source / index.name, LARGEST_INDEX)
+
+    def unpublish() -> None:
+        if index.name in split.sizes:
+            remove(index)  # an old index must never vouch for a new tar
+
     if split.sizes.get(tar.name) == shard.bytes and sha256_at(tar, shard.bytes) == shard.sha256:
         tally.add(shard.bytes)  # the copy was killed between tar and index
     else:
-        write_tar(shard, tar, config.part_bytes, tally.add)
+        write_tar(shard, tar, config.part_bytes, tally.add, unpublish)
     if config.read_back and sha256_at(tar, shard.bytes) != shard.sha256:
         raise UserError(f"{tar}: what was read back has another sha256 than its index says: copy it again")
-    write_small(index, read_bytes(split.source / index.name, LARGEST_INDEX))
+    write_small(index, data)
 
 
 def copy_list(split: Split) -> int:
-    """Exclude at the destination what the source excludes, and say how many records that is.
+    """Exclude at the destination what the source excludes; returns how many records that adds.
 
-    The destination keeps what its own list says besides: what a person entered there must not be lost.
+    The destination keeps its own entries: what a person entered there must not be lost.
     """
     lacking = listed_keys(split.source) - listed_keys(split.destination)
     if lacking:
@@ -190,14 +211,14 @@ def copy_list(split: Split) -> int:
 
 
 def delete(splits: Iterable[Split], yes: bool) -> None:
-    """Remove what the source lacks, or only say so."""
+    """Delete what the source does not have, or only list it."""
     for split in splits:
         for name in split.extra:
             print(f"{'deleted' if yes else 'would delete'} {split.destination / name}")
             if yes:
                 remove(split.destination / name)
     if not yes and any(split.extra for split in splits):
-        print("nothing was deleted: add --yes to do it")
+        print("nothing was deleted: add --yes to delete them")
 
 
 if __name__ == "__main__":

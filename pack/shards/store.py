@@ -85,7 +85,8 @@ def parse_location(text: str) -> Location:
     protocol, separator, rest = text.partition("://")
     if not separator:
         if re.match(rf"({'|'.join(EXTRAS)}|https?|memory):", text) and not Path(text).exists():
-            raise UserError(f"{redact(text)}: is not a URL, expected {text.partition(':')[0]}://BUCKET/PREFIX")
+            protocol = text.partition(":")[0]  # what follows may hold a password
+            raise UserError(f"{protocol}:... is not a URL, expected {protocol}://BUCKET/PREFIX")
         return Path(text)
     check_secrets(text, "the source or destination")
     host = rest.partition("/")[0]

@@ -97,7 +97,7 @@ def test_only_the_shard_that_differs_is_sent_and_its_tar_before_its_index(data, 
     push(data)
     change("s0-01.tar", b"other")
     store.requests.clear()
-    assert "got 1 shards" in push(data)
+    assert "got 1 shard with" in push(data)
     changes = [(r.method, r.path.rpartition("/")[2]) for r in store.requests if r.method in ("PUT", "DELETE")]
     assert changes == [("DELETE", "s0-01.json"), ("PUT", "s0-01.tar"), ("PUT", "s0-01.json")]
     assert content(s3_server[0] / "data") == content(data)
@@ -197,7 +197,7 @@ def test_a_source_that_is_not_what_its_index_says_is_never_published(large, stor
 def test_delete_says_what_it_would_do_and_does_it_only_with_yes(data, store, s3_server, tmp_path):
     push(data)
     fewer = make_split(tmp_path / "train", records=4, shards=1, frames=1, size=64).parent
-    out = push(fewer, "--delete")
+    out = push(fewer, "--delete", "--overwrite")
     assert f"would delete {URL}/train/s0-01.json\nwould delete {URL}/train/s0-01.tar\nnothing was deleted" in out
     assert (s3_server[0] / "data" / "train" / "s0-01.tar").exists()
     push(fewer, "--delete", "--yes")
@@ -238,3 +238,68 @@ def test_stores_without_multipart_uploads_are_read_back(data, tmp_path):
     succeeds(transfer.main, "-i", data, "-o", "memory://shelf/data")
     succeeds(transfer.main, "-i", "memory://shelf/data", "-o", tmp_path)
     assert content(tmp_path) == content(data)
+
+
+def repacked(folder, number=7):
+    """A dataset whose shard s0-00 has another record than that of `data`."""
+    with ShardWriter(folder / "train" / "s0-00.tar") as writer:
+        record = texture_record(number, 1, 64)
+        writer.add(record.key, encode(record, "png"))
+        writer.publish({}, {})
+    return folder
+
+
+@pytest.mark.parametrize("url", [URL, "memory://overwrite/data", None])
+def test_another_shard_of_the_same_name_is_replaced_only_with_overwrite(data, store, tmp_path, url):
+    target = url or tmp_path / "copy"
+    succeeds(transfer.main, "-i", data, "-o", target)
+    other = repacked(tmp_path / "other")
+    line = refused_push("-i", other, "-o", target)
+    assert "s0-00.tar: is another shard than the source's of the same name: pass --overwrite" in line
+    succeeds(transfer.main, "-i", target, "-o", tmp_path / "back")
+    assert content(tmp_path / "back") == content(data)
+    assert "got 1 shard with" in succeeds(transfer.main, "-i", other, "-o", target, "--overwrite")
+    succeeds(transfer.main, "-i", target, "-o", tmp_path / "back", "--overwrite")
+    assert content(tmp_path / "back") == content(data) | content(other)
+
+
+@pytest.mark.parametrize("url", [URL, "memory://damaged/data", None])
+def test_a_damaged_source_leaves_the_shard_of_the_destination_as_it_was(data, store, tmp_path, url):
+    target = url or tmp_path / "copy"
+    succeeds(transfer.main, "-i", data, "-o", target)
+    other = repacked(tmp_path / "other")
+    tar = other / "train" / "s0-00.tar"
+    tar.write_bytes(tar.read_bytes()[:-1] + b"x")
+    assert "another sha256 than its index says" in refused_push("-i", other, "-o", target, "--overwrite")
+    succeeds(transfer.main, "-i", target, "-o", tmp_path / "back")
+    assert content(tmp_path / "back") == content(data)
+
+
+def test_pulls_of_one_shard_at_once_publish_what_was_pushed(large, store, tmp_path):
+    push(large)
+    words = [sys.executable, ROOT / "tools" / "transfer.py", "-i", URL, "-o", tmp_path, "--part-bytes", str(PART)]
+    pulls = [subprocess.Popen(words, stdout=subprocess.DEVNULL) for _ in range(3)]
+    assert [pull.wait(120) for pull in pulls] == [0, 0, 0]
+    assert content(tmp_path) == content(large)
+
+
+@pytest.mark.parametrize("name", ["../evil", "train/../../evil", "/evil", "train//evil", "./evil"])
+def test_a_name_from_a_listing_is_never_a_path(data, tmp_path, monkeypatch, name):
+    succeeds(transfer.main, "-i", data, "-o", "memory://names/data")
+    index = next((data / "train").glob("*.json")).read_bytes()
+    found = {"/names/data/" + name + ".json": {"size": len(index)}}
+    monkeypatch.setattr(type(client(RemotePath("memory://names"))), "find", lambda *_, **__: found)
+    line = refused_push("-i", "memory://names/data", "-o", tmp_path / "deep" / "down")
+    assert "cannot be a file name" in line and not list(tmp_path.iterdir())
+
+
+def test_a_url_in_a_message_shows_neither_user_nor_password_nor_query(data):
+    for text in (
+        "s3:/user:hunter2@bucket/x",
+        "s3:user:hunter2@b",
+        "https:/b/x?sig=hunter2",
+        "nope://u:hunter2@b/x?hunter2",
+    ):
+        assert "hunter2" not in refused_push("-i", data, "-o", text)
+        assert "hunter2" not in refused_push("-i", text, "-o", data)
+    assert "hunter2" not in refused_push("-i", data, "-o", URL, "--endpoint-url", "s3:/user:hunter2@host")

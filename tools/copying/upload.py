@@ -1,47 +1,52 @@
-"""Writes one file to a folder or a store so that a killed copy goes on, and what arrived is what was meant.
+"""Copies one file to a folder or an object store: resumable, verified before it is published, published at once.
 
-On S3 a large file is a multipart upload: the store checks the MD5 of every part, parts that are there are not sent
-again, and the upload is completed only when all bytes together have the sha256 of the index. In a folder a file grows
-under a temporary name. Other stores take a file in one piece, which is read back.
+On S3 a large file is a multipart upload: the store checks the MD5 of every part, parts that arrived earlier are not
+sent again, and the upload is completed only when all bytes together have the sha256 of the index. In a folder a file grows
+under a temporary name, which one process at a time writes to, and is read back. In other stores it is written in one
+piece under a temporary name, read back and copied to its own.
 """
 
 import base64
 import contextlib
 import hashlib
 import os
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pack.shards.index import Index
-from pack.shards.store import EXTRAS, Location, RemotePath, client, read_chunks, retry, sha256_at
+from pack.shards.store import EXTRAS, Location, RemotePath, client, file_size, read_chunks, retry, sha256_at
 from tools.cli import UserError
-from tools.cli.files import sync, sync_folder, write_file
+from tools.cli.files import file_sha256, naming, partial_file, sync, sync_folder, write_file
 
 LEAST_PART = 5 << 20  # bytes of a part but the last, by S3's rules
 MOST_PARTS = 9000  # of the 10,000 that S3 allows
 
 
+Progress = Callable[[int], None]  # is called with the bytes that arrived, or that had arrived before
+
+
 @dataclass(frozen=True)
 class Upload:
-    """A multipart upload that was begun, with the bytes and ETag of the parts that arrived."""
+    """An unfinished multipart upload, with the bytes and ETag of the parts that arrived."""
 
     number: str
     parts: dict[int, tuple[int, str]]
 
 
-def write_tar(shard: Index, target: Location, part_bytes: int, done: Callable[[int], None]) -> None:
-    """Copy a shard's tar to `target`; `done` is told of bytes as they arrive or are found there.
+def write_tar(shard: Index, target: Location, part_bytes: int, done: Progress, publishing: Callable[[], None]) -> None:
+    """Copy a shard's tar to `target`. `publishing` is called when the copy is verified, before it gets its name.
 
     Raises UserError when the source is not what its index says, OSError or StoreError when either side fails.
     """
     if isinstance(target, Path):
-        _write_local(shard, target, part_bytes, done)
+        _write_local(shard, target, part_bytes, done, publishing)
     elif is_s3(target):
-        _write_s3(shard, target, max(part_bytes, -(-shard.bytes // MOST_PARTS)), done)
+        _write_s3(shard, target, max(part_bytes, -(-shard.bytes // MOST_PARTS)), done, publishing)
     else:
-        _write_whole(shard, target, part_bytes, done)
+        _write_whole(shard, target, part_bytes, done, publishing)
 
 
 def write_small(target: Location, data: bytes) -> None:
@@ -56,52 +61,63 @@ def write_small(target: Location, data: bytes) -> None:
 
 
 def remove(target: Location) -> None:
-    """Remove a file that is there."""
-    if isinstance(target, Path):
-        target.unlink()
-    else:
-        retry(lambda: client(target).rm_file(target.url), target)
+    """Delete a file if there is one."""
+    with contextlib.suppress(FileNotFoundError):
+        if isinstance(target, Path):
+            target.unlink()
+        else:
+            retry(lambda: client(target).rm_file(target.url), target)
 
 
-def is_s3(place: Location) -> bool:
-    return isinstance(place, RemotePath) and EXTRAS.get(place.url.partition("://")[0]) == "s3"
+def is_s3(location: Location) -> bool:
+    return isinstance(location, RemotePath) and EXTRAS.get(location.url.partition("://")[0]) == "s3"
 
 
-def _write_local(shard: Index, target: Path, part_bytes: int, done: Callable[[int], None]) -> None:
+def _write_local(shard, target, part_bytes, done, publishing):
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{target.name}.{shard.sha256[:12]}.tmp")  # never gone on with for another content
-    with open(temporary, "a+b") as file:
-        start = min(file.tell(), shard.bytes)
+    temporary = target.with_name(f"{target.name}.{shard.sha256[:12]}.tmp")  # never resumed with another content
+    with naming(temporary), partial_file(temporary) as file:
+        start = min(os.fstat(file.fileno()).st_size, shard.bytes)
+        if not start and file_size(target) == shard.bytes and file_sha256(target) == shard.sha256:
+            temporary.unlink()  # another process published it while this one waited
+            done(shard.bytes)
+            return
         file.truncate(start)
-        total = hashlib.sha256()
-        for data in read_chunks(temporary, start):
-            total.update(data)
         done(start)
         for data in read_chunks(shard.tar, shard.bytes, start, part_bytes):
             file.write(data)
-            total.update(data)
             done(len(data))
         sync(file)
-    if total.hexdigest() != shard.sha256:
-        temporary.unlink()
-        raise _differs(shard)
-    os.replace(temporary, target)
+        if file_sha256(temporary) != shard.sha256:
+            temporary.unlink()
+            raise _differs(shard)
+        publishing()
+        os.replace(temporary, target)
     sync_folder(target.parent)
 
 
-def _write_whole(shard: Index, target: RemotePath, part_bytes: int, done: Callable[[int], None]) -> None:
+def _write_whole(shard, target, part_bytes, done, publishing):
+    temporary = target.parent / f"{target.name}.{secrets.token_hex(4)}.tmp"
+
     def write() -> None:
-        with client(target).open(target.url, "wb") as file:
+        with client(target).open(temporary.url, "wb") as file:
             for data in read_chunks(shard.tar, shard.bytes, chunk=part_bytes):
                 file.write(data)
 
-    retry(write, target)
-    if sha256_at(target, shard.bytes) != shard.sha256:
-        raise _differs(shard)
+    try:
+        retry(write, target)
+        if sha256_at(temporary, shard.bytes) != shard.sha256:
+            raise _differs(shard)
+        publishing()
+        retry(lambda: client(target).cp_file(temporary.url, target.url), target)
+    finally:
+        with contextlib.suppress(OSError):  # the error above says what is wrong
+            remove(temporary)
+    _check_arrived(shard, target)
     done(shard.bytes)
 
 
-def _write_s3(shard: Index, target: RemotePath, part_bytes: int, done: Callable[[int], None]) -> None:
+def _write_s3(shard, target, part_bytes, done, publishing):
     begun = _begun(target)
     if shard.bytes <= part_bytes:
         for upload in begun:
@@ -109,6 +125,7 @@ def _write_s3(shard: Index, target: RemotePath, part_bytes: int, done: Callable[
         data = b"".join(read_chunks(shard.tar, shard.bytes))
         if hashlib.sha256(data).hexdigest() != shard.sha256:
             raise _differs(shard)
+        publishing()
         _call(target, "put_object", Body=data, ContentMD5=_md5(data))
         done(len(data))
         return
@@ -122,6 +139,7 @@ def _write_s3(shard: Index, target: RemotePath, part_bytes: int, done: Callable[
     if total.hexdigest() != shard.sha256:
         _abort(target, upload)
         raise _differs(shard)
+    publishing()
     _complete(shard, target, upload)
 
 
@@ -130,13 +148,17 @@ def _complete(shard: Index, target: RemotePath, upload: Upload) -> None:
     parts = [{"PartNumber": n, "ETag": etag} for n, (_, etag) in sorted(_parts(target, upload.number).items())]
     with contextlib.suppress(FileNotFoundError):  # it was completed, and the answer was lost
         _call(target, "complete_multipart_upload", UploadId=upload.number, MultipartUpload={"Parts": parts})
-    size = retry(lambda: client(target).info(target.url)["size"], target)
+    _check_arrived(shard, target)
+
+
+def _check_arrived(shard: Index, target: RemotePath) -> None:
+    size = file_size(target)
     if size != shard.bytes:
         raise UserError(f"{target}: found {size} bytes after the upload, expected {shard.bytes}: push again")
 
 
 def _choose(shard: Index, target: RemotePath, begun: list[Upload], part_bytes: int) -> Upload:
-    """The upload to go on with, a new one when none is of this content; the others are aborted."""
+    """The upload to resume, a new one when none has this content; the others are aborted."""
     begun = sorted(begun, key=lambda upload: len(upload.parts))
     chosen = begun.pop() if begun else None
     if chosen and not _matches(shard, chosen, part_bytes):
@@ -148,7 +170,7 @@ def _choose(shard: Index, target: RemotePath, begun: list[Upload], part_bytes: i
 
 
 def _matches(shard: Index, upload: Upload, part_bytes: int) -> bool:
-    """Whether the parts that arrived are those of this tar."""
+    """Whether the parts that arrived belong to this tar."""
     chunks = enumerate(read_chunks(shard.tar, shard.bytes, chunk=part_bytes), 1) if upload.parts else ()
     found = set()
     for number, data in chunks:
@@ -161,11 +183,11 @@ def _matches(shard: Index, upload: Upload, part_bytes: int) -> bool:
 
 
 def _begun(target: RemotePath) -> list[Upload]:
-    """The uploads of this file that were begun and neither completed nor aborted."""
+    """The uploads of this file that were neither completed nor aborted."""
     _, key, _ = client(target).split_path(target.url)
     try:
         found = _call(target, "list_multipart_uploads", key_as="Prefix").get("Uploads", [])
-    except FileNotFoundError:  # what some servers say of a bucket that has none
+    except FileNotFoundError:  # the answer of some servers for a bucket without uploads
         return []
     return [Upload(u["UploadId"], _parts(target, u["UploadId"])) for u in found if u["Key"] == key]
 
@@ -187,7 +209,7 @@ def _abort(target: RemotePath, upload: Upload) -> None:
 
 
 def _call(target: RemotePath, operation: str, key_as: str = "Key", **arguments: Any) -> Any:
-    """The answer of S3 to an operation on this file, tried again while its failure may pass."""
+    """The answer of S3 to an operation on this file, tried again after passing failures."""
     store = client(target)
     bucket, key, _ = store.split_path(target.url)
     return retry(lambda: store.call_s3(operation, Bucket=bucket, **{key_as: key}, **arguments), target)
