@@ -1,9 +1,9 @@
 """Copies one file to a folder or an object store: resumable, verified before it is published, published at once.
 
 On S3 a large file is a multipart upload: the store checks the MD5 of every part, parts that arrived earlier are not
-sent again, and the upload is completed only when all bytes together have the sha256 of the index. In a folder a file grows
-under a temporary name, which one process at a time writes to, and is read back. In other stores it is written in one
-piece under a temporary name, read back and copied to its own.
+sent again, and the upload is completed only when all bytes together have the sha256 of the index. In a folder a file
+grows under a temporary name, which one process at a time writes to, and is read back. In other stores it is written in
+one piece under a temporary name, read back and copied to its own.
 """
 
 import base64
