@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.support.documents import ROOT, Command, anchors, commands, documents, links, makefile, options
+from tests.support.documents import RECIPES, ROOT, Command, anchors, commands, documents, links, makefile, options
 
 DOCUMENTS = documents()
 LONGEST_README = 150  # lines
@@ -51,7 +51,7 @@ def test_programs_and_their_flags_exist(path):
             words = [word for words in quoted for word in words.split()]
         else:
             assert (ROOT / command.name).is_file(), command
-            if command.name.startswith("tests/"):
+            if command.name.startswith(("tests/", "docs/")):
                 continue
             known, words = options(command.name), command.words
         unknown = [flag for flag in flags_of(words) if flag not in known]
@@ -72,6 +72,13 @@ def test_every_page_is_reached_from_the_readme():
             targets = (link.partition("#")[0] for link in links(page.read_text()) if not re.match(r"\w+:", link))
             waiting += [(page.parent / target).resolve() for target in targets if target]
     assert set(DOCUMENTS) <= seen
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_example_in_a_recipe_has_flags_that_exist(name):
+    found = re.search(rf"^#   (sbatch .*{name}.*)$", (ROOT / name).read_text(), re.MULTILINE)
+    (command,) = commands(f"`{found[1]}`")
+    assert command.name == name and not set(flags_of(command.words)) - options(name)
 
 
 def test_commands_are_found_in_code_and_in_prose():

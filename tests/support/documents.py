@@ -9,7 +9,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^ *(```+)\w*\n(.*?)^ *\1 *$", re.MULTILINE | re.DOTALL)
-PROGRAM = re.compile(r"\b((?:pack|train|tools|tests)/[\w/]+\.py)\b")
+PROGRAM = re.compile(r"\b((?:pack|train|tools|tests|docs)/[\w/]+\.(?:py|slurm))\b")
+RECIPES = {  # the program that gets a recipe's words
+    "tools/recipes/pack.slurm": "pack/main.py",
+    "tools/recipes/train.slurm": "train/main.py",
+}
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ def commands(text: str) -> Iterator[Command]:
 
 def options(program: str) -> set[str]:
     """The flags that a program knows."""
+    program = RECIPES.get(program, program)
     config = importlib.import_module(program.removesuffix(".py").replace("/", ".")).Config
     names = {"--" + field.name.replace("_", "-") for field in fields(config)}
     off = {"--no-" + field.name.replace("_", "-") for field in fields(config) if field.type in (bool, "bool")}

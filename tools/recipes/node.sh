@@ -1,6 +1,6 @@
 #!/bin/bash
-# One node's torchrun. Slurm sends USR1 to the task alone, and torchrun would die of it: it goes to the trainer instead,
-# whose processes write a checkpoint and end.
+# Runs torchrun on one node. Slurm sends SIGUSR1 to this script only, and it would kill torchrun: it is sent on to the
+# training processes instead, which write a checkpoint and end.
 .venv/bin/torchrun "$@" &
 agent=$!
 trap 'pkill -USR1 -P "$agent"' USR1
