@@ -73,7 +73,7 @@ else
 		$(if $(MODEL_TYPE),--model-type $(MODEL_TYPE)) $(if $(WORKERS),--max-workers $(WORKERS)) $(ARGS)
 endif
 
-truth: setup $(VENV)/clips.installed ## OUT=data/truth [CLIPS=500] [TEXTURES="a.mp4 b.mp4"] [SEED=0] [SIZE=512]: records of rendered scenes, the true other eye in their holes
+truth: setup $(VENV)/clips.installed ## render scenes with both eyes known and write records: [OUT=data/truth] [CLIPS=500] [TEXTURES="a.mp4 b.mp4"] [SEED=0] [SIZE=512]
 	$(BIN)/python tools/truth -o $(if $(filter file,$(origin OUT)),data/truth,"$(OUT)") $(if $(CLIPS),--clips $(CLIPS)) \
 		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) \
 		$(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
@@ -103,7 +103,7 @@ evaluate: setup $(VENV)/baselines.installed ## compare networks with simple fill
 	$(BIN)/python tools/evaluate.py -i $(or $(DATA),data/eval) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) \
 		-o $(if $(filter file,$(origin OUT)),evaluation,$(OUT)) $(if $(BASELINES),--baselines $(BASELINES)) $(ARGS)
 
-evaluate-stereo: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## compare made right eyes with true ones of rendered scenes: CHECKPOINT="a.pth base" [SCENES=40] [TEXTURES="a.mp4 films"] [DEPTH="exact degraded Motion"] [OUT=evaluation-stereo]
+evaluate-stereo: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## compare generated right eyes with the true ones of rendered scenes: CHECKPOINT="a.pth base" [SCENES=40] [TEXTURES="a.mp4 films"] [DEPTH="exact degraded Motion"] [OUT=evaluation-stereo]
 	$(BIN)/python tools/stereo_truth $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(SCENES),--scenes $(SCENES)) \
 		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(DEPTH),--depth $(DEPTH)) $(if $(WARP),--warp $(WARP)) \
 		-o $(if $(filter file,$(origin OUT)),evaluation-stereo,"$(OUT)") $(if $(BASELINES),--baselines $(BASELINES)) $(ARGS)
