@@ -4,8 +4,8 @@ T frames, H height, W width; sizes are always those of the display: upright and 
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -13,19 +13,16 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type as SideData
-from av.stream import Disposition
-from av.video.reformatter import Colorspace, ColorTrc, Interpolation, VideoReformatter
+from av.video.reformatter import ColorTrc, VideoReformatter
 
+from pack.video.colour import to_rgb
+from pack.video.container import open_video
+from pack.video.decode import decode
 from pack.video.shots import mark_cuts
-from tools.cli import MissingFile, UserError
+from pack.video.timestamps import limit_rate
+from tools.cli import UserError, plural
 
 log = logging.getLogger(__name__)
-
-# Without the last two, swscale's shortcut for 4:2:0 repeats chroma samples and is up to 3 levels off.
-SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-TAIL = 15  # frames, about a group of pictures of MPEG-2
-UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,15 @@ class VideoInfo:
     fps: float
     duration: float
     frames: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A frame as a player shows it."""
+
+    seconds: Fraction  # on the film's timeline
+    pixels: np.ndarray  # uint8 (H W 3)
+    stretch: int  # damaged stretches before it
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,9 @@ def probe(path: str | Path) -> VideoInfo:
     Raises a MissingFile, or a UserError for what is not a video that can be decoded.
     """
     with open_video(path) as (container, stream):
-        height, width, _ = to_rgb(path, next(decode(path, container, stream)), stream, VideoReformatter()).shape
+        with closing(decode(path, container, stream)) as decoded:
+            _, first = next(decoded)
+        height, width, _ = to_rgb(path, first.frame, first.aspect, VideoReformatter()).shape
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         whole = Fraction(container.duration or 0, av.time_base)  # sound included
         duration = float(stream.duration * stream.time_base if stream.duration else whole)
@@ -78,12 +86,12 @@ def read_frames(path: str | Path, max_fps: float) -> Iterator[np.ndarray]:  # of
     """Frames in RGB as a player shows them, some dropped where they follow each other faster than `max_fps`.
 
     The rotation and the shape of the pixels that the file asks for are applied. HDR is not tone mapped and interlaced
-    video is not deinterlaced: a warning says so. Raises what `probe` raises, and a UserError where the video is
-    damaged or changes its size.
+    video is not deinterlaced: a warning says so. Damaged stretches are left out, also with a warning. Raises what
+    `probe` raises.
     """
     with closing(read_timed(path, max_fps)) as timed:
-        for _, frame in timed:
-            yield frame
+        for picture in timed:
+            yield picture.pixels
 
 
 def read_clips(
@@ -93,12 +101,15 @@ def read_clips(
 
     Raises what `read_frames` raises, and a UserError at the end of a video without a clip.
     """
-    held, wait, shot, number = [], 0, 0, 0
+    held, wait, shot, number, first = [], 0, 0, 0, None
     with closing(read_timed(path, max_fps)) as timed:
-        report.frames += sum(1 for _ in islice(timed, skip_first))
-        for seconds, frame, cut in mark_cuts(timed):
+        for picture in islice(timed, skip_first):
             report.frames += 1
-            if cut:
+            first = picture.seconds if first is None else first
+        for picture, begins in mark_shots(timed):
+            report.frames += 1
+            first = picture.seconds if first is None else first
+            if begins:
                 report.cuts += 1
                 report.broken += bool(held)
                 held, wait, shot = [], 0, 0
@@ -107,163 +118,43 @@ def read_clips(
             if wait:
                 wait -= 1
                 continue
-            held.append((seconds, frame))
+            held.append(picture)
             if len(held) == seq:
-                clip = Clip(np.stack([frame for _, frame in held]), number, report.frames - seq, float(held[0][0]))
+                frames = np.stack([picture.pixels for picture in held])
+                clip = Clip(frames, number, report.frames - seq, float(held[0].seconds - first))
                 held, wait, number = [], skip_interval, number + 1
                 report.clips += 1
                 yield clip
     if not number:
         raise UserError(
-            f"{path} has no clip: found {report.frames} frames and {report.cuts} cuts, the longest shot has "
-            f"{report.longest} frames; expected --seq {seq} after --skip-first {skip_first}, "
+            f"{path} has no clip: found {plural(report.frames, 'frame')} and {plural(report.cuts, 'cut')}, the longest "
+            f"shot has {plural(report.longest, 'frame')}; expected --seq {seq} after --skip-first {skip_first}, "
             f"pass less of these or a longer video"
         )
 
 
-def read_timed(path: str | Path, max_fps: float) -> Iterator[tuple[Fraction, np.ndarray]]:
-    """The frames of `read_frames` with their seconds since the first."""
+def read_timed(path: str | Path, max_fps: float) -> Iterator[Picture]:
+    """The pictures of `read_frames` with their seconds on the film's timeline, which sound shares."""
     with open_video(path) as (container, stream):
-        reformatter = VideoReformatter()
-        shape = None
-        timed = clock(decode(path, container, stream), 1 / (stream.guessed_rate or Fraction(25)))
-        for seconds, frame in thin(timed, max_fps):
-            picture = to_rgb(path, frame, stream, reformatter)
-            if shape is None:
-                shape = picture.shape
-                warn_of_faults(path, frame)
-            if picture.shape != shape:
-                raise UserError(
-                    f"{path} changes its size from {shape[1]}x{shape[0]} to {picture.shape[1]}x{picture.shape[0]} "
-                    f"after {float(seconds):.2f} s: cut it there, or encode it at one size"
-                )
-            yield seconds, picture
+        reformatter, first = VideoReformatter(), True
+        with closing(decode(path, container, stream)) as decoded:
+            for seconds, one in limit_rate(decoded, max_fps):
+                if first:
+                    warn_of_faults(path, one.frame)
+                    first = False
+                yield Picture(seconds, to_rgb(path, one.frame, one.aspect, reformatter), one.stretch)
 
 
-@contextmanager
-def open_video(path: str | Path):
-    """The opened container and its video stream, closed at the end."""
-    if not Path(path).exists():
-        raise MissingFile(f"there is no file {path}: pass the path of a video")
-    if Path(path).is_dir():
-        raise UserError(f"{path} is a folder: expected a video file")
-    if Path(path).stat().st_size == 0:
-        raise UserError(f"{path} is empty: expected a video, copy or download it again")
-    try:
-        container = av.open(f"file:{path}")  # the prefix keeps FFmpeg from reading a name with a colon as a protocol
-    except av.FFmpegError as error:
-        raise UserError(
-            f"{path} cannot be opened as a video ({error.strerror}): it is cut short or no video, download it again"
-        ) from error
-    with container:
-        yield container, video_stream(path, container)
+def mark_shots(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, bool]]:
+    """Each picture, and whether it begins a new shot: by a cut, after damage, or because it has another size."""
+    last = None
+    for picture, _, cut in mark_cuts((picture, picture.pixels) for picture in pictures):
+        follows = last is None or (picture.stretch, picture.pixels.shape) == (last.stretch, last.pixels.shape)
+        yield picture, cut or not follows
+        last = picture
 
 
-def video_stream(path, container):
-    """The stream to decode, set to one thread."""
-    form = container.format.name
-    if form == "image2" or form == "tty" or form.endswith("_pipe"):
-        raise UserError(f"{path} is an image or a text ({form}): expected a video")
-    stream = container.streams.best("video")
-    if stream is None or stream.disposition & Disposition.attached_pic:  # the cover of a song
-        kinds = ", ".join(sorted({other.type for other in container.streams})) or "no"
-        raise UserError(f"{path} has no video stream, but {kinds} streams: expected a video")
-    # PyAV's threads were seen to hang where decoding ends early in a process with torchvision (PyAV issue 1861, open);
-    # videos are packed side by side instead.
-    stream.codec_context.thread_count = 1
-    return stream
-
-
-def decode(path, container, stream) -> Iterator[av.VideoFrame]:
-    """Frames of the stream up to any damage; a UserError where more than TAIL frames would be lost by that.
-
-    Damage spreads to the frames that are predicted from a damaged one and cannot be told there, so all that follows
-    is lost. The end of a recording that was cut by the byte is simply left out.
-    """
-    count, lost, damaged = 0, 0, False
-    try:
-        for packet in container.demux(stream):
-            damaged = damaged or packet.is_corrupt
-            for frame in packet.decode():
-                damaged = damaged or frame.is_corrupt
-                lost += damaged
-                if lost > TAIL:
-                    raise UserError(
-                        f"{path} is damaged at frame {count}: expected a whole video, mend it or leave it out"
-                    )
-                if not damaged:
-                    count += 1
-                    yield frame
-    except av.FFmpegError as error:
-        raise UserError(
-            f"{path} cannot be decoded after frame {count} ({error.strerror}): expected a whole video, "
-            f"mend it or leave it out"
-        ) from error
-    if not count:
-        raise UserError(f"{path} has a video stream without a frame that can be decoded: download it again")
-
-
-def clock(frames, step: Fraction) -> Iterator[tuple[Fraction, av.VideoFrame]]:
-    """Frames with their seconds since the first; `step` is added where time stamps are missing or do not go on."""
-    seconds, last = Fraction(0), None
-    for frame in frames:
-        stamp = frame.pts * frame.time_base if frame.pts is not None else (last or 0) + step
-        if last is not None:
-            seconds += stamp - last if stamp > last else step
-        yield seconds, frame
-        last = stamp
-
-
-def thin(timed, max_fps: float) -> Iterator[tuple[Fraction, av.VideoFrame]]:
-    """What is left when frames that come too early for `max_fps` are dropped; never is one repeated.
-
-    60 and 50 frames a second become 30 and 25 at max_fps 30: the steps between frames stay even. A fifth of a period
-    is forgiven, for jitter; being late by more than a tenth is not made up for, which keeps the steps even.
-    """
-    period = 1 / Fraction(max_fps)
-    due = Fraction(0)
-    for seconds, frame in timed:
-        if seconds >= due - period / 5:
-            yield seconds, frame
-            due = max(due + period, seconds + period * 9 / 10)
-
-
-def to_rgb(path, frame: av.VideoFrame, stream, reformatter: VideoReformatter) -> np.ndarray:  # (H W 3) uint8
-    """The frame as a player shows it: RGB, square pixels, upright."""
-    matrix = None
-    if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb:
-        # swscale would take BT.601 for all; players take BT.709 for what is larger than any standard definition.
-        matrix = Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
-    aspect = stream.sample_aspect_ratio or 1  # of a pixel; its shorter side grows, so that no detail is lost
-    try:
-        scaled = reformatter.reformat(
-            frame,
-            width=round(frame.width * max(aspect, 1)),
-            height=round(frame.height / min(aspect, 1)),
-            format="rgb24",
-            src_colorspace=matrix,
-            interpolation=SCALING,
-            threads=1,
-        )
-    except OSError as error:
-        raise UserError(
-            f"{path} has colours of matrix {frame.colorspace}, which swscale does not know: encode it in BT.709"
-        ) from error
-    return upright(scaled.to_ndarray(), frame.side_data.get(SideData.DISPLAYMATRIX))
-
-
-def upright(picture: np.ndarray, display_matrix) -> np.ndarray:  # (H W 3), 9 int32 or None -> (H W 3) or (W H 3)
-    """The picture turned and mirrored as the display matrix asks, by the nearest quarter turn."""
-    if display_matrix is None:
-        return picture
-    # A pixel (x, y) is shown at (a x + c y, b x + d y).
-    a, b, _, c, d = np.frombuffer(display_matrix, np.int32)[:5].tolist()
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        picture, a, d = picture.transpose(1, 0, 2), c, b
-    return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
-
-
-def warn_of_faults(path, frame: av.VideoFrame) -> None:
+def warn_of_faults(path: str | Path, frame: av.VideoFrame) -> None:
     if frame.color_trc in (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67):
         log.warning("%s is HDR and is not tone mapped: its frames will look flat", path)
     if frame.interlaced_frame:

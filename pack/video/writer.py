@@ -14,8 +14,8 @@ import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
-from pack.video.reader import VideoInfo, open_video, read_timed
-from pack.video.shots import mark_cuts
+from pack.video.reader import VideoInfo, mark_shots, read_timed
+from pack.video.timestamps import origin, repaired_packets
 from tools.cli import UserError
 
 CLOCK = Fraction(1, 90000)  # the time base of what is written, fine enough for every usual rate
@@ -27,14 +27,12 @@ Timed = tuple[Fraction, np.ndarray]
 
 def read_shots(path: Path) -> Iterator[Iterator[Timed]]:
     """Each shot as an iterator over its (seconds, picture), which the next shot ends; memory does not grow."""
-    with open_video(path) as (_, stream):
-        start = Fraction(stream.start_time or 0) * (stream.time_base or 1)
 
-    def numbered(timed):
+    def numbered(pictures):
         shot = 0
-        for seconds, picture, cut in mark_cuts(timed):
-            shot += cut
-            yield shot, (start + seconds, picture)
+        for picture, begins in mark_shots(pictures):
+            shot += begins
+            yield shot, (picture.seconds, picture.pixels)
 
     with closing(read_timed(path, ALL_FRAMES)) as timed:
         for _, shot in groupby(numbered(timed), key=lambda item: item[0]):
@@ -65,7 +63,8 @@ class FilmWriter:
             form = FORMATS[self.path.suffix.lower()]
             self.out = stack.enter_context(av.open(f"file:{self.part}", "w", format=form))
             audio = self.sound.streams.audio
-            self.packets = iter(self.sound.demux(*audio) if audio else ())
+            self.packets = (p for p in repaired_packets(self.sound) if p.stream in audio)
+            self.origin = origin(self.sound)
             self.packet = next(self.packets, None)
             self.stack = stack.pop_all()
         return self
@@ -119,8 +118,11 @@ class FilmWriter:
         while self.packet is not None:
             packet = self.packet
             if packet.dts is not None:
-                if seconds is not None and packet.dts * packet.time_base > seconds:
+                ticks = round(self.origin / packet.time_base)
+                if seconds is not None and (packet.dts - ticks) * packet.time_base > seconds:
                     return
+                packet.pts = None if packet.pts is None else packet.pts - ticks
+                packet.dts -= ticks
                 packet.stream = self.streams[packet.stream.index]
                 self.out.mux(packet)
             self.packet = next(self.packets, None)

@@ -90,3 +90,66 @@ def moving(count, size=(96, 64)):
         av.VideoFrame.from_ndarray(noise[n : n + size[1]].copy(), "rgb24").reformat(format="yuv420p")
         for n in range(count)
     ]
+
+
+def flashing(seconds, rate=25, size=(96, 64)):
+    """Frames of drifting noise that are white for the first frames of every second."""
+    frames = moving(seconds * rate, size)
+    return [grey(255, size) if n % rate < 0.08 * rate else frame for n, frame in enumerate(frames)]
+
+
+def film(
+    path, seconds=3, codec="libx264", sound="aac", start=0, rate=25, video=(), audio=(), form=None, layout="stereo"
+):
+    """A film whose sound beeps where its picture flashes; `video` and `audio` are options, `start` is in seconds."""
+    with av.open(str(path), "w", format=form) as out:
+        picture = out.add_stream(codec, rate=rate, options={"bf": "2", "g": "50"} | dict(video))
+        picture.width, picture.height, picture.pix_fmt = 96, 64, "yuv420p"
+        track = out.add_stream(sound, rate=48000, options=dict(audio), layout=layout)
+        time = np.arange(48000 * seconds) / 48000
+        wave = (0.8 * np.sin(2 * np.pi * 1000 * time) * (time % 1 < 0.08)).astype(np.float32)
+        resampler = av.AudioResampler("s16", layout, 48000)
+        for number, frame in enumerate(flashing(seconds, rate)):
+            frame.pts, frame.time_base = number + round(start * rate), Fraction(1, rate)
+            out.mux(picture.encode(frame))
+            part = wave[number * 48000 // rate : (number + 1) * 48000 // rate]
+            samples = av.AudioFrame.from_ndarray((32767 * part[None]).astype(np.int16), "s16", "mono")
+            samples.pts, samples.sample_rate = number * 48000 // rate + round(start * 48000), 48000
+            samples.time_base = Fraction(1, 48000)
+            for ready in resampler.resample(samples):
+                out.mux(track.encode(ready))
+        out.mux(track.encode())
+        out.mux(picture.encode())
+    return path
+
+
+def flashes(path):  # -> seconds at which the picture turns white, as a player shows them
+    found, white = [], False
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            bright = frame.to_ndarray(format="gray")[24:40, 8:24].mean() > 225
+            if bright and not white:
+                found.append(float(frame.pts * frame.time_base))
+            white = bright
+    return found
+
+
+def beeps(path, track=0):  # -> seconds at which a beep begins
+    found, quiet = [], 1.0
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler("fltp", "mono", 48000)
+        for frame in container.decode(audio=track):
+            for mono in resampler.resample(frame):
+                for n, level in enumerate(np.abs(mono.to_ndarray()[0])):
+                    quiet += 1 / 48000
+                    if level > 0.2:
+                        if quiet > 0.1:
+                            found.append(float(mono.pts * mono.time_base) + n / 48000)
+                        quiet = 0
+    return found
+
+
+def joined(path, *parts):
+    """The bytes of some files, one behind the other."""
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path

@@ -222,7 +222,7 @@ def test_a_conversion_that_fails_leaves_what_was_there(tmp_path, film, monkeypat
 
     def stops(*_):
         yield Fraction(0), pictures(1)[0]
-        raise OSError("No space left on device")
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(stereo, "convert", stops)
     assert "No space left" in refused(main, "--video", film, "-o", tmp_path / "o.mp4")

@@ -2,13 +2,12 @@ import os
 import subprocess
 import sys
 from fractions import Fraction
-from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
-from pack.video.reader import Report, clock, probe, read_clips, read_frames, thin
+from pack.video.reader import Report, probe, read_clips, read_frames
 from tests.support import ROOT
 from tests.support.videos import COLORS, FULL, LIMITED, MATRICES, corners, grey, moving, planes, quarters, write
 
@@ -144,33 +143,6 @@ def test_a_variable_rate_is_thinned_by_its_time_stamps(tmp_path):
     slow, fast = [0, 0.1, 0.2, 0.3], [0.3 + n / 60 for n in range(1, 21)]
     path = ramp(tmp_path / "a.mkv", [*slow, *fast, 2.0, 2.1], rate=60)
     assert kept(path, 30) == [0, 1, 2, 3, *range(5, 24, 2), 24, 25]
-
-
-@pytest.mark.parametrize("rate", [24, 29.97, 31, 37, 50, 59.94, 75, 100, 119.88, 144, 240, 999])
-def test_no_rate_is_exceeded_in_the_long_run_and_no_slower_one_loses_a_frame(rate):
-    count = 20000
-    left = [float(seconds) for seconds, _ in thin(((Fraction(n) / Fraction(rate), n) for n in range(count)), 30)]
-    assert len(left) <= 30 * count / rate + 2
-    assert rate > 30 or len(left) == count
-    assert np.diff(left).max() < 2 / 30 + 1e-9
-
-
-def test_jitter_of_a_tenth_of_a_frame_to_either_side_loses_no_frame():
-    jitter = np.random.default_rng(0).uniform(-0.0033, 0.0033, 1000)
-    timed = [(Fraction(n, 30) + Fraction(float(late)), n) for n, late in enumerate(jitter)]
-    assert len(list(thin(timed, 30))) == 1000
-
-
-def test_frames_at_the_rate_of_ntsc_keep_even_steps_through_a_whole_film():
-    left = [n for _, n in thin(((Fraction(1001 * n, 60000), n) for n in range(100_000)), 30)]
-    assert left == list(range(0, 100_000, 2))
-
-
-def test_time_goes_on_where_stamps_are_missing_or_jump_back():
-    stamps = [100, 104, None, 112, 4, 8, 8, 12]
-    frames = [SimpleNamespace(pts=stamp, time_base=Fraction(1, 100)) for stamp in stamps]
-    seconds = [round(float(time), 2) for time, _ in clock(frames, Fraction(1, 25))]
-    assert seconds == [0, 0.04, 0.08, 0.12, 0.16, 0.20, 0.24, 0.28]
 
 
 def test_probe_says_what_the_real_videos_are(clips):

@@ -1,11 +1,11 @@
-"""What is no video, or not a whole one, ends in one line that says so."""
+"""What is no video is refused in one line; of one that is damaged the whole frames are used, and the rest is named."""
 
 import av
 import numpy as np
 import pytest
 
-from pack.video.reader import probe, read_frames
-from tests.support.videos import grey, moving, write
+from pack.video.reader import Report, probe, read_clips, read_frames, read_timed
+from tests.support.videos import grey, joined, moving, write
 
 
 def one_line(path, kind=ValueError):
@@ -81,7 +81,7 @@ def test_a_video_without_a_frame_is_refused_in_one_line(tmp_path):
     assert "without a frame that can be decoded" in one_line(tmp_path / "a.mkv")
 
 
-def test_an_mp4_cut_behind_its_index_says_where_decoding_failed(tmp_path):
+def test_an_mp4_cut_behind_its_index_gives_the_frames_before_and_says_so(tmp_path, caplog):
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=25)
@@ -89,25 +89,71 @@ def test_an_mp4_cut_behind_its_index_says_where_decoding_failed(tmp_path):
         for frame in moving(60):
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    whole = list(read_frames(path, 30))
     path.write_bytes(path.read_bytes()[:-1000])
-    read = []
-    with pytest.raises(ValueError, match=r"cannot be decoded after frame \d+ \(") as found:
-        read.extend(read_frames(path, 30))
-    assert f"after frame {len(read)} " in str(found.value)
-    assert 0 < len(read) < 60
+    read = list(read_frames(path, 30))
+    assert 40 < len(read) < 60 and np.array_equal(read, whole[: len(read)])
+    assert "is cut short: its index lists 60 frames" in caplog.text
 
 
+def sudden(count):
+    """Frames of which each shows another part of a coarse pattern, so that a wrong one is told apart."""
+    pattern = np.random.default_rng(0).integers(0, 255, (40, 40, 3)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
+    return [
+        av.VideoFrame.from_ndarray(pattern[n : n + 64, 2 * n : 2 * n + 96].copy(), "rgb24").reformat(format="yuv420p")
+        for n in range(count)
+    ]
+
+
+def as_in(picture, pictures):
+    """The number of the picture that this one equals."""
+    return next((n for n, other in enumerate(pictures) if np.array_equal(picture, other)), None)
+
+
+@pytest.mark.parametrize("seed", [0, 2])
 @pytest.mark.parametrize(
-    "name, codec", [("a.ts", "libx264"), ("b.ts", "libx265"), ("a.mpg", "mpeg2video"), ("a.avi", "mpeg4")]
+    "name, codec", [("a.ts", "libx264"), ("b.ts", "libx265"), ("a.mpg", "mpeg2video"), ("a.mp4", "libx264")]
 )
-def test_damage_in_the_midst_of_a_video_is_an_error(tmp_path, name, codec):
-    path = write(tmp_path / name, moving(60), codec, options={"g": "12", "x265-params": "log-level=none"})
-    data = bytearray(path.read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 600] = np.random.default_rng(0).bytes(600)
+def test_only_whole_frames_are_read_of_a_damaged_video_and_reading_goes_on_behind(tmp_path, caplog, name, codec, seed):
+    options = {"g": "12", "bf": "2", "x265-params": "log-level=none:keyint=12"}
+    path = write(tmp_path / name, sudden(96), codec, options=options)
+    whole = [picture.pixels for picture in read_timed(path, 30)]
+    data, gen = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    middle = int(gen.integers(len(data) // 3, len(data) // 2))
+    data[middle : middle + 600] = gen.bytes(600)
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"is damaged at frame|cannot be decoded after frame"):
-        list(read_frames(path, 30))
+    read = list(read_timed(path, 30))
+    numbers = [as_in(picture.pixels, whole) for picture in read]
+    assert None not in numbers
+    assert numbers == sorted(numbers)
+    assert 60 <= len(numbers) < 96 and numbers[0] == 0 and numbers[-1] == 95
+    assert [picture.stretch for picture in read] == sorted(picture.stretch for picture in read)
+    assert max(picture.stretch for picture in read) >= 1
+    assert "is damaged from" in caplog.text
+
+
+def test_a_damaged_stretch_ends_a_clip(tmp_path):
+    path = write(tmp_path / "a.mp4", sudden(96), options={"g": "12"})
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 600] = bytes(600)
+    path.write_bytes(data)
+    whole_until = [picture.stretch for picture in read_timed(path, 30)].index(1)
+    starts = [clip.start for clip in read_clips(path, 12, 30, 0, 0, Report())]
+    assert whole_until in starts and not any(start < whole_until < start + 12 for start in starts)
+
+
+def test_whole_segments_that_are_joined_are_whole(tmp_path, caplog):
+    """Their packets are marked as corrupt, because counters jump."""
+    frames, parts = sudden(75), []
+    for number in range(3):
+        part, first = tmp_path / f"{number}.ts", 25 * number
+        write(part, frames[first : first + 25], times=[1 + n / 25 for n in range(first, first + 25)])
+        parts.append(part)
+    path = joined(tmp_path / "all.ts", *parts)
+    with av.open(str(path)) as container:
+        assert any(packet.is_corrupt for packet in container.demux(video=0))
+    apart = [frame for part in parts for frame in read_frames(part, 30)]
+    assert np.array_equal(list(read_frames(path, 30)), apart) and not caplog.records
 
 
 @pytest.mark.parametrize("name, codec", [("a.ts", "libx264"), ("a.mpg", "mpeg2video"), ("a.avi", "mpeg4")])
@@ -130,9 +176,9 @@ def test_a_recording_that_begins_amid_a_group_begins_at_its_next_whole_frame(tmp
     assert np.array_equal(rest, whole[-len(rest) :])
 
 
-def test_a_change_of_size_is_an_error_that_says_when(tmp_path):
-    first = write(tmp_path / "a.h264", moving(10)).read_bytes()
-    second = write(tmp_path / "b.h264", moving(10, size=(128, 96))).read_bytes()
+def test_a_change_of_size_ends_a_clip(tmp_path):
+    first = write(tmp_path / "a.h264", moving(20)).read_bytes()
+    second = write(tmp_path / "b.h264", moving(20, size=(128, 96))).read_bytes()
     (tmp_path / "c.h264").write_bytes(first + second)
-    with pytest.raises(ValueError, match=r"changes its size from 96x64 to 128x96 after 0\.40 s"):
-        list(read_frames(tmp_path / "c.h264", 30))
+    clips = list(read_clips(tmp_path / "c.h264", 12, 30, 0, 0, Report()))
+    assert [(clip.start, clip.frames.shape) for clip in clips] == [(0, (12, 64, 96, 3)), (20, (12, 96, 128, 3))]

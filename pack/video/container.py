@@ -1,0 +1,53 @@
+"""Opens a video file and finds the stream to decode."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.stream import Disposition
+
+from tools.cli import MissingFile, UserError
+
+
+@contextmanager
+def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """The opened container and its video stream, closed at the end.
+
+    Raises a MissingFile, or a UserError for what is not a video.
+    """
+    if not Path(path).exists():
+        raise MissingFile(f"there is no file {path}: pass the path of a video")
+    if Path(path).is_dir():
+        raise UserError(f"{path} is a folder: expected a video file")
+    if Path(path).stat().st_size == 0:
+        raise UserError(f"{path} is empty: expected a video, copy or download it again")
+    try:
+        container = open_container(path)
+    except av.FFmpegError as error:
+        raise UserError(
+            f"{path} cannot be opened as a video ({error.strerror}): it is cut short or no video, download it again"
+        ) from error
+    with container:
+        yield container, video_stream(path, container)
+
+
+def open_container(path: str | Path) -> av.container.InputContainer:
+    """The file opened for reading; text in it that is not UTF-8, such as a title in Latin-1, does not matter."""
+    # The prefix keeps FFmpeg from reading a name with a colon as a protocol.
+    return av.open(f"file:{path}", metadata_errors="replace")
+
+
+def video_stream(path: str | Path, container: av.container.InputContainer) -> av.VideoStream:
+    """The stream to decode, set to one thread. Raises UserError where there is none."""
+    kind = container.format.name
+    if kind == "image2" or kind == "tty" or kind.endswith("_pipe"):
+        raise UserError(f"{path} is an image or a text ({kind}): expected a video")
+    stream = container.streams.best("video")
+    if stream is None or stream.disposition & Disposition.attached_pic:  # the cover of a song
+        kinds = ", ".join(sorted({other.type for other in container.streams})) or "no"
+        raise UserError(f"{path} has no video stream, but {kinds} streams: expected a video")
+    # PyAV's threads were seen to hang where decoding ends early in a process with torchvision (PyAV issue 1861, open);
+    # videos are packed side by side instead.
+    stream.codec_context.thread_count = 1
+    return stream

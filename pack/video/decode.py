@@ -1,0 +1,165 @@
+"""Decodes a video and leaves out what is damaged.
+
+Damage is judged by what the decoder makes of it. A container's hint that a packet is damaged also stands where two
+whole recordings were joined, so it counts only where pictures are missing, or where the codec's decoder notices
+nothing by itself. Frames that are predicted from a damaged one are damaged too, up to the next whole key frame.
+"""
+
+import logging
+from bisect import bisect_right, insort
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from pack.video import timestamps
+from tools.cli import UserError, plural
+
+log = logging.getLogger(__name__)
+
+# Decoders that mark pictures they had to conceal; those of HEVC and newer codecs decode damaged bytes to noise.
+CHECKING = {"h264", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v3", "msmpeg4v2", "wmv1", "wmv2", "wmv3", "vc1"}
+MISSING = Fraction(3, 2)  # steps between decoding stamps that show that a picture is missing
+NEAR = 3  # packets between a hint and the gap that confirms it
+KEPT = 64  # packets and key frames that are remembered, more than any decoder holds back
+HELD = 4  # frames held back, of which a damaged one may be the reference
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A frame as the decoder gives it."""
+
+    frame: av.VideoFrame
+    aspect: Fraction  # width to height of a pixel
+    stretch: int  # damaged stretches before it
+
+
+@dataclass
+class _Damage:
+    """Which packets, by their number in the order of decoding, were damaged."""
+
+    packets: list[int] = field(default_factory=list)  # ascending
+    keys: list[int] = field(default_factory=list)  # whole key frames that were shown, ascending
+
+    def begins(self, packet: int) -> None:
+        if packet not in self.packets:
+            insort(self.packets, packet)
+
+    def touches(self, packet: int, is_key: bool) -> bool:
+        """Whether the frame of this packet is damaged, or predicted from one that is."""
+        if is_key:
+            if packet not in self.packets and packet not in self.keys:
+                insort(self.keys, packet)
+                self.packets = [number for number in self.packets if number > packet - KEPT]
+                self.keys = self.keys[-KEPT:]
+            return packet in self.packets
+        before = bisect_right(self.packets, packet)
+        key = bisect_right(self.keys, packet)
+        return before > 0 and (key == 0 or self.packets[before - 1] > self.keys[key - 1])
+
+
+def decode(
+    path: str | Path, container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[tuple[Fraction, Decoded]]:
+    """Whole frames with their seconds on the film's timeline.
+
+    A damaged stretch is logged as a warning. Raises UserError where no frame can be decoded.
+    """
+    step = 1 / (stream.guessed_rate or Fraction(25))
+    start = timestamps.origin(container)
+    stretch, stretches, found = [], 0, False
+    for seconds, (frame, aspect, damaged) in timestamps.in_order(_judged(path, container, stream), step):
+        seconds -= start
+        if damaged:
+            stretch.append(seconds)
+            continue
+        if stretch:
+            _warn(path, stretch, step)
+            stretch, stretches = [], stretches + 1
+        found = True
+        yield seconds, Decoded(frame, aspect, stretches)
+    if not found:
+        raise UserError(f"{path} has a video stream without a frame that can be decoded: download it again")
+    if stretch:
+        _warn(path, stretch, step)
+
+
+def _warn(path, stretch, step):
+    log.warning(
+        "%s is damaged from %.2f s to %.2f s: %s left out",
+        path,
+        stretch[0],
+        stretch[-1] + step,
+        f"{plural(len(stretch), 'frame')} {'is' if len(stretch) == 1 else 'are'}",
+    )
+
+
+def _judged(path, container, stream) -> Iterator[tuple[av.VideoFrame, Fraction, bool]]:
+    """Every frame that the decoder gives, in order of presentation, its pixel aspect, and whether it is damaged."""
+    damage, held, context = _Damage(), deque(), stream.codec_context
+    first, said = context.sample_aspect_ratio, stream.sample_aspect_ratio  # the container's word goes before
+    context.copy_opaque = True  # each frame then knows the number of its packet
+    for number, (packet, begins) in enumerate(_hints(_readable(path, container), stream)):
+        packet.opaque = number
+        if begins is not None:
+            damage.begins(begins)
+        try:
+            frames = packet.decode()
+        except EOFError:  # a second flush, after a demuxer that ended twice
+            continue
+        except av.InvalidDataError:
+            damage.begins(number)
+            continue
+        for frame in frames:
+            own = number if frame.opaque is None else frame.opaque
+            if frame.is_corrupt:
+                damage.begins(own)
+            now = context.sample_aspect_ratio
+            aspect = (said if now == first else now) or Fraction(1)
+            held.append((own, frame, aspect, damage.touches(own, frame.key_frame)))
+            if len(held) > HELD:
+                yield _release(damage, held)
+    while held:
+        yield _release(damage, held)
+
+
+def _release(damage, held):
+    own, frame, aspect, damaged = held.popleft()
+    # A frame shown before a damaged one may be predicted from it, and was judged before that was known.
+    return frame, aspect, damaged or damage.touches(own, frame.key_frame)
+
+
+def _hints(packets: Iterable[av.Packet], stream) -> Iterator[tuple[av.Packet, int | None]]:
+    """The stream's packets, and the number of the first that is damaged where the container tells of new damage."""
+    step = 1 / (stream.guessed_rate or Fraction(25))
+    noticed = stream.codec_context.name in CHECKING
+    last = hint = None
+    for number, packet in enumerate(packet for packet in packets if packet.stream.index == stream.index):
+        begins = None
+        if noticed and packet.is_corrupt:
+            hint = number
+        gap = last is not None and packet.dts is not None and (packet.dts - last) * packet.time_base > MISSING * step
+        if hint is not None and number - hint <= NEAR and not packet.is_keyframe and (gap or not noticed):
+            begins = min(hint + 1, number) if noticed else hint
+        if not noticed:
+            hint = number if packet.is_corrupt else None  # judged by whether the next packet is a key frame
+        last = packet.dts if packet.dts is not None else last
+        yield packet, begins
+
+
+def _readable(path, container) -> Iterator[av.Packet]:
+    """The packets up to where the file cannot be read any further, and the decoders' flush."""
+    stream, count = container.streams.best("video"), 0
+    try:
+        for packet in timestamps.repaired_packets(container):
+            count += packet.stream.index == stream.index and packet.size > 0
+            yield packet
+    except av.InvalidDataError:
+        flush = av.Packet()
+        flush.stream = stream
+        yield flush
+    if stream.frames > count + 1:
+        log.warning("%s is cut short: its index lists %d frames, %d of them are there", path, stream.frames, count)

@@ -1,0 +1,189 @@
+"""One timeline for picture and sound, whatever a file's time stamps do.
+
+A container's stamps may start anywhere, wrap, jump where two recordings were joined, or go backwards by some frames.
+Both passes over a file, the one that decodes pictures and the one that copies sound, read the same packets through
+`repaired_packets`, so they agree on every repair. Seconds are exact fractions.
+"""
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import chain
+
+import av
+from av.format import Flags
+from av.stream import Disposition
+
+BACKWARD = Fraction(1, 4)  # seconds that decoding stamps may step back before it is taken for a splice
+FORWARD = 10  # seconds that may be missing from every stream of a broadcast format; FFmpeg's dts_delta_threshold
+LOOK_AHEAD = 1000  # packets read after a splice to find where each stream goes on
+STEADY = 50  # packets after which a stream that has not jumped is taken to go on as it is
+REORDER = 8  # frames whose stamps are put in order
+
+
+@dataclass
+class _Timeline:
+    """What has been read of a file so far, in repaired seconds."""
+
+    broadcast: bool  # whether jumps ahead are repaired too
+    offset: Fraction = Fraction(0)  # added to the container's stamps since the last splice
+    before: Fraction = Fraction(0)  # added before it
+    late: set[int] = field(default_factory=set)  # streams of which packets from before the splice may still come
+    last: dict[int, Fraction] = field(default_factory=dict)  # by stream: decoding stamp of its last packet
+    ends: dict[int, Fraction] = field(default_factory=dict)  # by stream: where its last packet ends
+
+    def jumps(self, packet: av.Packet) -> bool:
+        """Whether the stamps of this packet do not go on from those before it."""
+        index = packet.stream.index
+        if not is_timed(packet) or not self.last:
+            return False
+        seconds = stamp(packet) + (self.before if index in self.late else self.offset)
+        if seconds < self.last.get(index, seconds) - BACKWARD:
+            return True
+        # A pause of one stream is no splice: another one's stamps have come near by then.
+        return self.broadcast and seconds > max(self.last.values()) + FORWARD
+
+    def add(self, packet: av.Packet) -> None:
+        """Shift the packet's stamps, and note where its stream has come to."""
+        index = packet.stream.index
+        ticks = round((self.before if index in self.late else self.offset) / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+        packet.dts = None if packet.dts is None else packet.dts + ticks
+        if is_timed(packet):
+            seconds = stamp(packet)
+            duration = (packet.duration or 0) * packet.time_base or max(0, seconds - self.last.get(index, seconds))
+            self.last[index] = seconds
+            self.ends[index] = max(self.ends.get(index, seconds), seconds + duration)
+
+    def join(self, packets: list[av.Packet]) -> None:
+        """Let the streams go on with these packets: none steps back, and one of them has no gap."""
+        firsts: dict[int, Fraction] = {}
+        steady: Counter[int] = Counter()  # packets of streams that have not jumped
+        ends = dict(self.ends)
+        for packet in filter(is_timed, packets):
+            index = packet.stream.index
+            if index in firsts:
+                continue
+            if self.jumps(packet):
+                firsts[index] = stamp(packet)
+            else:
+                steady[index] += 1
+                ends[index] = stamp(packet) + self.offset + (packet.duration or 0) * packet.time_base
+        lasting = {index for index, count in steady.items() if index not in firsts and count >= STEADY}
+        self.before = self.offset
+        if not lasting:  # else one stream overlaps itself, while the clock that the others show goes on
+            self.offset = max((ends[i] - first for i, first in firsts.items() if i in ends), default=self.offset)
+            self.late = set(steady)
+        self.last.pop(packets[0].stream.index, None)
+
+
+def repaired_packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
+    """All packets of a file's picture, sound and subtitle streams, their stamps repaired.
+
+    A clock that is set back, as where two recordings were joined, goes on where the streams before ended; so does one
+    that jumps ahead in a format that is made for broadcasts. Picture and sound are always moved together.
+    """
+    streams = [s for s in container.streams if s.type in ("video", "audio", "subtitle") and s.codec_context]
+    timeline = _Timeline(bool(container.format.flags & Flags.ts_discont.value))
+    packets, ahead = iter(container.demux(streams)), deque()
+    while ahead or (packet := next(packets, None)) is not None:
+        if ahead:
+            packet = ahead.popleft()
+        if timeline.jumps(packet):
+            index = packet.stream.index
+            if index in timeline.late:  # the splice that another stream showed first
+                timeline.late.discard(index)
+                timeline.last.pop(index, None)
+            else:
+                seen = _look_ahead(packet, chain(_drain(ahead), packets), timeline)
+                timeline.join(seen)
+                ahead.extendleft(reversed(seen[1:]))
+        timeline.add(packet)
+        yield packet
+
+
+def _drain(queue):
+    while queue:
+        yield queue.popleft()
+
+
+def _look_ahead(packet, packets, timeline):
+    """This packet and the next ones, until each of the streams has jumped."""
+    ahead, jumped = [packet], {packet.stream.index}
+    while not timeline.ends.keys() <= jumped and len(ahead) < LOOK_AHEAD:
+        packet = next(packets, None)
+        if packet is None:
+            break
+        ahead.append(packet)
+        if timeline.jumps(packet):
+            jumped.add(packet.stream.index)
+    return ahead
+
+
+def is_timed(packet: av.Packet) -> bool:
+    """Whether the packet is one of picture or sound and has a decoding stamp; subtitles are too sparse to judge by."""
+    return packet.stream.type in ("video", "audio") and packet.dts is not None
+
+
+def stamp(packet: av.Packet) -> Fraction:
+    """The decoding stamp of a packet in seconds."""
+    return packet.dts * packet.time_base
+
+
+def origin(container: av.container.InputContainer) -> Fraction:
+    """The second on the container's clock at which the film begins: the earliest start of its pictures and sounds."""
+    starts = [
+        stream.start_time * stream.time_base
+        for stream in container.streams
+        if stream.type in ("video", "audio")
+        and stream.start_time is not None
+        and not stream.disposition & Disposition.attached_pic
+    ]
+    return min(starts, default=Fraction(0))
+
+
+def in_order(judged: Iterable[tuple], step: Fraction) -> Iterator[tuple[Fraction, tuple]]:
+    """(seconds, (frame, ...)) of each (frame, ...); seconds ascend.
+
+    Decoders give frames in the order of presentation. Where their stamps do not ascend, because the container stores
+    only decoding stamps (AVI) or was written badly, the stamps are sorted among the frames around; nothing adds up. A
+    frame without a stamp, or with one that is used already, follows the one before it by `step` at most.
+    """
+    held, stamps, seconds, last = deque(), [], None, None
+    for item in chain(judged, [None]):
+        if item is not None:
+            frame = item[0]
+            if frame.pts is not None:
+                seconds = frame.pts * frame.time_base
+            else:
+                seconds = Fraction(0) if seconds is None else seconds + step
+            heapq.heappush(stamps, seconds)
+            held.append(item)
+        while held and (len(held) > REORDER or item is None):
+            earliest = heapq.heappop(stamps)
+            last = earliest if last is None or earliest > last else _between(last, stamps, step)
+            yield last, held.popleft()
+
+
+def _between(last, stamps, step):
+    """Where a frame belongs whose stamp was used before: behind the last one, ahead of the next."""
+    later = [stamp for stamp in stamps if stamp > last]
+    used = 1 + len(stamps) - len(later)  # this one's, and of those that wait
+    return last + (min(step, (min(later) - last) / (used + 1)) if later else step)
+
+
+def limit_rate(timed: Iterable[tuple], max_fps: float) -> Iterator[tuple]:
+    """What is left of (seconds, ...) when frames that come too early for `max_fps` are dropped; none is repeated.
+
+    60 and 50 frames a second become 30 and 25 at max_fps 30: the steps between frames stay even. A fifth of a period
+    is forgiven, for jitter; being late by more than a tenth is not made up for, which keeps the steps even.
+    """
+    period = 1 / Fraction(max_fps)
+    due = None
+    for item in timed:
+        seconds = item[0]
+        if due is None or seconds >= due - period / 5:
+            yield item
+            due = max((seconds if due is None else due) + period, seconds + period * 9 / 10)
