@@ -1,4 +1,4 @@
-"""What the network is made of: gated token MLPs over windows of a clip, and gated convolutions.
+"""Building blocks of the network: gated token MLPs over windows of a clip, and gated convolutions.
 
 T frames, C channels, H height, W width (in tokens), N tokens of a window, P windows. Maps are (T C H W) in
 channels-last memory, so that the token MLPs see (T H W C) without a copy.
@@ -8,20 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-aten = torch.ops.aten
+aten = torch.ops.aten  # has the backward functions of GELU and layer norm, which torch.nn.functional lacks
 
 EPSILON = 1e-5  # of layer norms
 PATCH = 4  # side of the cell of pixels that becomes a token
 
 
 class _EdgePad(torch.autograd.Function):
-    """Replicate padding whose border copies carry no gradient."""
+    """Replicate padding through which no gradient flows."""
 
     @staticmethod
     def forward(ctx, x, left, right, top, bottom):
         height, width = x.shape[-2:]
         ctx.inner = rows, cols = slice(top, top + height), slice(left, left + width)
-        # F.pad would fill all of it first, and with mode="replicate" give up channels-last on CUDA
+        # F.pad would fill all of it first, and with mode="replicate" lose the channels-last layout on CUDA
         size = (*x.shape[:-2], top + height + bottom, left + width + right)
         padded = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
         padded[..., rows, cols] = x
@@ -37,16 +37,13 @@ class _EdgePad(torch.autograd.Function):
 
 
 def draw_he(conv, gen):
-    """Fill a convolution with He-normal weights over its fan out, and no bias."""
+    """Give a convolution He-normal weights by its fan-out, and a bias of 0."""
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu", generator=gen)
     nn.init.zeros_(conv.bias)
 
 
 def edge_pad(x, left, right, top, bottom):  # (T C H W) -> (T C H+top+bottom W+left+right)
-    """The map in channels-last memory, its border values repeated outwards.
-
-    As in iw3 only the original pixels receive gradient.
-    """
+    """The map in channels-last memory, padded with its border values; as in iw3, the padding passes no gradient on."""
     return _EdgePad.apply(x, left, right, top, bottom)
 
 
@@ -59,16 +56,16 @@ class ChannelNorm(nn.Module):
 
 
 class _GatedMix(torch.autograd.Function):
-    """The token MLP without its residual, which keeps less than autograd would, and computes the rest again.
+    """The token MLP without its residual; it saves less for the backward pass than autograd and recomputes the rest.
 
-    Kept are the input, what goes into the two GELUs and the mixed gate: 7 numbers a channel at ratio 2 instead of 16.
+    Saved are the input, the inputs of the two GELUs and the mixed gate: 7 values per channel at ratio 2 instead of 16.
     Recomputed are norms, GELUs and products, which cost little beside the matrix products.
     """
 
     @staticmethod
     def forward(ctx, t, norm1, norm2, w_in, b_in, mix, b_mix, w_out, b_out):  # (N P C), weights -> (N P C)
         n = F.layer_norm(t, norm1.shape, norm1, eps=EPSILON)
-        # Each half by its own product: halves of one result would be strided, and copied in both directions.
+        # A product for each half: halves of one result would be strided, and so copied in both directions.
         u, v = (F.linear(n, w, b) for w, b in zip(w_in.chunk(2), b_in.chunk(2), strict=True))  # (N P H) each
         gate = F.layer_norm(F.gelu(v), norm2.shape, norm2, eps=EPSILON).flatten(1)
         gate = torch.addmm(b_mix[:, None], mix, gate).view(v.shape)
@@ -84,18 +81,18 @@ class _GatedMix(torch.autograd.Function):
         g_gate = (g_product * gated).flatten(1)  # (N P*H)
         g_w_out = grad.t() @ gated.mul_(gate).flatten(0, 1)
         g_u = aten.gelu_backward(g_product.mul_(gate), u).flatten(0, 1)
-        del gated, g_product  # here and below: what is no longer needed would raise the peak
+        del gated, g_product  # here and below: lowers the peak of memory
 
-        opened = F.gelu(v)
-        normed, *moments = aten.native_layer_norm(opened, norm2.shape, norm2, None, EPSILON)
+        activated = F.gelu(v)
+        normed, *moments = aten.native_layer_norm(activated, norm2.shape, norm2, None, EPSILON)
         g_mix = g_gate @ normed.flatten(1).t()
         g_normed = (mix.t() @ g_gate).view(v.shape)
         g_b_mix = g_gate.sum(1)
         del normed, g_gate
-        g_opened, g_norm2, _ = layer_norm_backward(g_normed, opened, moments, norm2)
-        del g_normed, opened
-        g_v = aten.gelu_backward(g_opened, v).flatten(0, 1)
-        del g_opened
+        g_activated, g_norm2, _ = layer_norm_backward(g_normed, activated, moments, norm2)
+        del g_normed, activated
+        g_v = aten.gelu_backward(g_activated, v).flatten(0, 1)
+        del g_activated
 
         normed, *moments = aten.native_layer_norm(t, norm1.shape, norm1, None, EPSILON)
         w_u, w_v = w_in.chunk(2)
@@ -112,9 +109,9 @@ def layer_norm_backward(grad, x, moments, weight):  # -> gradients of x and weig
 
 
 class TokenMLP(nn.Module):
-    """Gated MLP whose gate mixes the tokens of a window; the result includes its own residual.
+    """Gated MLP whose gate mixes the tokens of a window; the result includes the residual.
 
-    Tokens come first, (N P C), so that mixing them is one matrix product over all windows at once.
+    Tokens are the first axis, (N P C), so that mixing them is one matrix product over all windows at once.
     """
 
     def __init__(self, channels, tokens, ratio):
@@ -131,13 +128,13 @@ class TokenMLP(nn.Module):
         device = t.device.type
         if not torch.is_autocast_enabled(device):
             return _GatedMix.apply(t, *weights) + t
-        # As iw3 does under autocast, all of it is computed in that precision, norms too, which autocast would raise.
+        # As in iw3 under autocast, everything is computed in that precision, also norms, which autocast keeps in fp32.
         half = (value.to(torch.get_autocast_dtype(device)) for value in (t, *weights))
         with torch.autocast(device, enabled=False):
             return _GatedMix.apply(*half) + t
 
     def draw(self, gen):
-        """Fill the weights so that the gate starts near 1."""
+        """Give the weights their initial values, with which the gate is near 1."""
         for linear in (self.proj_in, self.proj_out):
             nn.init.trunc_normal_(linear.weight, std=0.02, generator=gen)
             nn.init.zeros_(linear.bias)
@@ -156,7 +153,7 @@ class SpatialMLP(nn.Module):
         self.gmlp = TokenMLP(channels, size[0] * size[1], ratio)
 
     def forward(self, x, norm1, norm2):  # (T C H W) -> (T C H W)
-        # Shifted windows that hang over the border hold zero tokens, which take part like any other.
+        # Shifted windows reach over the border, where tokens are 0 and take part like all others.
         (py, px), (rows, cols) = self.pad, self.size
         padded = x.permute(0, 2, 3, 1)
         if py:  # F.pad copies even when there is nothing to add
@@ -193,7 +190,7 @@ class GatedConv(nn.Module):
         self.w2 = nn.Conv2d(channels // 2, channels, 3)
 
     def forward(self, x):  # (T C H W) -> (T C H W)
-        # The 1x1 convolution as a matrix product over (T H W C): measured 1.15 times as fast, forward and backward.
+        # The 1x1 convolution as a matrix product over (T H W C): 1.15 times as fast, forward and backward.
         gated = F.glu(F.linear(x.permute(0, 2, 3, 1), self.w1.weight.flatten(1), self.w1.bias))
         return self.w2(edge_pad(gated.permute(0, 3, 1, 2), 1, 1, 1, 1))
 
@@ -201,7 +198,7 @@ class GatedConv(nn.Module):
 class Block(nn.Module):
     """A token MLP and a gated convolution.
 
-    iw3 adds the residual of the token MLP a second time; weights depend on it, so each block doubles its input.
+    As in iw3 the residual of the token MLP is added twice, so each block doubles its input; trained weights need it.
     """
 
     def __init__(self, channels, gmlp, ratio):
@@ -216,7 +213,7 @@ class Block(nn.Module):
         return x + self.glu_conv(x)
 
     def draw(self, gen):
-        """Fill the weights with iw3's initial values."""
+        """Give the weights iw3's initial values."""
         self.gmlp.gmlp.draw(gen)
         for norm in (self.norm1, self.norm2):
             nn.init.ones_(norm.weight)

@@ -1,4 +1,4 @@
-"""Which device a process computes on."""
+"""Chooses the device that a process computes on."""
 
 import torch
 
@@ -6,9 +6,9 @@ from tools.cli import UserError, plural
 
 
 def choose_device(name: str, turn: int = 0) -> torch.device:
-    """The device called name: auto, cpu, cuda or cuda:N.
+    """The device of this name: auto, cpu, cuda or cuda:N.
 
-    Without a number, processes of a machine take its GPUs in turn. Raises UserError for a GPU that is not there.
+    Without N, the `turn`-th process of a machine gets GPU turn % count. Raises UserError for a missing GPU.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "cpu" or (name == "auto" and not gpus):

@@ -1,7 +1,7 @@
-"""Networks that tell real frames from painted ones, cell by cell: iw3's five, and a temporal one.
+"""Discriminators, which score real and inpainted frames cell by cell: iw3's five, and a temporal one.
 
-All are called as net(x, cond, mask, gen) -> (score, cells): x are frames to judge and cond the true frames, both
-(T 3 H W) in [0, 1]; the score (T 1 h w) is high where x looks real; cells are where the mask says that it matters.
+All are called as net(x, cond, mask, gen) -> (score, cells): x are the frames to score and cond the true frames, both
+(T 3 H W) in [0, 1]; the score (T 1 h w) is high where x looks real; cells (bool, same shape) are those near holes.
 """
 
 import torch
@@ -13,12 +13,12 @@ from model.morphology import dilate
 
 # T frames, C channels, H height, W width, h x w cells
 
-CELL = 8  # pixels a side of what one score of iw3's networks is for
-BORDER = 2  # cells at each side that see too much padding to be judged
+CELL = 8  # pixels: side of the cells that iw3's networks score
+BORDER = 2  # cells at each border that are left out, because padding dominates what they see
 
 
 class L3C(nn.Module):
-    """Patches of 8 pixels judged together with a summary of the true frames."""
+    """Scores cells of 8 pixels, conditioned on a summary of the true frames."""
 
     def __init__(self):
         super().__init__()
@@ -42,11 +42,11 @@ class L3C(nn.Module):
 
     def forward(self, x, cond=None, mask=None, gen=None):  # see the head of the file
         score = self.classifier(self.features(2 * x - 1) + self.to_cond(2 * cond - 1))
-        return _judged(score), cells(mask)
+        return _inner(score), cells(mask)
 
 
 class FFC(nn.Module):
-    """Patches of 8 pixels judged from the spectrum of the whole frame; it ignores `cond`."""
+    """Scores cells of 8 pixels from the spectrum of the whole frame; it ignores `cond`."""
 
     def __init__(self):
         super().__init__()
@@ -57,13 +57,13 @@ class FFC(nn.Module):
         self.classifier = nn.Conv2d(256, 1, 1)
 
     def forward(self, x, cond=None, mask=None, gen=None):  # see the head of the file
-        return _judged(self.classifier(self.features(2 * x - 1))), cells(mask)
+        return _inner(self.classifier(self.features(2 * x - 1))), cells(mask)
 
 
 class Ensemble(nn.Module):
-    """Several networks, of which `gen` picks one in proportion to the odds; without `gen` the first one judges.
+    """Several networks, one of which is picked at random with probability proportional to `odds`.
 
-    Picking does not advance `gen`, so that the scores of one step come from one member.
+    Picking does not advance `gen`, so all calls with the same state use the same member; without `gen` it is the first.
     """
 
     def __init__(self, key, members, odds):
@@ -72,7 +72,7 @@ class Ensemble(nn.Module):
         self.add_module(key, nn.ModuleList(members))  # the name is part of iw3's state keys
 
     def pick(self, gen=None):
-        """The member whose turn it is."""
+        """The member that `gen` picks."""
         if gen is None:
             return self.get_submodule(self.key)[0]
         odds = torch.tensor(self.odds, device=gen.device)
@@ -83,10 +83,10 @@ class Ensemble(nn.Module):
 
 
 class TemporalPatch(nn.Module):
-    """Temporal PatchGAN of Chang et al. 2019 (arXiv:1904.10247): cubes of frames judged together; it ignores `cond`.
+    """Temporal PatchGAN of Chang et al. 2019 (arXiv:1904.10247), which scores cubes of frames; it ignores `cond`.
 
-    Six 3D convolutions of (3 5 5) pixels and stride (1 2 2) under spectral norm. The last gives one score a cell of 64
-    pixels, where the paper averages its hinge loss over 256.
+    Six 3D convolutions of (3 5 5) pixels and stride (1 2 2) with spectral norm. The last one has 1 output channel, one
+    score per cell of 64 pixels; the paper's has 256, over which its hinge loss is averaged.
     """
 
     def __init__(self, widths=(64, 128, 256, 256, 256)):
@@ -114,10 +114,10 @@ DISCRIMINATORS = {
 
 
 def create_discriminator(name, seed=0):
-    """The network of that name in DISCRIMINATORS, with random weights that the seed alone decides.
+    """The network of this name in DISCRIMINATORS, with random weights that depend on the seed alone.
 
-    It stays in eval mode for training too: `update_spectral_norms` does once a step what train mode does in every
-    forward, so that all processes of a job keep the same state however many sequences each of them judges.
+    It stays in eval mode during training: train mode would iterate spectral norms in every forward pass, and processes
+    with different numbers of sequences would diverge. `update_spectral_norms` does it once per optimizer step instead.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -126,24 +126,24 @@ def create_discriminator(name, seed=0):
 
 @torch.no_grad()
 def update_spectral_norms(net):
-    """One power iteration for every weight under spectral norm, to be called after each optimizer step."""
+    """Run one power iteration for every weight with spectral norm; to be called after each optimizer step."""
     for module in net.modules():
         if hasattr(module, "parametrizations"):
             module.parametrizations.train()
-            module.weight  # noqa: B018 - computing it in train mode is what iterates
+            module.weight  # noqa: B018 - computing it in train mode runs the iteration
             module.parametrizations.eval()
 
 
 def cells(mask):  # (T 1 H W) or None -> bool (T 1 H/8-4 W/8-4) or None
-    """Cells near holes: those with a hole, grown by one more than an eighth of their number in a row."""
+    """Cells near holes: those with a hole, dilated by 1 + 1/8 of the number of cells in a row."""
     if mask is None:
         return None
     found = F.max_pool2d(mask.float(), CELL)
-    return _judged(dilate(found, found.shape[-1] // 8 + 1)) > 0
+    return _inner(dilate(found, found.shape[-1] // 8 + 1)) > 0
 
 
 class SqueezeExcite(nn.Module):
-    """Channels weighted by what the frame has of all of them (Hu et al. 2018, arXiv:1709.01507)."""
+    """Channel attention from the frame's mean of each channel (Hu et al. 2018, arXiv:1709.01507)."""
 
     def __init__(self, channels):
         super().__init__()
@@ -155,7 +155,7 @@ class SqueezeExcite(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside a 1x1."""
+    """Two 3x3 convolutions, and a 1x1 convolution as the residual connection."""
 
     def __init__(self, channels, out):
         super().__init__()
@@ -172,7 +172,7 @@ class Residual(nn.Module):
 
 
 class Condition(nn.Module):
-    """One vector a frame that says what the true frame looks like, in 4 x 4 regions."""
+    """One vector per frame that summarises the true frame in 4 x 4 regions."""
 
     def __init__(self, out, channels=32):
         super().__init__()
@@ -193,7 +193,7 @@ class Condition(nn.Module):
 
 
 class FourierUnit(nn.Module):
-    """A 1x1 convolution of the spectrum, so that each output sees the whole frame (Chi et al. 2020, as in LaMa)."""
+    """A 1x1 convolution of the spectrum: each output depends on the whole frame (Chi et al. 2020, as in LaMa)."""
 
     def __init__(self, channels):
         super().__init__()
@@ -202,14 +202,14 @@ class FourierUnit(nn.Module):
 
     def forward(self, x):  # (T C h w) -> same
         spectrum = torch.view_as_real(torch.fft.rfft2(x.float(), norm="ortho"))  # (T C h w/2+1 2); no FFT in half
-        parts = spectrum.movedim(-1, 2).flatten(1, 2)  # (T 2C h w/2+1), real and imaginary part in turn
+        parts = spectrum.movedim(-1, 2).flatten(1, 2)  # (T 2C h w/2+1), real and imaginary parts interleaved
         parts = F.leaky_relu(self.norm(self.conv(parts)), 0.2).float()
         spectrum = torch.complex(parts[:, 0::2], parts[:, 1::2])
         return torch.fft.irfft2(spectrum, s=x.shape[-2:], norm="ortho")
 
 
 class FourierBlock(nn.Module):
-    """Each pixel with the whole frame beside it, added to what it was."""
+    """A residual block whose convolutions also see the output of a FourierUnit."""
 
     def __init__(self, channels):
         super().__init__()
@@ -233,5 +233,5 @@ def _normed(channels):
     return nn.GroupNorm(32, channels), nn.LeakyReLU(0.2, inplace=True)
 
 
-def _judged(x):
+def _inner(x):  # (T C h w) -> (T C h-4 w-4)
     return x[..., BORDER:-BORDER, BORDER:-BORDER]

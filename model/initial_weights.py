@@ -1,8 +1,8 @@
-"""The first weights of the network: iw3's own, or ours, which copy what is visible.
+"""Initial weights of the network: iw3's, or ours, with which the network copies visible pixels.
 
-iw3's blocks double their input, so a fresh network of iw3's puts out values of standard deviation 43, and its first
-thousands of steps only shrink them. Ours starts as an auto-encoder of 4x4 cells: visible pixels come out nearly as they
-went in, holes come out mid-grey, and training has only to learn how what is known comes into the holes.
+iw3's blocks double their input, so a network with iw3's initial weights outputs values of standard deviation 43, which
+the first thousands of steps only shrink. With ours it starts as an autoencoder of 4x4 cells: visible pixels are
+reproduced nearly unchanged, holes become mid-grey, and training only has to learn to fill them.
 """
 
 import math
@@ -12,27 +12,26 @@ import torch
 from torch import nn
 
 from model.blocks import PATCH, Block, draw_he
-from tools.cli import UserError
 
 Init = Literal["copy", "iw3"]
 
 SLOPE = 0.1  # of the leaky ReLU behind the patch embedding
-GAIN = 4  # enc1 and dec1 lie on the way of the skip connection, and each doubles
-DEPTH = 2**5  # so do the blocks of enc2
-QUIET = 0.1  # of the gated convolutions, which would drown the copy in noise
+SKIP_GAIN = 4  # of enc1 and dec1, which the skip connection passes through: each doubles its input
+ENC2_GAIN = 2**5  # of the five blocks of enc2
+CONV_SCALE = 0.1  # of the gated convolutions, whose random output would hide the copied image
 
 
 def initialise(net: nn.Module, init: Init, gen: torch.Generator | None = None) -> None:
-    """Draw every weight of a LightVideoInpaint: "iw3" as iw3 does, "copy" so that it copies what is visible."""
+    """Give a LightVideoInpaint its initial weights: "iw3" as iw3 does, "copy" so that it copies visible pixels."""
     if init not in get_args(Init):
-        raise UserError(f'init is {init!r}: pass "copy" or "iw3"')
+        raise ValueError(f'init is {init!r}, expected "copy" or "iw3"')
     with torch.no_grad():
-        draw_as_iw3(net, gen)
+        init_as_iw3(net, gen)
         if init == "copy":
-            start_as_copy(net)
+            init_as_copy(net)
 
 
-def draw_as_iw3(net: nn.Module, gen: torch.Generator | None) -> None:
+def init_as_iw3(net: nn.Module, gen: torch.Generator | None) -> None:
     nn.init.trunc_normal_(net.mask_bias, std=0.01, generator=gen)
     draw_he(net.patch, gen)
     for block in blocks(net):
@@ -43,31 +42,32 @@ def draw_as_iw3(net: nn.Module, gen: torch.Generator | None) -> None:
         nn.init.uniform_(conv.bias, -bound, bound, generator=gen)
     weight = net.to_image.weight
     colours = torch.randn(3, *weight.shape[1:], generator=gen) * (2 / weight.shape[1]) ** 0.5
-    weight.copy_(colours.repeat_interleave(PATCH**2, dim=0))  # the sub-pixels of a token start alike (ICNR)
+    weight.copy_(colours.repeat_interleave(PATCH**2, dim=0))  # equal weights for all pixels of a token (ICNR)
     net.to_image.bias.zero_()
 
 
-def start_as_copy(net: nn.Module) -> None:
-    """Make `to_image` the inverse of `patch`, and hush what lies between.
+def init_as_copy(net: nn.Module) -> None:
+    """Make `to_image` the inverse of `patch`, and scale down the blocks in between.
 
-    A filter f and its negative give relu(f) and relu(-f), whose difference is (1 + SLOPE) f: with the 48 filters of an
-    orthonormal basis, 96 channels hold a cell exactly. Fewer hold its lowest frequencies; more than 96 are left random.
+    A filter f and its negative give relu(f) and relu(-f), whose difference is (1 + SLOPE) f, for a leaky relu. So 96
+    channels hold the 48 coefficients of a cell in an orthonormal basis exactly; fewer hold its lowest frequencies, and
+    channels beyond 96 stay random.
     """
     count = min(net.patch.out_channels // 2, 3 * PATCH**2)
     filters = cell_basis()[:count]  # (n 3 4 4)
     net.patch.weight[: 2 * count] = torch.cat([filters, -filters])
-    back = filters.flatten(1).t() / (2 * (1 + SLOPE) * GAIN)  # (48 n); pixels are seen in [-1, 1], shown in [0, 1]
+    back = filters.flatten(1).t() / (2 * (1 + SLOPE) * SKIP_GAIN)  # (48 n); / 2: from [-1, 1] to [0, 1]
     net.to_image.weight.zero_()
     net.to_image.weight[:, : 2 * count, 0, 0] = torch.cat([back, -back], dim=1)
     net.to_image.bias.fill_(0.5)
-    net.up.weight /= DEPTH
+    net.up.weight /= ENC2_GAIN
     net.up.bias.zero_()
     for block in blocks(net):
-        block.glu_conv.w2.weight *= QUIET
+        block.glu_conv.w2.weight *= CONV_SCALE
 
 
 def cell_basis() -> torch.Tensor:  # -> (48 3 4 4)
-    """An orthonormal basis of 4x4 cells: cosines times brightness and two colour differences, low ones first."""
+    """An orthonormal basis of 4x4 cells, low frequencies first: cosines times brightness and two colour differences."""
     k, x = torch.arange(PATCH).view(-1, 1), torch.arange(PATCH)
     cosines = torch.cos(math.pi * (x + 0.5) * k / PATCH)
     colours = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]])

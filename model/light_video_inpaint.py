@@ -1,4 +1,4 @@
-"""iw3's video inpainting network LightVideoInpaintV1: the same function of the same weights.
+"""iw3's video inpainting network LightVideoInpaintV1: with the same weights it computes the same function.
 
 T frames, C channels, H height, W width in pixels; a token is a 4x4 cell of pixels.
 """
@@ -11,10 +11,9 @@ from torch.utils.checkpoint import checkpoint
 from model.blocks import PATCH, SpatialMLP, edge_pad, spatial_block, temporal_block
 from model.initial_weights import Init, initialise
 from model.morphology import dilate_inner, dilate_outer, mask_blur, mask_closing
-from tools.cli import UserError
 
-FRAMES = 12  # of every forward pass
-CONTEXT = 3  # frames at each end of a pass that only give context, in clips longer than one pass
+FRAMES = 12  # per forward pass
+CONTEXT = 3  # frames at each end of a pass whose result is discarded, in clips longer than one pass
 OFFSET = 16  # pixels cropped from each side in training and evaluation
 MODULUS = 16 * PATCH  # pixels of a window of enc1
 
@@ -26,10 +25,10 @@ NAMES = {
 
 
 class LightVideoInpaint(nn.Module):
-    """Fills the holes of 12 consecutive frames from what surrounds them in space and time.
+    """Fills the holes of 12 consecutive frames from their surroundings in space and time.
 
-    `init` and `generator` say how the weights are drawn, see model.initial_weights.
-    Set `checkpoint_blocks` to recompute each block in the backward pass instead of keeping its activations.
+    `init` and `generator` determine the initial weights, see model.initial_weights. With `checkpoint_blocks` each block
+    is recomputed in the backward pass instead of keeping its activations.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class LightVideoInpaint(nn.Module):
         super().__init__()
         self.kwargs = {"base_dim": base_dim, "lv2_mlp_ratio": lv2_mlp_ratio}
         self.checkpoint_blocks = False
-        with torch.device("meta"):  # shapes alone: every value is drawn below
+        with torch.device("meta"):  # only shapes: `initialise` sets the values
             self._build(base_dim, lv2_mlp_ratio)
         self.to_empty(device=torch.get_default_device())
         initialise(self, init, generator)
@@ -75,9 +74,9 @@ class LightVideoInpaint(nn.Module):
         outer_dilation: int = 0,
         base_width: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Frames (T 3 H W) with the holes zeroed, and the holes (T 1 H W) as float in [0, 1] with soft borders.
+        """Frames (T 3 H W) with the holes set to 0, and the holes (T 1 H W) as float in [0, 1] with soft borders.
 
-        `mask` is bool or float; the dilations are in pixels, or per `base_width` pixels of width where that is given.
+        `mask` is bool or float. Dilations are in pixels, scaled by width / base_width if `base_width` is given.
         """
         mask = mask_closing(mask) if closing else mask.to(x.dtype)
         mask = dilate_inner(mask, inner_dilation, base_width)
@@ -85,13 +84,13 @@ class LightVideoInpaint(nn.Module):
         return x * (1 - mask), (mask_blur(mask) + mask).clamp(0, 1)
 
     def forward(self, x: Tensor, mask: Tensor, skip_offset: bool = False, frames_at_once: int = FRAMES) -> Tensor:
-        """Frames with their holes filled, from what `preprocess` returned: (12 3 H W), (12 1 H W) -> (12 3 H-32 W-32).
+        """Frames with filled holes, from the result of `preprocess`: (12 3 H W), (12 1 H W) -> (12 3 H-32 W-32).
 
-        `skip_offset` keeps the outer 16 pixels, (12 3 H W). In eval mode the result is clamped to [0, 1]. Fewer
-        `frames_at_once` in the spatial blocks take less memory and give the same result.
+        `skip_offset` keeps the outer 16 pixels: (12 3 H W). In eval mode the result is clamped to [0, 1]. Fewer
+        `frames_at_once` in the spatial blocks need less memory and give the same result.
         """
         if x.shape[0] != FRAMES:
-            raise UserError(f"forward takes {FRAMES} frames and got {x.shape[0]}: use infer for other numbers")
+            raise ValueError(f"forward got {x.shape[0]} frames, expected {FRAMES}: use infer for other numbers")
         area = [slice(0, n) if skip_offset else slice(OFFSET, n - OFFSET) for n in x.shape[-2:]]
         filled = self._fill(x, mask, area, frames_at_once)
         x, mask = x[..., *area], mask[..., *area]
@@ -108,14 +107,14 @@ class LightVideoInpaint(nn.Module):
         outer_dilation: int = 0,
         base_width: int | None = None,
     ) -> Tensor:
-        """Frames of any number with their holes filled: (T 3 H W), (T 1 H W) -> (T 3 H W); options as in preprocess."""
+        """Any number of frames with filled holes: (T 3 H W), (T 1 H W) -> (T 3 H W); options as in `preprocess`."""
         x, mask = self.preprocess(x, mask, closing, inner_dilation, outer_dilation, base_width)
         passes = plan_passes(len(x))
         return torch.cat([self(x[t], mask[t], skip_offset=True, frames_at_once=2)[keep] for t, keep in passes])
 
     def _fill(self, x, mask, area, frames_at_once):  # (T 3 H W), (T 1 H W) -> the area of (T 3 H W)
         height, width = x.shape[-2:]
-        # A size that is a multiple already grows by a whole window, as in iw3: weights are trained with it.
+        # As in iw3, a size that is a multiple already is padded by a whole window: weights are trained with it.
         pad = (0, MODULUS - width % MODULUS, 0, MODULUS - height % MODULUS)
         holes = F.max_pool2d(edge_pad(mask, *pad), PATCH) > 0.99  # (T 1 H/4 W/4)
         x = edge_pad((x - 0.5) / 0.5, *pad)
@@ -140,37 +139,37 @@ class LightVideoInpaint(nn.Module):
 
 
 def needed_tokens(pixels: int, whole: int) -> list[int]:
-    """How many of the first tokens of one axis of enc2, `whole` in all, matter to the first `pixels` of the result.
+    """How many of the `whole` tokens along one axis of enc2 influence the first `pixels` of the result.
 
-    One number for what goes into each of its five blocks, and one for what goes out to dec1. A convolution sees one
-    token beyond, a window all of its tokens; what lies further is never computed, which changes neither the result nor
-    a gradient. Of 256 pixels without OFFSET, padded to 320, it is [40, 40, 40, 37, 36, 32].
+    One number for the input of each of its five blocks, and one for the output to dec1. A convolution needs one more
+    token, a window all of its tokens; other tokens are never computed, which changes neither result nor gradients. For
+    256 pixels without OFFSET, padded to 320, the numbers are [40, 40, 40, 37, 36, 32].
     """
-    seen = -(-pixels // PATCH) + 1  # by the convolution of dec1, in tokens of dec1
-    out = min(-(-seen // 16) * 8, whole)  # its windows of 16, in tokens of enc2, which are twice as large
-    last = min(out + 4, whole)  # windows of 8 shifted by 4, in which the convolution's token lies
+    seen = -(-pixels // PATCH) + 1  # tokens of dec1 that its convolution needs
+    out = min(-(-seen // 16) * 8, whole)  # whole windows of 16, in tokens of enc2, which are twice as large
+    last = min(out + 4, whole)  # windows of 8, shifted by 4, which contain the convolution's one more token
     return [whole, whole, whole, min(last + 1, whole), last, out]
 
 
-def _corner(h, rows, cols):  # the upper left part
+def _corner(h, rows, cols):  # the upper left part: padding is at the right and at the bottom
     return h[..., :rows, :cols]
 
 
 def plan_passes(frames: int) -> list[tuple[list[int], slice]]:
-    """The passes that cover a clip as in iw3: per pass the 12 frame numbers that go in and the slice that is kept.
+    """The passes that cover a clip as in iw3: for each one its 12 input frames and the slice of its result to keep.
 
-    Up to 12 frames are centred in one pass. More go through a queue that keeps the middle 6 of every 12, and at the
-    end what is left.
+    Up to 12 frames are centred in one pass. Longer clips are covered by overlapping passes, of which the middle 6
+    frames are kept, and by one last pass for the rest.
     """
     if frames <= FRAMES:
         before = (FRAMES - frames) // 2
         return [(_clamped(-before, frames), slice(before, before + frames))]
     step = FRAMES - 2 * CONTEXT
-    starts = range(0, frames - (FRAMES - CONTEXT) + 1, step)  # as long as the queue fills up
+    starts = range(0, frames - (FRAMES - CONTEXT) + 1, step)  # of passes with 6 frames to keep
     passes = [(_clamped(start - CONTEXT, frames), slice(CONTEXT, CONTEXT + step)) for start in starts]
     rest = len(starts) * step
     return [*passes, (_clamped(rest - CONTEXT, frames), slice(CONTEXT, CONTEXT + frames - rest))]
 
 
-def _clamped(start, frames):  # the 12 frame numbers from start, the first and last frame repeated outside
+def _clamped(start, frames):  # the 12 frame numbers from start, clamped to the clip
     return [min(max(t, 0), frames - 1) for t in range(start, start + FRAMES)]

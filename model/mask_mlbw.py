@@ -1,8 +1,8 @@
-"""iw3's learned warp "sbs.mask_mlbw_l2", here for the pixels that it expects a change of view to hide.
+"""iw3's learned warp "sbs.mask_mlbw_l2", used here only for its mask of the pixels that a change of view hides.
 
-B frames, C channels, H height, W width of the depth map, which holds nearness from 0 to 1. Divergence is the disparity
-of two views between nearness 0 and 1 in percent of the width, convergence the nearness that does not move. The network
-warps to the left view; for the right one, all that goes in and comes out is mirrored.
+B frames, C channels, H height, W width of the depth map, which holds nearness from 0 to 1. Divergence is the
+difference in disparity between nearness 0 and 1 in percent of the width, convergence the nearness that does not move.
+The network warps to the left view; for the right view, mirror its inputs and outputs.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from model.morphology import dilate, erode
 from tools.cli import UserError
 
 NAME = "sbs.mask_mlbw_l2"
-LAYERS = 2  # each with a displacement, blended by weights
+LAYERS = 2  # of the warped image, each with its own displacement, blended by weights
 WINDOW = 4
-CELL = 8  # pixels of a row that become one token
+CELL = 8  # pixels of a row that form one token
 CHANNELS, HEADS = 64, 2
-THRESHOLD = 0.15  # of the probability of a hole
+THRESHOLD = 0.15  # a hole has at least this probability
 
 
 class OffsetBias(nn.Module):
@@ -55,7 +55,7 @@ class Attention(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Attention in 4x4 windows, or in windows shifted by 2 that hang over the border with zero tokens."""
+    """Attention in 4x4 windows, or in windows shifted by 2, which reach over the border, where tokens are 0."""
 
     def __init__(self, shift):
         super().__init__()
@@ -90,7 +90,7 @@ class Block(nn.Module):
 
 
 class MaskMLBW(nn.Module):
-    """For each pixel of the left view, where two layers take it from and whether nothing in the frame belongs there."""
+    """For each pixel of the left view the displacements and weights of two layers, and the logit of being a hole."""
 
     def __init__(self):
         super().__init__()
@@ -120,7 +120,7 @@ def input_planes(disparity: torch.Tensor, divergence: float, convergence: float)
 
 
 def warp(image: torch.Tensor, displacements: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The image (B C H W) in [0, 1] as the left view has it, blended from layers (B 2 H W); the same shape."""
+    """The image (B C H W) in [0, 1] warped to the left view, blended from layers (B 2 H W); the same shape."""
     height, width = image.shape[-2:]
     x = torch.linspace(-1, 1, width, device=image.device)
     y = torch.linspace(-1, 1, height, device=image.device)[:, None].expand(height, width)
@@ -141,23 +141,23 @@ def hole_mask(
     mapper: Callable | None,
     size: tuple[int, int],
 ) -> torch.Tensor:  # (B 1 h w) -> bool (B 1 H W)
-    """The pixels of frames of this size that the left view hides, found by warping there and looking back."""
+    """The pixels that the left view hides in frames of this size, found by warping to it and back."""
     disparity = depth if mapper is None else mapper(depth)
     displacements, weights, _ = net(input_planes(disparity, divergence, convergence))
-    # without a mapper iw3 looks back with the depth of the frame itself
+    # as in iw3: without a mapper the way back uses the depth of the original frame
     disparity = depth if mapper is None else mapper(warp(depth, displacements, weights))
     _, _, logits = net(input_planes(disparity.flip(-1), divergence, convergence))
     return holes_of(logits.flip(-1), size)
 
 
 def holes_of(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:  # (B 1 h w) -> bool (B 1 H W)
-    """The holes in frames of this size, for hole logits with their gaps of up to two pixels closed."""
+    """The holes in frames of this size: logits with gaps of up to two pixels closed, resized, thresholded."""
     logits = F.interpolate(erode(dilate(logits)), size, mode="bilinear", align_corners=True)
     return logits.sigmoid() > THRESHOLD
 
 
 def load_mask_network(path: str | Path, device: torch.device | str = "cpu") -> MaskMLBW:
-    """The network of iw3's file, in eval mode.
+    """The network from iw3's weight file, in eval mode.
 
     Raises FileNotFoundError, or UserError for a file that is damaged or holds something else.
     """

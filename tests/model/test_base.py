@@ -9,7 +9,7 @@ from tests.support.shards import texture_record
 from tools import export
 
 
-def test_it_is_found_by_its_name_and_stored_in_half_precision():
+def test_the_base_network_is_found_by_its_name_and_stored_in_half_precision():
     payload = read_file("base")
     assert {weight.dtype for weight in payload["state_dict"].values()} == {torch.float16}
     assert BASE_FILE.stat().st_size < 5e6
@@ -17,13 +17,13 @@ def test_it_is_found_by_its_name_and_stored_in_half_precision():
     assert all(torch.equal(w, payload["state_dict"][name].float()) for name, w in network.state_dict().items())
 
 
-def test_it_says_how_it_was_trained_without_a_place_of_any_machine():
+def test_the_base_file_says_how_it_was_trained_without_a_path_of_any_machine():
     values = read_file("base")["train_kwargs"]
     assert values["loss"] == "hole_l1" and values["checkpoint_file"]
     assert not [name for name, value in values.items() if str(value).startswith(("/", "~"))]
 
 
-def test_it_fills_what_it_never_saw():
+def test_the_base_network_fills_a_clip_that_it_was_not_trained_on():
     record = texture_record(3)
     frames = torch.from_numpy(record.frames[:FRAMES]).permute(0, 3, 1, 2).float() / 255
     holes = torch.from_numpy(record.masks[:FRAMES, None] > 0)
@@ -36,7 +36,7 @@ def test_it_fills_what_it_never_saw():
     assert error(load_network("base")) < 0.5 * min(gray, error(fresh))
 
 
-def test_programs_take_it_and_never_write_over_it(tmp_path):
+def test_programs_accept_base_and_never_overwrite_it(tmp_path):
     succeeds(export.main, "--checkpoint", "base", "-o", tmp_path / "a.pth")
     network = load_network(tmp_path / "a.pth")
     assert all(torch.equal(w, network.state_dict()[k]) for k, w in load_network("base").state_dict().items())
@@ -45,7 +45,7 @@ def test_programs_take_it_and_never_write_over_it(tmp_path):
     assert BASE_FILE.read_bytes() == before
 
 
-def test_a_file_of_that_name_is_named_by_its_folder(tmp_path, monkeypatch):
+def test_a_file_called_base_is_given_with_its_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_network("base", create_network("inpaint.light_video_inpaint_v1"))
     assert {w.dtype for w in read_file("./base")["state_dict"].values()} == {torch.float32}

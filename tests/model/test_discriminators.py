@@ -56,7 +56,7 @@ def test_scores_and_cells_are_those_of_iw3(name):
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_score_and_cells_fit_each_other_and_the_mask_changes_no_score(name):
+def test_score_and_cells_have_the_same_shape_and_the_mask_changes_no_score(name):
     net = create_discriminator(name)
     with torch.no_grad():
         score, found = net(frames(), frames(), two_holes() > 0)
@@ -80,7 +80,7 @@ def test_the_seed_alone_decides_the_weights(name):
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_gradient_reaches_frames_and_every_weight_of_the_member_that_judged(name):
+def test_gradient_reaches_frames_and_every_weight_of_the_member_that_scored(name):
     net = create_discriminator(name)
     judge = net.pick() if isinstance(net, Ensemble) else net
     x = frames().requires_grad_(True)
@@ -111,7 +111,7 @@ def test_scores_under_one_generator_come_from_one_member():
 
 
 @pytest.mark.parametrize("create", [L3C, lambda: TemporalPatch(widths=(4, 8))], ids=["l3c", "t_patchgan"])
-def test_spectral_norms_follow_the_weights_only_when_told_to(create):
+def test_spectral_norms_change_only_in_update_spectral_norms(create):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = create().eval()
@@ -127,7 +127,7 @@ def test_spectral_norms_follow_the_weights_only_when_told_to(create):
     assert not any(m.training for m in net.modules())
 
 
-def test_temporal_patches_see_neighbouring_frames():
+def test_the_temporal_discriminators_scores_depend_on_neighbouring_frames():
     net = TemporalPatch(widths=(4, 8))
     x = frames(6, 64).requires_grad_(True)
     score, _ = net(x)
@@ -137,7 +137,7 @@ def test_temporal_patches_see_neighbouring_frames():
     assert reached.tolist() == [True] * 4 + [False] * 2  # each of three layers sees one frame further
 
 
-def test_frames_are_judged_one_by_one_by_the_networks_of_iw3():
+def test_iw3s_networks_score_each_frame_independently():
     for name in ("l3c", "ffc"):
         net = create_discriminator(name)
         with torch.no_grad():
@@ -155,7 +155,7 @@ def test_autocast_changes_scores_only_by_rounding():
         assert (half.float() - full).abs().max() < 0.1 * full.abs().max() + 0.02
 
 
-def test_cells_near_a_hole_are_those_within_the_reach():
+def test_cells_near_a_hole_are_those_within_the_dilation():
     mask = torch.zeros(1, 1, 224, 224)
     mask[..., 100, 100] = 0.01  # a blurred border counts
     found = cells(mask)[0, 0]  # 28 cells less 2 a side; cell 12 has the hole, 28 // 8 + 1 = 4 beside it count

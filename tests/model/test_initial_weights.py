@@ -55,7 +55,7 @@ def test_a_fresh_iw3_network_starts_far_outside_the_range_of_pixels():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kwargs", NAMES.values(), ids=NAMES)
-def test_a_fresh_network_shows_what_is_visible_paints_holes_grey_and_every_weight_gets_gradient(kwargs):
+def test_a_fresh_network_copies_visible_pixels_fills_holes_with_grey_and_every_weight_gets_gradient(kwargs):
     net = fresh("copy", **kwargs)
     frames, holes = clean(12, 64, 64)
     first = painted(net, frames, holes)
@@ -65,7 +65,7 @@ def test_a_fresh_network_shows_what_is_visible_paints_holes_grey_and_every_weigh
     assert all(p.grad.isfinite().all() and p.grad.any() for p in net.parameters())
 
 
-def test_without_noise_between_them_the_last_layer_is_the_inverse_of_the_first():
+def test_without_the_gated_convolutions_the_last_layer_is_the_inverse_of_the_first():
     net = fresh("copy")
     frames, _ = clean(12, 64, 64)
     tokens = torch.nn.functional.leaky_relu(net.patch(2 * frames - 1), 0.1)
@@ -90,5 +90,5 @@ def test_initial_weights_depend_on_the_generator_alone(init):
 
 
 def test_an_unknown_init_is_refused():
-    with pytest.raises(ValueError, match='init is \'zero\': pass "copy" or "iw3"'):
+    with pytest.raises(ValueError, match='init is \'zero\', expected "copy" or "iw3"'):
         LightVideoInpaint(base_dim=8, init="zero")

@@ -96,7 +96,7 @@ def test_infer_equals_the_original(frames, options, key):
     near_stats(out, expected[f"{key}_stats"])
 
 
-def test_clips_of_12_and_fewer_frames_follow_each_other_as_in_the_original():
+def test_clips_of_12_and_fewer_frames_equal_the_original():
     net, expected = network(), golden("model_B_infer")
     frames, mask = video(17, 96, 128), video_mask(17, 96, 128)
     parts = [net.infer(frames[:12], mask[:12]), net.infer(frames[12:], mask[12:])]
@@ -118,13 +118,13 @@ def queue_of_the_player(count):
 
 
 @pytest.mark.parametrize("count", range(13, 40))
-def test_more_than_12_frames_go_through_the_queue_of_the_player(count):
+def test_more_than_12_frames_are_split_into_passes_as_in_iw3(count):
     passes = [(frames, frames[keep]) for frames, keep in plan_passes(count)]
     assert passes == queue_of_the_player(count)
 
 
 @pytest.mark.parametrize("count", [1, 2, 11, 12, 13, 14, 15, 16, 17, 18, 100])
-def test_every_frame_comes_out_once_and_in_order(count):
+def test_every_frame_is_in_the_result_once_and_in_order(count):
     assert [t for frames, keep in plan_passes(count) for t in frames[keep]] == list(range(count))
 
 
@@ -139,7 +139,7 @@ def test_infer_of_many_frames_is_the_middle_of_overlapping_passes():
     near(out[6:12], middle, atol=1e-6)
 
 
-def test_pixels_out_of_reach_of_the_soft_holes_come_back_unchanged():
+def test_pixels_outside_of_the_soft_holes_are_unchanged():
     net = LightVideoInpaint(base_dim=8, init="iw3").eval()
     frames, mask = video(12, 40, 72), video_mask(12, 40, 72)
     kept = (net.preprocess(frames, mask)[1] == 0).expand_as(frames)
@@ -147,7 +147,7 @@ def test_pixels_out_of_reach_of_the_soft_holes_come_back_unchanged():
 
 
 def test_another_number_of_frames_is_refused_by_forward():
-    with pytest.raises(ValueError, match="takes 12 frames and got 11: use infer"):
+    with pytest.raises(ValueError, match="got 11 frames, expected 12: use infer"):
         LightVideoInpaint(base_dim=8)(torch.zeros(11, 3, 64, 64), torch.zeros(11, 1, 64, 64))
 
 
@@ -162,7 +162,7 @@ def test_only_eval_mode_clamps_and_the_outer_pixels_are_cropped_unless_asked_for
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 136), (70, 64), (192, 40)])
-def test_tokens_that_no_result_needs_are_not_computed_and_were_worth_nothing(height, width):
+def test_tokens_that_no_result_needs_are_not_computed_and_do_not_change_it(height, width):
     net, tokens = filled(LightVideoInpaint(base_dim=8)), []
     x, mask = inputs(net, 12, height, width)
     net.dec1.register_forward_hook(lambda _, args, out: tokens.append(out[0, 0].numel()))
@@ -180,7 +180,7 @@ def test_tokens_that_no_result_needs_are_not_computed_and_were_worth_nothing(hei
 
 
 @pytest.mark.parametrize("option", ["frames_at_once", "checkpoint_blocks"])
-def test_ways_to_save_memory_change_neither_outputs_nor_gradients(option):
+def test_options_that_save_memory_change_neither_outputs_nor_gradients(option):
     net = filled(LightVideoInpaint(base_dim=8))
     x, mask = inputs(net, 12, 40, 72)
 
@@ -205,7 +205,7 @@ def kept(net, x, mask):  # numbers that a forward pass keeps for the backward pa
     return sum(sizes)
 
 
-def test_blocks_keep_far_fewer_activations_than_written_plainly_and_checkpointed_ones_fewer_still():
+def test_blocks_save_fewer_activations_than_autograd_and_checkpointed_ones_still_fewer():
     net, plain = LightVideoInpaint(base_dim=8), PlainNetwork(base_dim=8)
     data = inputs(net, 12, 40, 72)
     usual = kept(net, *data)

@@ -70,7 +70,7 @@ def test_holes_of_logits_are_the_golden_ones():
     assert torch.equal(dilate_inner(dilate_outer(holes, 2, 80), 1, 80)[0, 0], golden("post_out") > 0)
 
 
-def test_every_frame_of_a_batch_has_the_mask_it_has_alone():
+def test_frames_of_a_batch_are_independent():
     net, depth = golden_network(), torch.cat([golden_depth("boxes"), golden_depth("sines")])
     alone = [hole_mask(net, frame, 24, 0.5, mapper("mul_1"), (120, 200)) for frame in depth.split(1)]
     assert torch.equal(hole_mask(net, depth, 24, 0.5, mapper("mul_1"), (120, 200)), torch.cat(alone))
@@ -81,7 +81,7 @@ def test_any_depth_size_gives_a_mask_of_the_frames_size(size):
     assert hole_mask(golden_network(), golden_depth("sines", *size), 4, 0.5, None, (50, 70)).shape == (1, 1, 50, 70)
 
 
-def test_a_warp_by_nothing_is_the_image():
+def test_a_warp_by_0_is_the_image():
     image = torch.rand(2, 3, 20, 30, generator=torch.Generator().manual_seed(0))
     still, half = torch.zeros(2, 2, 20, 30), torch.full((2, 2, 20, 30), 0.5)
     torch.testing.assert_close(warp(image, still, half), image, rtol=0, atol=1e-5)

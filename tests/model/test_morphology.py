@@ -53,7 +53,7 @@ def test_growing_counts_one_half_as_a_hole_and_keeps_the_dtype():
     assert dilate_outer(mask().half(), 2).dtype == torch.float16
 
 
-def test_growing_by_nothing_returns_the_mask_as_it_is():
+def test_growing_by_0_returns_the_mask_unchanged():
     half = golden("half_x2")
     assert torch.equal(dilate_outer(half, 0, base_width=32), half)
     assert torch.equal(dilate_inner(half, -1), half)
@@ -64,7 +64,7 @@ def test_growing_to_the_left_is_growing_to_the_right_in_a_mirror():
     assert torch.equal(dilate_inner(holes, 4), dilate_outer(holes.flip(-1), 4).flip(-1))
 
 
-def test_n_rounds_are_n_times_one_round():
+def test_dilating_by_n_is_dilating_n_times_by_1():
     holes = random_masks(2, (2, 1, 17, 23))
     assert torch.equal(dilate(dilate(dilate(holes))), dilate(holes, 3))
     assert torch.equal(erode(erode(~holes)), erode(~holes, 2))

@@ -1,49 +1,49 @@
-"""Numbers that say how near the filled frames are to the truth."""
+"""Metrics of filled frames against the true ones."""
 
 import torch
 
 # T frames, H height, W width; frames are in [0, 1]
 RADIUS, SIGMA = 5, 1.5  # of SSIM's window
 C1, C2 = 0.01**2, 0.03**2
-HIGHER = ("psnr", "masked_psnr", "masked_ssim")  # is better; of all other measures lower is
+HIGHER = ("psnr", "masked_psnr", "masked_ssim")  # higher is better; of all other metrics lower is better
 
 
 def psnr(mse: torch.Tensor) -> torch.Tensor:
-    """Peak signal to noise ratio in dB of images in [0, 1]; 100 dB where they are equal."""
+    """Peak signal-to-noise ratio in dB of images in [0, 1]; 100 dB where they are equal."""
     return -10 * torch.log10(mse.clamp(min=1e-10))
 
 
 def sequence_metrics(output, target, holes):  # (T 3 H W), (T 3 H W), (T 1 H W) bool -> name: ()
-    """PSNR of a sequence over the frame; PSNR, SSIM, mean absolute and temporal error over the holes alone.
+    """PSNR of a sequence over whole frames; PSNR, SSIM, mean absolute and temporal error over the holes alone.
 
-    The squared error of all pixels of the sequence is averaged over pixels and colours before the logarithm. Where
-    nothing is hidden, nothing is wrong.
+    PSNR is of the squared error averaged over all pixels and colours of the sequence. Without holes the masked metrics
+    are those of a perfect fill.
     """
     output = output.clamp(0, 1)
     error = (output - target).double()
     return {
         "psnr": psnr(error.square().mean()),
-        "masked_psnr": psnr(_wrong(error.square(), holes)),
-        "masked_ssim": 1 - _wrong(1 - ssim_map(output, target).double(), holes),
-        "masked_mae": _wrong(error.abs(), holes),
+        "masked_psnr": psnr(_mean_in_holes(error.square(), holes)),
+        "masked_ssim": 1 - _mean_in_holes(1 - ssim_map(output, target).double(), holes),
+        "masked_mae": _mean_in_holes(error.abs(), holes),
         "masked_tde": temporal_difference(output, target, holes).nan_to_num(0),
     }
 
 
-def _wrong(error, where):  # (T 3 H W), bool (T 1 H W) -> (): the mean inside, 0 where there is no inside
+def _mean_in_holes(error, where):  # (T 3 H W), bool (T 1 H W) -> (): 0 without holes
     return (error * where).sum() / where.expand_as(error).sum().clamp(min=1)
 
 
-def mean_where(values, where):  # (... 1 H W), bool (... 1 H W) -> (), nan where there is none
+def mean_where(values, where):  # (... 1 H W), bool (... 1 H W) -> (), nan if there is none
     return values[where.expand_as(values)].double().mean()
 
 
 def ssim_map(output, truth):  # (T 3 H W) x 2 -> (T 3 H W)
     """Structural similarity (Wang et al., "Image Quality Assessment", IEEE TIP 2004, equation 13).
 
-    Gaussian window of 11 pixels and deviation 1.5, moments of the population, borders mirrored.
+    Gaussian window of 11 pixels and standard deviation 1.5, population moments, symmetric borders.
     """
-    x, y = output - 0.5, truth - 0.5  # about 0 the squares below cancel with less rounding
+    x, y = output - 0.5, truth - 0.5  # the differences of squares below lose fewer digits around 0
     mean_x, mean_y, xx, yy, xy = _blur(torch.stack((x, y, x * x, y * y, x * y)))
     var_x, var_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
     mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
@@ -52,10 +52,10 @@ def ssim_map(output, truth):  # (T 3 H W) x 2 -> (T 3 H W)
 
 def _blur(x):  # (... H W) -> same
     down, across = (_window(size).to(x) for size in x.shape[-2:])
-    return down @ x @ across.T  # a product of matrices is several times as fast as a convolution of 11 taps
+    return down @ x @ across.T  # matrix products are several times as fast as a convolution with 11 taps
 
 
-def _window(size):  # -> (size size): row i weighs the pixels around i; the border pixel is repeated, then the next
+def _window(size):  # -> (size size): row i holds the weights of the pixels around i, mirrored at the borders
     i, tap = torch.arange(size)[:, None], torch.arange(-RADIUS, RADIUS + 1)
     weights = torch.exp(-0.5 * (tap.double() / SIGMA) ** 2)
     source = i + tap
@@ -64,7 +64,7 @@ def _window(size):  # -> (size size): row i weighs the pixels around i; the bord
 
 
 def temporal_difference(output, truth, holes):  # -> ()
-    """Mean |(o[t+1] - o[t]) - (y[t+1] - y[t])| over pixels that are hidden in either frame.
+    """Mean |(o[t+1] - o[t]) - (y[t+1] - y[t])| over pixels that are a hole in either frame.
 
     dtSSD of Erofeev et al. ("Perceptually Motivated Benchmark for Video Matting", BMVC 2015), with absolute values.
     """
@@ -73,10 +73,10 @@ def temporal_difference(output, truth, holes):  # -> ()
 
 
 def hole_share(holes):  # bool (T 1 H W) -> ()
-    """The part of all pixels that is hidden."""
+    """The share of hole pixels."""
     return holes.double().mean()
 
 
 def as_uint8(frames: torch.Tensor) -> torch.Tensor:  # float (... 3 H W) -> uint8 (... H W 3)
-    """Frames as pictures are written."""
+    """Frames as 8-bit images, channels last, on the CPU."""
     return (frames.clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1).cpu()

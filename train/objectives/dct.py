@@ -1,4 +1,4 @@
-"""Distances between images in the cosine domain."""
+"""Distances between images in the domain of the discrete cosine transform."""
 
 import math
 from functools import lru_cache
@@ -16,22 +16,22 @@ FIXED_DEGREES = 45.0
 
 
 def dct_loss(output, target, window=None, overlap=False, rotated=False, clamp=True, gen=None):  # (N 3 H W) x2 -> ()
-    """Mean absolute difference of DCT-II coefficients, in windows of that many pixels or over whole images.
+    """Mean absolute difference of DCT-II coefficients, in windows of `window` pixels or, without it, of whole images.
 
-    overlap: the mean of that and of the same with the windows moved by half a window. rotated: half of that, plus the
-    same after both images are turned, by random angles from `gen`, or by 45 degrees without one. clamp: of values
-    clamped to [0, 1], plus 0.001 times the plain L1 distance, which is what pulls values back from outside.
+    overlap: the mean of this and of the same with windows shifted by half a window. rotated: half of this, plus the
+    same for both images rotated by random angles from `gen`, or by 45 degrees without it. clamp: values are clamped to
+    [0, 1], and 0.001 times the L1 distance of the unclamped ones is added, which pulls them back into the range.
     """
     x, y = planes(output), planes(target)
     loss = _overlapping(x, y, window, clamp) if overlap else _windowed(x, y, window, clamp)
     if not rotated:
         return loss
     degrees = FIXED_DEGREES if gen is None else _angles(len(x), gen)
-    return 0.5 * loss + _windowed(_turned(x, degrees), _turned(y, degrees), window, clamp)
+    return 0.5 * loss + _windowed(_rotated(x, degrees), _rotated(y, degrees), window, clamp)
 
 
 def planes(rgb):  # (N 3 H W) -> (N 4 H W)
-    """Luma of the colours clamped to [0, 1], then the colours as they are."""
+    """Luma of the colours clamped to [0, 1], then the colours, unclamped."""
     weights = torch.tensor(LUMA, device=rgb.device).view(3, 1, 1)
     return torch.cat([(rgb.clamp(0, 1) * weights).sum(dim=1, keepdim=True), rgb], dim=1)
 
@@ -44,7 +44,7 @@ def dct(x):  # (... H W) -> same
 
 @lru_cache(maxsize=16)
 def _cosines(n, device):  # -> (n n), row k is basis function k
-    with torch.inference_mode(False):  # what an evaluation caches must serve a training step too
+    with torch.inference_mode(False):  # a tensor that an evaluation caches must be usable in training, too
         k = torch.arange(n, dtype=torch.float64)
         basis = torch.cos(math.pi / n * k[:, None] * (k + 0.5)) * math.sqrt(2 / n)
         basis[0] /= math.sqrt(2)
@@ -64,11 +64,10 @@ def _overlapping(x, y, window, clamp):
     return 0.5 * (_windowed(x, y, window, clamp) + _windowed(F.pad(x, half), F.pad(y, half), window, clamp))
 
 
-def _coefficients(difference, window):  # the DCT is linear, so one of the difference is enough
+def _coefficients(difference, window):  # the DCT is linear, so one transform of the difference is enough
     if window is not None:
-        difference = difference.unfold(-2, window, window).unfold(
-            -2, window, window
-        )  # (N C rows columns window window)
+        # (N C rows columns window window)
+        difference = difference.unfold(-2, window, window).unfold(-2, window, window)
     return dct(difference).abs().mean()
 
 
@@ -80,7 +79,7 @@ def _pad(x, window):
     return F.pad(x, pad)
 
 
-def _turned(x, degrees):  # on a canvas of zeros that holds every corner
+def _rotated(x, degrees):  # padded with zeros so that no corner is cut off
     py, px = margin(x.shape[-2]), margin(x.shape[-1])
     return spin(F.pad(x, (px, px, py, py)), degrees)
 

@@ -1,4 +1,7 @@
-"""One small random motion of output and target together: the loss sees pixels on other grids than the network does."""
+"""Differentiable augmentation: output and target get the same random shift or rotation before the loss.
+
+So the loss does not see the pixel grid on which the network works.
+"""
 
 import math
 
@@ -12,9 +15,10 @@ MAX_DEGREES = 15.0
 
 
 def diff_aug(output, target, holes, gen):  # (T C H W), (T C H W), (T 1 H W) bool -> same
-    """The three moved alike: 1/3 shifted by up to 8 pixels an axis, 1/3 turned by up to 15 degrees, 1/3 as they are.
+    """All three transformed alike: a third of the clips shifted by up to 8 pixels per axis, a third rotated by up to 15
+    degrees, a third unchanged.
 
-    What comes into view is a reflection that carries no gradient and is no hole.
+    Uncovered borders are filled with reflections, through which no gradient flows and which are no holes.
     """
     kind = _integer(0, 2, gen)
     if kind == 0:
@@ -27,24 +31,24 @@ def diff_aug(output, target, holes, gen):  # (T C H W), (T C H W), (T 1 H W) boo
 
 
 def translate(x, dx, dy):  # (T C H W) -> same
-    """Everything moved dx pixels to the right and dy down, with reflections behind it."""
-    return _window(reflect_pad(x, _behind(dx, dy)), dx, dy, x.shape)
+    """The frames moved dx pixels to the right and dy down; uncovered borders are reflections."""
+    return _window(reflect_pad(x, _uncovered(dx, dy)), dx, dy, x.shape)
 
 
 def translate_holes(holes, dx, dy):  # (T 1 H W) bool -> same
-    """Holes moved as `translate` moves frames; what comes into view is no hole."""
-    return _window(F.pad(holes, _behind(dx, dy)), dx, dy, holes.shape)
+    """Holes moved as `translate` moves frames; uncovered borders are no holes."""
+    return _window(F.pad(holes, _uncovered(dx, dy)), dx, dy, holes.shape)
 
 
 def rotate(x, degrees):  # (T C H W) -> same
-    """Everything turned about the centre, on a canvas that reflections extend before the turn."""
+    """The frames rotated about the centre; uncovered corners are reflections."""
     height, width = x.shape[-2:]
     py, px = margin(height), margin(width)
     return spin(reflect_pad(x, (px, px, py, py)), degrees)[..., py : py + height, px : px + width]
 
 
 def rotate_holes(holes, degrees):  # (T 1 H W) bool -> same
-    """Holes turned as `rotate` turns frames, to the nearest pixel; what comes into view is no hole."""
+    """Holes rotated as `rotate` rotates frames, to the nearest pixel; uncovered corners are no holes."""
     height, width = holes.shape[-2:]
     py, px = margin(height), margin(width)
     canvas = F.pad(holes.float(), (px, px, py, py))
@@ -52,14 +56,15 @@ def rotate_holes(holes, degrees):  # (T 1 H W) bool -> same
 
 
 def margin(size):
-    """Pixels to add on each side so that a square of this size can turn freely."""
+    """Pixels to add on each side so that no rotation of a square of this size cuts off a corner."""
     return (int(math.sqrt(2) * size) - size) // 2 + 1
 
 
 def spin(x, degrees, mode="bilinear"):  # (T C H W), number or (T) -> (T C H W), 0 outside
-    """Each frame turned about its centre.
+    """Each frame rotated about its centre.
 
-    The grid runs from -1 to 1 although the pixels' centres do not (align_corners=False): iw3's zoom of n/(n-1).
+    As in iw3 the grid runs from -1 to 1, although with align_corners=False the pixels' centres do not: this zooms by
+    n/(n-1).
     """
     frames, _, height, width = x.shape
     angle = torch.deg2rad(torch.as_tensor(degrees, dtype=torch.float32, device=x.device)).expand(frames).view(-1, 1, 1)
@@ -71,14 +76,14 @@ def spin(x, degrees, mode="bilinear"):  # (T C H W), number or (T) -> (T C H W),
 
 
 def reflect_pad(x, pad):  # (T C H W) -> larger
-    """Frames with reflections around them, through which no gradient flows back."""
+    """Frames with reflections around them, through which no gradient flows."""
     left, _, top, _ = pad
     canvas = F.pad(x.detach(), pad, mode="reflect")
     canvas[..., top : top + x.shape[-2], left : left + x.shape[-1]] = x
     return canvas
 
 
-def _behind(dx, dy):
+def _uncovered(dx, dy):  # -> pads
     return max(dx, 0), max(-dx, 0), max(dy, 0), max(-dy, 0)
 
 

@@ -1,4 +1,4 @@
-"""What training minimises: weighted terms between what the network painted and the frames as they were."""
+"""The losses of training: weighted terms between the network's output and the true frames."""
 
 import torch
 import torch.nn as nn
@@ -8,12 +8,12 @@ from train.objectives.dct import dct_loss
 from train.objectives.diff_aug import reflect_pad
 from train.objectives.perceptual import load_perceptual, lpips, lpips_in_holes
 
-# T frames, H height, W width; z is the output, y the target, `where` the pixels that count, or None for all
+# T frames, H height, W width; z is the output, y the target, `where` a mask of the pixels that count, or None for all
 
 TEMPORAL = {"l1": 0.8, "temporal_gradient": 0.2, "temporal_smoothing": 0.01}
 IN_HOLES = {f"hole_{name}": weight for name, weight in TEMPORAL.items()}
 AROUND_HOLES = {f"band_{name}": weight for name, weight in TEMPORAL.items()}
-BAND = 8  # pixels around a hole, where a fill that takes the foreground's colour shows as a halo
+BAND = 8  # pixels around a hole, where a fill in the colour of the foreground is visible as a halo
 
 LOSSES = {  # name: weight of each term, summed in this order
     "temporal_l1lpips": {**TEMPORAL, "lpips": 0.2},
@@ -37,10 +37,10 @@ LPIPS_MULTIPLE = 16  # VGG16 halves its input four times before the last tapped 
 
 
 def create_loss(name, lpips_frames=12, device="cpu", weights_dir=None, perceptual=None):
-    """The loss of that name in LOSSES, on a device; `perceptual` replaces the LPIPS that would be loaded.
+    """The loss of this name in LOSSES, on a device; `perceptual` is used instead of loading LPIPS.
 
-    lpips_frames: in training LPIPS looks at this many random frames of a clip; its expected value stays the same.
-    Raises UserError when the loss needs LPIPS and its weights cannot be had.
+    In training LPIPS is computed on `lpips_frames` random frames of a clip, which leaves its expected value unchanged.
+    Raises UserError when the loss needs LPIPS and its weights are unavailable.
     """
     weights = LOSSES[name]
     if "lpips" in weights and perceptual is None:
@@ -49,7 +49,7 @@ def create_loss(name, lpips_frames=12, device="cpu", weights_dir=None, perceptua
 
 
 class Loss(nn.Module):
-    """Weighted terms whose sum is the loss, in a fixed order; all in fp32 but the layers of VGG16 under autocast."""
+    """Weighted terms whose sum is the loss, in a fixed order; in fp32, except VGG16's layers under autocast."""
 
     def __init__(self, weights, lpips_frames=12, perceptual=None):
         super().__init__()
@@ -58,7 +58,7 @@ class Loss(nn.Module):
         self.perceptual = perceptual
 
     def forward(self, output, target, holes, gen=None):  # (T 3 H W), (T 3 H W), (T 1 H W) bool -> name: ()
-        """The terms. `gen` draws the angles of the DCT and the frames of LPIPS; without: 45 degrees, all frames."""
+        """The weighted terms. `gen` picks the DCT's angles and LPIPS's frames; without it: 45 degrees, all frames."""
         z, y = output.float(), target.float()
         if self.perceptual is not None:  # the other terms see the padding too, as in iw3
             z, y, holes = _to_multiple(z, y, holes)
@@ -77,10 +77,10 @@ class Loss(nn.Module):
 
 
 def term(name, z, y, holes, gen=None):  # (T 3 H W), (T 3 H W), (T 1 H W) bool -> ()
-    """One unweighted term. "hole_x" is x averaged over the holes alone, so that its gradient does not shrink with them:
+    """One term without its weight. "hole_x" is x averaged over hole pixels alone, whatever their number:
 
-    hole_x = sum over p in holes of error_x(p) / max(#holes, #pixels / 1000). The floor keeps a speck from weighing as
-    much as a clip, and gives 0 where there is no hole. "band_x" averages over the holes and BAND pixels around them.
+    hole_x = sum over p in holes of error_x(p) / max(#holes, #pixels / 1000). The lower bound limits the weight of very
+    small holes, and gives 0 where there is none. "band_x" averages over the holes and BAND pixels around them.
     """
     where, measure = None, name
     if name.startswith("hole_"):
@@ -99,24 +99,24 @@ def term(name, z, y, holes, gen=None):  # (T 3 H W), (T 3 H W), (T 1 H W) bool -
 
 
 def clamp_l1(z, y, where=None):
-    """L1(clamp z, clamp y) + 0.001 L1(z, y): the first ignores what a display clips, the second pulls it back."""
+    """L1(clamp z, clamp y) + 0.001 L1(z, y): the second term pulls values outside of [0, 1] back."""
     return mean((z.clamp(0, 1) - y.clamp(0, 1)).abs(), where) + 0.001 * mean((z - y).abs(), where)
 
 
 def temporal_gradient(z, y, where=None):
-    """L1(z[t] - z[t+1], y[t] - y[t+1]): no motion but the target's. A pair counts where either frame has a hole."""
+    """L1(z[t] - z[t+1], y[t] - y[t+1]). A pixel of a pair counts where either frame is in `where`."""
     either = None if where is None else where[:-1] | where[1:]
     return mean((z.diff(dim=0) - y.diff(dim=0)).abs(), either)
 
 
 def temporal_smoothing(z, where=None, axis=0):
-    """Mean square of z[t] - 2 z[t+1] + z[t+2]: no flicker. iw3 takes axis 1 by mistake, which is the colours."""
+    """Mean square of z[t] - 2 z[t+1] + z[t+2]: penalises flicker. iw3 uses axis 1, the colours, by mistake."""
     any_of_three = None if where is None else where[:-2] | where[1:-1] | where[2:]
     return mean(z.diff(n=2, dim=axis).square(), any_of_three)
 
 
 def mean(error, where=None):  # (T C H W), (T 1 H W) bool -> ()
-    """Mean of all values, or of those inside the holes."""
+    """Mean of all values, or of those in `where` (at least 1/1000 of all pixels are assumed)."""
     if where is None:
         return error.mean()
     count = where.sum().clamp(min=where.numel() / 1000)

@@ -1,8 +1,8 @@
-"""The LPIPS distance: how differently two images excite a VGG16 that was trained on ImageNet."""
+"""The LPIPS distance: between features of two images in a VGG16 that was trained on ImageNet."""
 
 import importlib.util
-import pickle
 import socket
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from tools.cli import UserError
 
-# N images, C channels of a layer, H height, W width of the image, h height, w width of the layer
+# N images, H height, W width of the images; C channels, h height, w width of a layer's features
 
 TRUNK_FILE = "vgg16-397923af.pth"
 TRUNK_URL = f"https://download.pytorch.org/models/{TRUNK_FILE}"
@@ -25,7 +25,7 @@ DOWNLOAD_SECONDS = 20
 class Perceptual(nn.Module):
     """LPIPS of Zhang et al. 2018 (arXiv:1801.03924) on frozen weights.
 
-    trunk: as `vgg16_trunk`. head: one weight a channel for each of the five tapped layers.
+    trunk: as from `vgg16_trunk`. head: one weight per channel for each of the five tapped layers.
     """
 
     def __init__(self, trunk, head):
@@ -37,16 +37,19 @@ class Perceptual(nn.Module):
         self.register_buffer("scale", torch.tensor(SCALE).view(3, 1, 1))
 
     def forward(self, output, target):  # (N 3 H W) in [0, 1] x2 -> five (N 1 h w)
-        """Distance maps, one a layer; LPIPS is the sum of their means. The target's features carry no gradient."""
+        """One distance map per layer; LPIPS is the sum of their means. The target's features carry no gradient."""
         with torch.no_grad():
-            wanted = self.features(target)
-        found = self.features(output)
+            target_features = self.features(target)
+        features = self.features(output)
         with torch.autocast(output.device.type, enabled=False):
             heads = (getattr(self, f"head{i}") for i in range(len(TAPS)))
-            return [_distance(a.float(), b.float(), head) for a, b, head in zip(found, wanted, heads, strict=True)]
+            return [
+                _distance(a.float(), b.float(), head)
+                for a, b, head in zip(features, target_features, heads, strict=True)
+            ]
 
     def features(self, rgb):  # (N 3 H W) in [0, 1] -> five (N C h w)
-        """What the tapped layers see."""
+        """The outputs of the tapped layers."""
         x = (2 * rgb - 1 - self.shift) / self.scale
         tapped = []
         for i, layer in enumerate(self.trunk):
@@ -60,19 +63,18 @@ def _distance(a, b, head):  # (N C h w) x2, (C 1 1) -> (N 1 h w)
     return ((_normalise(a) - _normalise(b)).square() * head).sum(dim=1, keepdim=True)
 
 
-def _normalise(
-    x,
-):  # the epsilon is added to every channel: iw3's way, kinder to the gradient than the official norm + 1e-10
+def _normalise(x):  # (N C h w) -> same
+    # as in iw3 the epsilon is added to every channel, which gives smoother gradients than the official norm + 1e-10
     return x * (x.square() + EPSILON).sum(dim=1, keepdim=True).rsqrt()
 
 
 def lpips(maps):  # five (N 1 h w) -> ()
-    """The distance of whole images, averaged over them."""
+    """The distance over whole images, averaged over the batch."""
     return sum(m.mean() for m in maps)
 
 
 def lpips_in_holes(maps, holes):  # five (N 1 h w), (N 1 H W) bool -> ()
-    """The distance inside holes alone: each layer's map weighted by the share of hole in each of its cells."""
+    """The distance inside holes: each layer's map, weighted by the share of hole pixels in each of its cells."""
     total = 0
     for m in maps:
         share = F.adaptive_avg_pool2d(holes.to(m.dtype), m.shape[-2:])
@@ -92,9 +94,9 @@ def vgg16_trunk(widths=(64, 128, 256, 512, 512)):
 
 
 def load_perceptual(weights_dir=None, device="cpu"):
-    """The official LPIPS v0.1 head on torchvision's VGG16, from `weights_dir` or torch's hub cache, else downloaded.
+    """The official LPIPS v0.1 head on torchvision's VGG16, from `weights_dir` or torch's hub cache, or downloaded.
 
-    Raises UserError when the trunk cannot be had or the package `lpips` is missing.
+    Raises UserError when the trunk is unavailable or the package `lpips` is missing.
     """
     path = Path(weights_dir or Path(torch.hub.get_dir()) / "checkpoints") / TRUNK_FILE
     if not path.exists():
@@ -103,13 +105,15 @@ def load_perceptual(weights_dir=None, device="cpu"):
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         trunk.load_state_dict({k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")})
-    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} does not hold the weights of VGG16: delete it to download {TRUNK_URL}") from error
+    except Exception as error:  # torch.load and load_state_dict raise many kinds for a file that is something else
+        raise UserError(
+            f"{path} cannot be read as VGG16's weights: delete it, then {TRUNK_URL} is downloaded"
+        ) from error
     return Perceptual(trunk, read_head()).to(device)
 
 
 def read_head():  # -> five (C)
-    """The weights of the layers that the `lpips` package brings (v0.1, VGG). Raises UserError when it is missing."""
+    """The head's weights from the package `lpips` (v0.1, VGG). Raises UserError when it is not installed."""
     package = importlib.util.find_spec("lpips")
     if package is None:
         raise UserError("the LPIPS head is missing: pip install lpips, or train with --loss temporal_l1")
@@ -119,13 +123,14 @@ def read_head():  # -> five (C)
 
 
 def _download(path):
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_SECONDS)
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_SECONDS)  # torch.hub passes no timeout of its own
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(TRUNK_URL, str(path), hash_prefix="397923af", progress=True)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
+    # URLError is an OSError, an interrupted transfer an HTTPException, a wrong hash a RuntimeError
+    except (OSError, HTTPException, RuntimeError) as error:
         hint = f"place {TRUNK_URL} at {path}, or train with --loss temporal_l1"
         raise UserError(f"cannot download the VGG16 of LPIPS ({error}): {hint}") from error
     finally:
-        socket.setdefaulttimeout(patience)
+        socket.setdefaulttimeout(timeout)
