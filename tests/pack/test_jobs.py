@@ -70,6 +70,7 @@ def test_a_missing_job_file_is_one_line(tmp_path):
     assert "jobs.toml" in refused(jobs.main, "--jobs", tmp_path / "jobs.toml")
 
 
+@pytest.mark.slow
 def test_jobs_are_planned_then_packed_then_skipped(tmp_path):
     make_video(tmp_path / "a.mp4", frames=40)
     words = ["--jobs", write(tmp_path, TOML), "-o", tmp_path / "data", "--workers", 2]
@@ -82,6 +83,7 @@ def test_jobs_are_planned_then_packed_then_skipped(tmp_path):
     assert succeeds(jobs.main, *words).count("1 packed before") == 2
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_is_named_and_the_others_are_packed(tmp_path):
     make_video(tmp_path / "a.mp4", frames=40)
     text = TOML.replace('"a.mp4"', '"missing.mp4"', 1)

@@ -15,6 +15,7 @@ from tools.cli.sizes import parse_size
 pytestmark = pytest.mark.usefixtures("quick_depth")
 
 
+@pytest.mark.slow
 def test_a_stock_webdataset_reads_what_was_packed(film, tmp_path):
     pack(tmp_path, "--video", film, "--prefix", "a")
     shard = list_shards(tmp_path)[0]
@@ -34,6 +35,7 @@ def test_keys_are_numbered_as_in_iw3_upright_odd_and_mirrored_even(film, tmp_pat
         assert int(number) == 2 * record.info["clip"] + 1 + record.info["mirrored"]
 
 
+@pytest.mark.slow
 def test_a_records_json_suffices_to_cut_its_frames_again(film, tmp_path):
     from pack.geometry import resize, rotate
     from pack.video.reader import read_frames
@@ -101,6 +103,7 @@ def test_records_with_too_few_holes_are_left_out_and_counted(film, tmp_path):
     assert "packed before" in pack(tmp_path / "flat", "--video", still, "--divergence-level", "1", "--size", "12")
 
 
+@pytest.mark.slow
 def test_no_clip_straddles_a_cut(clips, tmp_path):
     out = pack(tmp_path, "--video", clips / "bikes.mp4")
     assert int(re.search(r"(\d+) cuts?", out)[1]) >= 2
@@ -108,6 +111,7 @@ def test_no_clip_straddles_a_cut(clips, tmp_path):
     assert not any(start < cut < start + 16 for start in starts for cut in (30, 137))
 
 
+@pytest.mark.slow
 def test_a_learned_mask_replaces_the_holes_of_upright_clips_alone(film, tmp_path, monkeypatch):
     asked = []
 

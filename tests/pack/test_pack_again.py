@@ -11,6 +11,7 @@ from tests.support.programs import run_program, succeeds
 pytestmark = pytest.mark.usefixtures("quick_depth")
 
 
+@pytest.mark.slow
 def test_what_is_packed_is_skipped(film, tmp_path):
     pack(tmp_path, "--video", film)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}

@@ -215,6 +215,7 @@ def test_a_split_that_cannot_be_made_is_one_line(film, tmp_path):
     assert "cannot write to" in line and "--data-dir" in line
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_keeps_what_was_published_and_nothing_half_written(films, tmp_path):
     words = [*"--max-workers 1 --max-shard-bytes 1000 --image-format png --video".split(), films]
     process = start(*words, "-o", tmp_path, preexec_fn=lambda: limit_files(300_000))

@@ -78,6 +78,7 @@ def checkpoint(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_film_comes_out_as_from_iw3_in_the_same_turns():
     network = LightVideoInpaint().eval()
     fill(network.state_dict().items())

@@ -20,6 +20,7 @@ from pack.shards.index import Index
 from pack.shards.record import decode, image_members, parse_head, parse_info
 from pack.shards.shard import read_record
 from pack.shards.store import Location, read_range
+from pack.shards.untrusted import CorruptRecord
 from tools.cli import UserError, plural
 from tools.inspection.hole_areas import HoleAreas
 
@@ -178,10 +179,12 @@ class Gallery:
 
     def hole_area(self, number: int) -> float:
         """The share of a record's pixels that are holes; those behind two layers count half, as in `hole_share`."""
+        shard, entry = self.places[number]
         share = self.head(number)[0].get("hole_share")
         if share is not None:
+            if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+                raise CorruptRecord(f"record {entry.key}: its hole_share is not a number from 0 to 1: pack it again")
             return float(share)
-        shard, entry = self.places[number]
         members = read_record(shard, entry)
         _, masks = image_members(entry.key, members)
         return float(np.mean([decode_image(members[name], "L").mean() for name in masks])) / 255

@@ -24,6 +24,7 @@ def similarity(size, shift=(0.0, 0.0), turn=0.0, zoom=1.0):  # (1 2 H W) flow ab
     return torch.stack((c * x - s * y - x + shift[0], s * x + c * y - y + shift[1]))[None]
 
 
+@pytest.mark.slow
 def test_box_is_the_mean_of_a_square_with_its_border_repeated():
     x = texture(9, 12)
     padded = torch.nn.functional.pad(x, (2, 2, 2, 2), mode="replicate")

@@ -74,6 +74,7 @@ def answer(network, pixel_values):
     return network(pixel_values=pixel_values).predicted_depth[:, None]
 
 
+@pytest.mark.slow
 def test_relative_depth_is_the_networks_disparity_of_the_frames_that_transformers_prepares(tmp_path):
     network, frames = tiny_anything(tmp_path), picture(3, 784, 1372)
     model = load_depth(str(tmp_path))
@@ -206,6 +207,7 @@ def test_a_model_in_the_hugging_face_cache_needs_no_network(tmp_path, monkeypatc
     assert load_depth("Any_S").name == "Any_S"
 
 
+@pytest.mark.slow
 def test_weights_that_cannot_be_downloaded_are_one_line_that_names_them(tmp_path):
     code = "from pack.depth.models import load_depth\nfrom tools.cli import run\nrun(lambda: load_depth('Any_V2_S'))"
     done = subprocess.run(

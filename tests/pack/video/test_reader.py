@@ -175,6 +175,7 @@ def test_interlaced_video_is_read_with_one_warning(tmp_path, caplog):
     assert [("is interlaced" in record.getMessage()) for record in caplog.records] == [True]
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_abandoned_closes_its_file_and_never_hangs(clips):
     """In a process with torchvision, where PyAV's own threads hang; the limit of time only ends a hang."""
     program = f"""
@@ -203,6 +204,7 @@ print("left")
     assert (result.stdout, result.returncode) == ("left\n", 0), result.stderr
 
 
+@pytest.mark.slow
 def test_clips_are_the_frames_of_one_shot_and_the_same_each_time(clips):
     frames = list(read_frames(clips / "bikes.mp4", 30))
     report = Report()
@@ -224,6 +226,7 @@ def test_clips_are_the_frames_of_one_shot_and_the_same_each_time(clips):
     assert report == Report(frames=250, clips=8, cuts=5, broken=1, longest=61)
 
 
+@pytest.mark.slow
 def test_frames_at_the_start_and_between_clips_are_skipped(clips):
     found = list(read_clips(clips / "bigbuckbunny.mp4", 12, 30, 10, 5, Report()))
     assert [clip.start for clip in found] == list(range(10, 121, 17))

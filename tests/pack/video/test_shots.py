@@ -20,6 +20,7 @@ def street(clips):
     return [frame for _, frame in zip(range(60), read_frames(clips / "bikes.mp4", 30), strict=False)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, cuts",  # as seen on contact sheets
     [("bikes.mp4", [30, 76, 137, 187, 242]), ("cityCC0.mpg", [116]), ("bigbuckbunny.mp4", [])],

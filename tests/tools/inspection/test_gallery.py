@@ -12,6 +12,7 @@ from model.checkpoint import write_checkpoint
 from pack.shards.exclusion import LIST
 from pack.shards.record import encode
 from pack.shards.shard import ShardWriter, list_shards
+from pack.shards.untrusted import CorruptRecord
 from tests.pack.shards.test_faults import flip
 from tests.support import films
 from tests.support.shards import make_split, texture_record
@@ -106,6 +107,15 @@ def test_a_record_that_cannot_be_read_is_no_failure_of_the_server(caplog):
     assert not areas.failed and np.isnan(areas.areas).all() and caplog.text == ""
 
 
+@pytest.mark.parametrize("share", ["0.5", [1], True, -0.1, 1.5])
+def test_a_hole_share_that_is_no_share_is_a_bad_record(tmp_path, share):
+    make_split(tmp_path, records=1, shards=1, frames=1, size=16)
+    one = shown(tmp_path)
+    one.head = lambda _: ({"hole_share": share}, 0, 0)
+    with pytest.raises(CorruptRecord, match="test_0_0: its hole_share"):
+        one.hole_area(0)
+
+
 def test_a_frame_that_a_record_does_not_have_is_named(tmp_path):
     make_split(tmp_path, records=1, shards=1, frames=2, size=16)
     for kind in ("frame", "mask", "depth"):
@@ -151,7 +161,7 @@ def test_a_record_that_is_none_is_one_line_and_the_others_are_measured(tmp_path)
     one.areas.ask_all()
     until(one.areas.done.all)
     assert np.isnan(one.areas.areas).tolist() == [False, True, True]
-    with pytest.raises(ValueError, match="test_1_0: does not begin as a record does"):
+    with pytest.raises(ValueError, match="test_1_0: its json cannot be read as a JSON object"):
         one.thumbnail(1)
 
 

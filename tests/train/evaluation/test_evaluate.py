@@ -114,6 +114,7 @@ def test_the_loss_is_the_criterion_without_augmentation_on_clamped_output(split,
     assert found["loss"] == pytest.approx(float(sum(terms.values())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 3])
 def test_a_bad_record_is_left_out_and_named(world, network, alone, tmp_path):
     split = make_split(tmp_path / "eval", records=COUNT, shards=2, size=136)

@@ -31,6 +31,7 @@ def step(forward, network, criterion):
     return terms, [parameter.grad.clone() for parameter in network.parameters()]
 
 
+@pytest.mark.slow
 def test_compiled_passes_give_the_same_and_keep_the_names_of_weights(parts, monkeypatch):
     network, criterion = parts
     expected, names = step(network, *parts), [*network.state_dict()]
@@ -46,6 +47,7 @@ def test_a_training_against_a_discriminator_is_not_compiled(parts, capsys):
     assert capsys.readouterr().out.startswith("--compile changes nothing: --discriminator")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compiled_runs_as_it_is_and_one_line_says_why(parts, monkeypatch, capsys):
     def broken(graph, inputs):
         raise RuntimeError("no working C++ compiler\nis here")

@@ -65,6 +65,7 @@ def test_a_gpu_that_is_not_there_is_told(monkeypatch):
     assert choose_device("auto") == torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_a_process_of_a_job_ends_well_though_the_interpreter_could_not():
     code = """if True:
         import atexit, os, threading, time
