@@ -1,7 +1,7 @@
-"""Times ours and a plain reference side by side, case by case, and says which goals are reached. `make bench` runs it.
+"""Benchmarks: each case times our code beside a plain reference and compares with a goal. `make bench` runs it.
 
-The references are textbook versions of each step and part of the benchmark; that they give the same as ours is
-checked before anything is timed. Ours and the reference take turns, so that what else the machine does meets both.
+The references are textbook implementations of each step and belong to the benchmark. Before anything is timed, both
+must give the same result. Ours and the reference run in turns, so that other load on the machine affects both alike.
 """
 
 import importlib
@@ -13,13 +13,17 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if not __package__:  # run as a file: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
-from tools.cli import UserError
+from tools.cli import UserError, plural
 from tools.cli.machine import usable_cores
+
+if TYPE_CHECKING:
+    from tools.benches.case import Case
 
 MODULES = (
     "holes",
@@ -37,17 +41,16 @@ MODULES = (
 
 @dataclass(frozen=True)
 class Config:
-    """Measure how fast everything is, beside plain references."""
+    """Measure the speed and memory of each step, beside plain references."""
 
-    cases: tuple[str, ...] = ()  # cases, or modules of several (default: all)
-    rounds: int = 5  # of each case; slow cases take fewer
-    out: str = "bench"  # folder for results.jsonl and for what the cases work on
-
-    ALIASES = {"out": ("-o",)}  # noqa: RUF012
+    ALIASES: ClassVar = {"out": ("-o",)}
+    cases: tuple[str, ...] = ()  # names of cases or of groups of cases (default: all)
+    rounds: int = 5  # repetitions of each case; slow cases are limited to fewer
+    out: str = "bench"  # output folder for results.jsonl and the data of the cases
 
     def __post_init__(self):
         if self.rounds < 1:
-            raise UserError(f"--rounds {self.rounds} is too small: pass 1 or more")
+            raise UserError(f"--rounds {self.rounds}: expected 1 or more")
 
 
 def main() -> int:
@@ -64,30 +67,31 @@ def main() -> int:
             file.write(json.dumps({"time": time.strftime("%F %T"), "machine": facts} | result) + "\n")
         table.show(result)
         missed += result["reached"] is False
-    print(f"{len(chosen)} cases, {missed} goals missed; {results}")
+    print(f"{plural(len(chosen), 'case')}, {plural(missed, 'goal')} missed; results are in {results}")
     return 0
 
 
 def choose(words: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Module and name of the cases that are meant. Raises UserError for a word that names none."""
+    """Module and name of the cases that the words name. Raises UserError for an unknown name."""
     names = [(module, case.name) for module in MODULES for case in load(module)]
     unknown = [word for word in words if not any(word in pair for pair in names)]
     if unknown:
-        raise UserError(f"no case {unknown[0]}: choose from {', '.join(name for _, name in names)}")
+        raise UserError(f"--cases {unknown[0]}: expected some of {', '.join(name for _, name in names)}")
     return [pair for pair in names if not words or set(words) & set(pair)]
 
 
-def load(module: str) -> tuple:
+def load(module: str) -> "tuple[Case, ...]":
+    """The cases of a module of tools/benches."""
     return importlib.import_module(f"tools.benches.{module}").CASES
 
 
-def measure(module: str, name: str, folder: Path, rounds: int) -> dict:
-    """The result of a case, from a process of its own, so that no case meets another's threads or memory."""
+def measure(module: str, name: str, folder: Path, rounds: int) -> dict[str, Any]:
+    """The result of a case, measured in a process of its own, so that cases do not share threads or memory."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(_measure, module, name, folder, rounds).result()
 
 
-def _measure(module: str, name: str, folder: Path, rounds: int) -> dict:
+def _measure(module: str, name: str, folder: Path, rounds: int) -> dict[str, Any]:
     from tools.benches.case import run_case
 
     case = next(case for case in load(module) if case.name == name)
@@ -95,7 +99,7 @@ def _measure(module: str, name: str, folder: Path, rounds: int) -> dict:
 
 
 class Table:
-    """Prints a row for each result, as it comes."""
+    """Prints a row for each result as soon as it is there."""
 
     WIDTHS = (18, 32, 32, 24, 18, 12, 8)
 
@@ -105,28 +109,30 @@ class Table:
     def row(self, *cells: str) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(cells, self.WIDTHS, strict=True)).rstrip(), flush=True)
 
-    def show(self, result: dict) -> None:
+    def show(self, result: dict[str, Any]) -> None:
+        """Print the row of a result, its description and its notes."""
         goal, seconds = result["goal"], result["seconds"]
         sides = [f"{spread(seconds[who])} {result['unit']}" for who in ("ours", "reference")] if seconds else ["", ""]
         unit = goal["unit"] if goal else "x" if seconds else result["unit"]
-        aim = f"{'<=' if goal['at_most'] else '>='} {goal['value']:g} {unit}" if goal else ""
+        limit = f"{'<=' if goal['at_most'] else '>='} {goal['value']:g} {unit}" if goal else ""
         verdict = {True: "reached", False: "MISSED", None: ""}[result["reached"]]
         cpu = spread(result["cpu_ratio"]) if result["cpu_ratio"] else ""
-        self.row(result["name"], *sides, f"{spread(result['found'])} {unit}", cpu, aim, verdict)
+        self.row(result["name"], *sides, f"{spread(result['found'])} {unit}", cpu, limit, verdict)
         print(f"    {result['what']}", flush=True)
         for name, value in result["notes"].items():
             print(f"    {name}: {value}", flush=True)
 
 
 def spread(values: list[float]) -> str:
+    """Median and range of several measurements, as text."""
     from tools.benches.case import Spread
 
     return str(Spread(tuple(values)))
 
 
 def machine() -> dict[str, object]:
-    """What the figures depend on."""
-    import torch
+    """The hardware and software that the numbers depend on."""
+    import torch  # takes seconds, which --help must not wait for
 
     return {
         "cpu": cpu_name(),
@@ -139,6 +145,7 @@ def machine() -> dict[str, object]:
 
 
 def cpu_name() -> str:
+    """The model name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""The whole way once: real clips become shards, a trained network, its metrics and pictures. `make demo` runs it.
+"""The whole pipeline once: real clips become shards, a trained network, metrics and images. `make demo` runs it.
 
-A second run packs nothing again and goes on from the checkpoint, so that it only shows what is there.
+A second run skips packing and resumes from the checkpoint, so it only prints the results.
 """
 
 import json
@@ -9,34 +9,41 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if not __package__:  # run as a file: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
-from tools.cli import UserError
+from tools.cli import UserError, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from model.light_video_inpaint import LightVideoInpaint
+    from train.data.samples import Sample
 
 ROOT = Path(__file__).resolve().parents[1]
-CLIPS = {"train": ("bikes.mp4", "cityCC0.mpg"), "eval": ("bigbuckbunny.mp4",)}  # of different origin
+CLIPS = {"train": ("bikes.mp4", "cityCC0.mpg"), "eval": ("bigbuckbunny.mp4",)}  # different videos
 NETWORK = "inpaint.light_video_inpaint_v1"
 SEED = 1
 EPOCHS = 4
-TILE = 248  # of the metrics before and after; training sees smaller ones, which are faster
-SHOWN = 4  # columns of the contact sheet
+TILE = 248  # of the metrics; training uses smaller tiles, which are faster
+SHOWN = 4  # columns of filled.png
 
 
 @dataclass(frozen=True)
 class Config:
-    """Pack, train, evaluate and show, with real clips, in a few minutes on a laptop."""
+    """Pack, train and evaluate with real clips, in a few minutes on a laptop."""
 
-    out: str = "demo"  # folder that gets everything
-    clips: str = "clips"  # folder with the clips that tools/clips.py fetched
-    steps: int = 120  # optimizer steps of the training, one sequence of each process a step
-    processes: int = 1  # training processes
+    out: str = "demo"  # output folder
+    clips: str = "clips"  # folder with the clips that tools/clips.py downloaded
+    steps: int = 120  # optimizer steps of the training, with one sequence per process
+    processes: int = 1  # number of training processes
 
     def __post_init__(self):
         if self.steps < 1 or self.processes < 1:
-            raise UserError("--steps and --processes: expected 1 or more")
+            raise UserError(f"--steps {self.steps} --processes {self.processes}: expected 1 or more of each")
 
 
 def main() -> int:
@@ -47,7 +54,7 @@ def main() -> int:
         headline(f"packing {', '.join(names)} into {out / 'data' / split}")
         videos = [str(Path(config.clips) / name) for name in names]
         run("pack/main.py", "--video", *videos, "-o", str(out / "data" / split))
-    headline(f"training the network of iw3, {config.steps} steps of small tiles")
+    headline(f"training iw3's network for {plural(config.steps, 'step')} on small tiles")
     train(config, out)
     run("tools/export.py", "--checkpoint", str(out / "model" / f"{NETWORK}.pth"), "-o", str(out / f"{NETWORK}.pth"))
     headline("evaluating the untrained and the trained network")
@@ -58,26 +65,26 @@ def main() -> int:
 
 
 def run(*words: str) -> None:
-    """One of our programs; its error has been printed when this raises."""
+    """Run a program of this repository. Raises UserError when it fails; the program has printed why."""
     status = subprocess.run([sys.executable, str(ROOT / words[0]), *words[1:]]).returncode
     if status:
-        raise UserError(f"{words[0]} ended with status {status}, see above")
+        raise UserError(f"{words[0]} ended with status {status}: fix the error printed above and run this again")
 
 
 def train(config: Config, out: Path) -> None:
-    """Train under torchrun, or go on when a run is there."""
+    """Train under torchrun, or resume the training of an earlier run."""
     flags = {
         "--data-dir": out / "data",
         "--model-dir": out / "model",
-        "--loss": "hole_l1",  # the default wants VGG16 weights, a download; the holes' own mean learns in fewer steps
+        "--loss": "hole_l1",  # the default needs a download of VGG16 weights; a mean over holes needs fewer steps
         "--learning-rate": 3e-4,
         "--learning-rate-cycles": 1,
-        "--max-epoch": EPOCHS + 1,  # a cosine ends one early
+        "--max-epoch": EPOCHS + 1,  # a cosine cycle ends one epoch before the last
         "--num-samples": 12 * config.processes * max(config.steps // EPOCHS, 1),
         "--backward-step": config.processes,
         "--eval-step": 1,
         "--save-eval-step": 2,
-        "--tile": 120,  # padded to 128 by the network, under a fifth of the cost of 256
+        "--tile": 120,  # the network pads it to 128: less than a fifth of the cost of 256
         "--num-workers": 1,
         "--seed": SEED,
         "--save-every-steps": 20,
@@ -86,18 +93,21 @@ def train(config: Config, out: Path) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(config.processes)]
     done = subprocess.run([sys.executable, *launcher, str(ROOT / "train" / "main.py"), *words, "--resume"])
     if done.returncode:
-        raise UserError(f"the training ended with status {done.returncode}, see above")
+        raise UserError(
+            f"the training ended with status {done.returncode}: fix the error printed above and run this again"
+        )
 
 
 def evaluate(out: Path) -> dict[str, dict[str, float]]:
-    """Metrics of the untrained and the trained network on the same tiles, and the contact sheet of what was filled.
+    """Metrics of the untrained and the trained network on the same tiles; also writes filled.png.
 
-    What an earlier run found of the same network is taken as it is.
+    The results of an earlier run with the same network are reused.
     """
+    # torch takes seconds to import, which --help must not wait for
     from model.checkpoint import create_network, load_network
     from pack.shards.shard import list_shards
     from tools.cli.files import file_sha256
-    from train.data.samples import Records, Samples
+    from train.data.samples import Records, Sample, Samples
     from train.evaluation.evaluate import measure
     from train.objectives.loss import create_loss
     from train.runtime.seeds import generator
@@ -115,19 +125,21 @@ def evaluate(out: Path) -> dict[str, dict[str, float]]:
     records = Records(tuple(list_shards(out / "data" / "eval")))
     samples = Samples(records, 12, TILE)
     every = [samples[0, number, number] for number in range(len(records))]
+    chosen = [sample for sample in every if isinstance(sample, Sample)]
+    assert len(chosen) == len(every), "the records were just packed, so none is bad"
     criterion = create_loss("temporal_l1")
     metrics = {}
     for name, network in networks.items():
-        rows = [measure(network, criterion, sample, "cpu")[0] for sample in every]
+        rows = [measure(network, criterion, sample, "cpu")[0] for sample in chosen]
         metrics[name] = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
-    write_sheet(out / "filled.png", networks["trained"], every[:: max(len(every) // SHOWN, 1)][:SHOWN])
+    write_sheet(out / "filled.png", networks["trained"], chosen[:: max(len(chosen) // SHOWN, 1)][:SHOWN])
     found.write_text(json.dumps({"network": sha256, "metrics": metrics}, indent=2) + "\n")
     return metrics
 
 
-def write_sheet(path: Path, network, samples) -> None:
-    """Rows: masked input, holes, filled, ground truth. Columns: the middle frame of each sample."""
-    import torch
+def write_sheet(path: Path, network: "LightVideoInpaint", samples: "Sequence[Sample]") -> None:
+    """Write an image with rows masked input, holes, filled, ground truth; columns are the middle frames of samples."""
+    import torch  # takes seconds, which --help must not wait for
 
     from train.evaluation.metrics import as_uint8
     from train.runtime.log import write_picture
@@ -143,19 +155,21 @@ def write_sheet(path: Path, network, samples) -> None:
 
 
 def summarise(out: Path, metrics: dict[str, dict[str, float]], seconds: float) -> None:
+    """Print where the results are, and the metrics before and after training."""
     headline(f"done in {cli.duration(seconds)}")
-    print(f"shards              {out}/data/train and {out}/data/eval, shown in {out}/shards.png")
-    print(f"network             {out}/{NETWORK}.pth, which iw3 loads as it is")
+    print(f"shards              {out}/data/train and {out}/data/eval; {out}/shards.png shows them")
+    print(f"network             {out}/{NETWORK}.pth, which iw3 loads unchanged")
     print(f"filled holes        {out}/filled.png (rows: masked input, holes, filled, ground truth)")
-    print(f"metrics             {out}/metrics.json, on a clip that training has not seen:")
+    print(f"metrics             {out}/metrics.json, on a clip that was not used in training:")
     for key, unit in (("masked_psnr", "dB in the holes"), ("psnr", "dB over the frame"), ("loss", "loss")):
         before, after = (metrics[name][key] for name in ("untrained", "trained"))
         print(f"                    {before:8.4f} untrained -> {after:8.4f} trained, {unit}")
     print(f"TensorBoard         {Path(sys.executable).parent / 'tensorboard'} --logdir {out}/model/logs")
-    print("Some minutes on a CPU only show that everything works: a good network takes many hours on a GPU.")
+    print("A few minutes on a CPU only show that everything works: a good network takes many hours on a GPU.")
 
 
 def headline(text: str) -> None:
+    """Print the title of a step."""
     print(f"\n== {text}", flush=True)
 
 

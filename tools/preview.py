@@ -1,16 +1,23 @@
-"""Shows what a depth model makes of a video before anything is packed: frames, nearness, holes."""
+"""Shows the depth and the holes of a video before it is packed."""
 
 import itertools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if not __package__:  # run as a file: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
-from tools.cli import UserError
+from tools.cli import UserError, plural
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+    from pack.config import Config as PackConfig
+    from pack.pipeline import Models
+    from pack.video.reader import Clip, VideoInfo
 
 
 @dataclass(frozen=True)
@@ -18,26 +25,28 @@ class Config:
     """Make a contact sheet PNG of a video's depth and holes."""
 
     ALIASES: ClassVar = {"out": ("-o",)}
-    video: str = ""  # the video
+    video: str = ""  # video file (required)
     model_type: str = "Motion"  # depth model, as for packing
-    resolution: int | None = None  # short side that the depth model sees (default: its own)
-    divergence_level: str = "1"  # strength of the views, as for packing
-    clips: int = 4  # how many clips, from the start of the video
+    resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
+    divergence_level: Literal["1", "2", "3", "wide"] = "1"  # strength of the stereo effect, as for packing
+    clips: int = 4  # number of clips, from the start of the video
     skip_interval: int = 16  # frames between clips
     device: str = "auto"  # auto, cpu or cuda
     tile: int = 320  # width of an image, pixels
-    out: str = "preview.png"  # the picture
+    out: str = "preview.png"  # output image
 
     def __post_init__(self):
         if not self.video:
-            raise UserError("--video is missing: say which video to look at")
+            raise UserError("--video is missing: pass a video file")
         if self.clips < 1 or self.tile < 16:
-            raise UserError("expected --clips of 1 or more and --tile of 16 or more")
+            raise UserError(
+                f"--clips {self.clips} --tile {self.tile}: expected --clips 1 or more and --tile 16 or more"
+            )
 
 
 def main() -> int:
     config = cli.parse(Config)
-    from pack.config import Config as PackConfig
+    from pack.config import Config as PackConfig  # here and below: torch takes seconds, --help must not wait for it
 
     settings = PackConfig(
         dataset_dir=(config.video,),
@@ -47,7 +56,7 @@ def main() -> int:
         skip_interval=config.skip_interval,
         device=config.device,
     )
-    from pack.video.reader import Report, probe, read_clips  # after parsing: PyTorch takes seconds to import
+    from pack.video.reader import Report, probe, read_clips
     from pack.workers import LocalRank, load_models
     from tools.peek import save, stack
 
@@ -56,12 +65,12 @@ def main() -> int:
     clips = read_clips(video.path, settings.seq, settings.max_fps, 0, settings.skip_interval, Report())
     blocks = [show(clip, video, models, settings, config.tile) for clip in itertools.islice(clips, config.clips)]
     save(stack(blocks), Path(config.out))
-    print(f"{config.out}: {len(blocks)} clips of {video.path.name} with {config.model_type}")
+    print(f"{config.out}: {plural(len(blocks), 'clip')} of {video.path.name} with {config.model_type}")
     return 0
 
 
-def show(clip, video, models, settings, tile: int):
-    """Two frames of a clip as packing sees them, each with its nearness, its holes and both together."""
+def show(clip: "Clip", video: "VideoInfo", models: "Models", settings: "PackConfig", tile: int) -> "PillowImage":
+    """The first and the last frame of a clip, each with its depth, its holes and the holes over the frame."""
     import numpy as np
     import torch
     from PIL import Image
@@ -78,17 +87,16 @@ def show(clip, video, models, settings, tile: int):
         frame, holes, overlay = draw_frame(shaped.frames[t], masks[t], tile)
         grey = Image.fromarray((depth[t, 0].cpu().numpy() * 255).astype(np.uint8)).convert("RGB").resize(frame.size)
         images += [frame, grey, holes, overlay]
-    drawn = shaped.params
-    words = {
+    facts = {
         "clip": shaped.number,
         "start_frame": shaped.start,
-        "divergence": drawn.divergence,
-        "convergence": drawn.convergence,
-        "mapper": drawn.mapper,
+        "divergence": shaped.params.divergence,
+        "convergence": shaped.params.convergence,
+        "mapper": shaped.params.mapper,
         "hidden_percent": 100 * float((masks > 0).mean()),
     }
     row = beside(images, group=4)
-    return stack([draw_text([describe(words)], row.width), row])
+    return stack([draw_text([describe(facts)], row.width), row])
 
 
 if __name__ == "__main__":

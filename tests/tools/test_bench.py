@@ -44,7 +44,7 @@ def test_all_cores_and_one_pack_the_same_shards(folder, clips):  # measured, it 
     with ExitStack() as stack:
         race = CASES["packing-cores"].prepare(Workplace(folder, stack, tiny=True))
         race.check()
-    shares = race.notes["where one core's time goes"]
+    shares = race.notes["share of each stage on one core"]
     assert set(shares) == {"decoding", "geometry", "depth", "holes", "crops", "encoding"}
     assert abs(sum(int(share.rstrip("%")) for share in shares.values()) - 100) <= 3
 
@@ -54,7 +54,7 @@ def test_what_a_sample_takes_is_told_by_part(name, folder, clips):
     with ExitStack() as stack:
         race = CASES[name].prepare(Workplace(folder, stack, tiny=True))
         race.check()
-    shares = {part: int(share.rstrip("%")) for part, share in race.notes["where our time goes"].items()}
+    shares = {part: int(share.rstrip("%")) for part, share in race.notes["share of each part in our time"].items()}
     assert set(shares) == {"reading", "decoding masks", "decoding frames", "growing holes", "the rest"}
     assert shares["decoding frames"] > 0 and abs(sum(shares.values()) - 100) <= 3
 
@@ -87,7 +87,7 @@ def test_a_case_is_named_by_itself_or_by_its_module_and_an_unknown_one_is_refuse
     assert [name for _, name in bench.choose(("holes-memory", "sample"))] == [
         "holes-memory", "sample-webp", "sample-png", "sample-jpeg",
     ]  # fmt: skip
-    assert "no case nothing" in refused(bench.main, "--cases", "nothing")
+    assert "--cases nothing: expected some of" in refused(bench.main, "--cases", "nothing")
 
 
 def test_a_run_prints_a_row_and_appends_a_line_for_each_case(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What a case of the benchmark is, and how it is run: ours and a plain reference in turn, or a figure several times."""
+"""A case of the benchmark and how it runs: ours and a plain reference in turns, or one number measured repeatedly."""
 
 import os
 import resource
@@ -12,31 +12,30 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tools.cli import UserError
-
 ROOT = Path(__file__).resolve().parents[2]
-CLIPS = tuple(ROOT / "clips" / name for name in ("bigbuckbunny.mp4", "bikes.mp4"))  # what real footage is taken from
+CLIPS = tuple(ROOT / "clips" / name for name in ("bigbuckbunny.mp4", "bikes.mp4"))  # real footage
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What is to be reached: at least this value, or at most."""
+    """The value to reach: at least this value, or at most."""
 
     value: float
     unit: str = "x"
     at_most: bool = False
 
     def reached(self, found: float) -> bool:
+        """Whether a measured value reaches the goal."""
         return found <= self.value if self.at_most else found >= self.value
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where a case works. What `stack` has entered is closed when the case is over."""
+    """Where a case works. `stack` is closed when the case has ended."""
 
-    folder: Path  # kept from run to run, so that data is made once
+    folder: Path  # kept between runs, so that data is made once
     stack: ExitStack
-    tiny: bool = False  # as small as it can be, for a test of the case itself
+    tiny: bool = False  # use the smallest sizes, to test the case itself
 
     @property
     def clips(self) -> tuple[Path, ...]:
@@ -45,41 +44,41 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Race:
-    """Ours against a reference. `check` raises AssertionError where they do not give the same."""
+    """Ours against a reference. `check` raises AssertionError where their results differ."""
 
     ours: Callable[[], object]
     reference: Callable[[], object]
     check: Callable[[], None]
-    count: int  # how many things one call makes
-    unit: str  # and what these are called
-    reference_count: int = 0  # how many a call of the reference makes, where that differs
-    notes: dict[str, Any] = field(default_factory=dict)  # what else is worth knowing, such as shares of the time
+    count: int  # units of work in one call
+    unit: str  # of work: "frame", "sample", ...
+    reference_count: int = 0  # units of work in one call of the reference (0: the same)
+    notes: dict[str, Any] = field(default_factory=dict)  # further facts to print, such as shares of the time
 
 
 @dataclass(frozen=True)
 class Gauge:
-    """A figure without a reference."""
+    """A number that is measured without a reference."""
 
     measure: Callable[[], float]
     check: Callable[[], None] = lambda: None
-    unit: str = "%"  # of the figure, where no goal says it
+    unit: str = "%"  # of the number, for cases without a goal
     notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Case:
-    """Something that is to be fast. A Race's ratio is of wall-clock times: that of the reference by ours."""
+    """One step to benchmark. The ratio of a Race is the wall-clock time of the reference divided by ours."""
 
     name: str
-    what: str  # "ours against the reference", in a few words
+    what: str  # description: ours / the reference
     goal: Goal | None
     prepare: Callable[[Workplace], Race | Gauge]
-    most_rounds: int = 99  # of a slow case
+    most_rounds: int = 99  # limit for slow cases
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Several measurements of one thing, in their order."""
+    """Several measurements of the same number, in their order."""
 
     values: tuple[float, ...]
 
@@ -93,28 +92,30 @@ class Spread:
 
 @dataclass(frozen=True)
 class Result:
-    """What a case came to. `found` is the ratio of a Race and the figure of a Gauge, which has no seconds."""
+    """The result of a case. `found` is the ratio of a Race or the number of a Gauge, which has no seconds."""
 
     name: str
     what: str
     goal: Goal | None
     found: Spread
-    unit: str  # of the seconds, "s/frame", or of the figure
+    unit: str  # of the seconds, such as "s/frame", or of the number
     cpu_ratio: Spread | None
-    seconds: dict[str, Spread]  # of "ours", "reference", "ours cpu" and "reference cpu", for one unit
+    seconds: dict[str, Spread]  # of "ours", "reference", "ours cpu" and "reference cpu", per unit of work
     notes: dict[str, Any]
 
     @property
     def reached(self) -> bool | None:
-        return self.goal and self.goal.reached(self.found.median)
+        """Whether the median reaches the goal, None without a goal."""
+        return self.goal.reached(self.found.median) if self.goal else None
 
     def as_json(self) -> dict[str, Any]:
+        """The line of results.jsonl."""
         fields = asdict(self) | {"reached": self.reached, "median": self.found.median}
         return {name: _plain(value) for name, value in fields.items()}
 
 
 def run_case(case: Case, folder: Path, rounds: int, tiny: bool = False) -> Result:
-    """Check the case, then measure it. Raises AssertionError where the reference gives something else than ours."""
+    """Check the case, then measure it. Raises AssertionError where ours and the reference differ."""
     folder.mkdir(parents=True, exist_ok=True)
     rounds = min(rounds, case.most_rounds)
     with ExitStack() as stack:
@@ -136,14 +137,14 @@ def run_case(case: Case, folder: Path, rounds: int, tiny: bool = False) -> Resul
 
 
 def timed(work: Callable[[], object], count: int) -> tuple[float, float]:
-    """Seconds on the clock, and of all cores that this process and its children used, for one of so many things."""
+    """Wall-clock seconds and CPU seconds of this process and its children, per unit of work."""
     started, cpu = time.perf_counter(), cpu_seconds()
     work()
     return (time.perf_counter() - started) / count, (cpu_seconds() - cpu) / count
 
 
 def cpu_seconds() -> float:
-    """Seconds of a core that this process, the children that ended and (on Linux) those that live have used."""
+    """CPU seconds of this process, of its ended children and (on Linux) of its running descendants."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + ended.ru_utime + ended.ru_stime + _cpu_of_children(os.getpid())
 
@@ -153,10 +154,10 @@ def _cpu_of_children(parent: int) -> float:
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             pid, _, rest = path.read_text().partition(" (")
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             continue
         words = rest.rpartition(") ")[2].split()
-        stats[int(pid)] = int(words[1]), sum(map(int, words[11:15]))  # parent; user, system and those of its children
+        stats[int(pid)] = int(words[1]), sum(map(int, words[11:15]))  # parent; user and system time with children
     family = {parent}
     while more := {pid for pid, (above, _) in stats.items() if above in family} - family:
         family |= more
@@ -164,28 +165,28 @@ def _cpu_of_children(parent: int) -> float:
 
 
 def run_program(words: Sequence[object], cores: int | None = None, **environment: str) -> str:
-    """What a program of ours prints; on the first so many cores, where told.
+    """The output of a program of this repository, restricted to the first `cores` cores if given.
 
-    Raises UserError with what it wrote on stderr where it fails.
+    Raises RuntimeError with the end of its output when it fails.
     """
 
-    def settle() -> None:
+    def restrict() -> None:
         if cores:
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
     done = subprocess.run(
-        [sys.executable, *map(str, words)], cwd=ROOT, env=os.environ | environment, preexec_fn=settle,
+        [sys.executable, *map(str, words)], cwd=ROOT, env=os.environ | environment, preexec_fn=restrict,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     if done.returncode:
-        raise UserError(f"{' '.join(map(str, words))} failed: {done.stdout[-2000:]}")
+        raise RuntimeError(f"{' '.join(map(str, words))} ended with status {done.returncode}: {done.stdout[-2000:]}")
     return done.stdout
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has held so far.
+    """Peak resident memory of this process so far, in bytes.
 
-    Not ru_maxrss where it can be helped: on Linux that starts with what the parent held when it forked.
+    On Linux ru_maxrss would include the memory of the parent at the time of the fork.
     """
     status = Path("/proc/self/status")
     if status.exists():

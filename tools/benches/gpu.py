@@ -1,25 +1,28 @@
-"""On a GPU: a training step and holes against plain references there, and how much of the GPU a step uses.
+"""Cases on a GPU: a training step and holes against plain references, and the utilisation of a step.
 
-Without a GPU there are no such cases. Sequences a second with data and evaluation are what a training's --dry-run says.
+Without a GPU there are no such cases. Sequences per second with data and evaluation are printed by --dry-run.
 """
 
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from model.light_video_inpaint import LightVideoInpaint
 from tools.benches import holes
 from tools.benches.case import Case, Gauge, Goal, Race, Workplace
+from tools.benches.plain_network import PlainNetwork
 from tools.benches.step import TILE, TOLERANCE, inputs, networks, step
 
-REPEATS = 20  # of a step or a product that are timed together
-SIDE = 8192  # of the matrices whose product is as fast as the GPU can be
+REPEATS = 20  # steps or products that are timed together
+SIDE = 8192  # of square matrices whose product reaches the peak throughput of the GPU
 
 
 def settled(work: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Seconds of doing the work so many times, until the GPU is done."""
+    """Seconds of `repeats` calls, until the GPU has finished."""
     started = time.perf_counter()
     for _ in range(repeats):
         work()
@@ -28,11 +31,15 @@ def settled(work: Callable[[], object], device: torch.device, repeats: int) -> f
     return time.perf_counter() - started
 
 
-def on_device(place: Workplace, device: torch.device):
-    """Our network, the same compiled, the plain one, and what they get: frames (T 3 H W) and mask (T 1 H W)."""
-    ours, plain = (network.to(device) for network in networks(place.tiny))
-    clip = [tensor.to(device) for tensor in inputs(ours, 64 if place.tiny else TILE)]
-    return ours, ours if place.tiny else torch.compile(ours), plain, clip
+def on_device(
+    place: Workplace, device: torch.device
+) -> tuple[LightVideoInpaint, torch.nn.Module, PlainNetwork, tuple[torch.Tensor, torch.Tensor]]:
+    """Our network, the same compiled, the plain one, and their inputs: frames (T 3 H W) and mask (T 1 H W)."""
+    ours, plain = networks(place.tiny)
+    ours, plain = ours.to(device), plain.to(device)
+    frames, holes = inputs(ours, 64 if place.tiny else TILE)
+    fast = ours if place.tiny else cast(torch.nn.Module, torch.compile(ours))
+    return ours, fast, plain, (frames.to(device), holes.to(device))
 
 
 def prepare_step(place: Workplace, device: torch.device) -> Race:
@@ -43,12 +50,12 @@ def prepare_step(place: Workplace, device: torch.device) -> Race:
         with torch.backends.cudnn.flags(allow_tf32=False):
             found, expected = step(ours, *clip), step(plain, *clip)
         assert (found - expected).abs().max() < TOLERANCE
-        step(fast, *clip, torch.bfloat16)  # which compiles it
-        step(plain, *clip, torch.float16)
+        step(fast, *clip, half=torch.bfloat16)  # compiles it
+        step(plain, *clip, half=torch.float16)
 
     return Race(
-        lambda: settled(lambda: step(fast, *clip, torch.bfloat16), device, repeats),
-        lambda: settled(lambda: step(plain, *clip, torch.float16), device, repeats),
+        lambda: settled(lambda: step(fast, *clip, half=torch.bfloat16), device, repeats),
+        lambda: settled(lambda: step(plain, *clip, half=torch.float16), device, repeats),
         check, repeats, "step",
     )  # fmt: skip
 
@@ -60,16 +67,16 @@ def prepare_utilisation(place: Workplace, device: torch.device) -> Gauge:
 
     def measure() -> float:
         with FlopCounterMode(display=False) as counter:
-            step(ours, *clip, torch.bfloat16)
-        step(fast, *clip, torch.bfloat16)  # which compiles it
+            step(ours, *clip, half=torch.bfloat16)
+        step(fast, *clip, half=torch.bfloat16)  # compiles it
         settled(lambda: matrix @ matrix, device, 1)
-        step_rate = repeats / settled(lambda: step(fast, *clip, torch.bfloat16), device, repeats)
-        most = repeats * 2 * side**3 / settled(lambda: matrix @ matrix, device, repeats)
-        gauge.notes["sequences"] = f"{step_rate:.3g} a second, without data, loss and optimizer"
+        step_rate = repeats / settled(lambda: step(fast, *clip, half=torch.bfloat16), device, repeats)
+        peak = repeats * 2 * side**3 / settled(lambda: matrix @ matrix, device, repeats)
+        gauge.notes["sequences"] = f"{step_rate:.3g} per second, without data, loss and optimizer"
         gauge.notes["operations"] = (
-            f"{counter.get_total_flops():.3g} a step; a matrix product reaches {most:.3g} a second"
+            f"{counter.get_total_flops():.3g} per step; a matrix product reaches {peak:.3g} per second"
         )
-        return 100 * counter.get_total_flops() * step_rate / most
+        return 100 * counter.get_total_flops() * step_rate / peak
 
     gauge = Gauge(measure)
     return gauge
@@ -81,7 +88,7 @@ def prepare_holes(place: Workplace, device: torch.device) -> Race:
 
     def check() -> None:
         expected = holes.textbook_holes(depth, *how)
-        assert expected.any() and torch.equal(holes.ours(depth), expected), "holes differ from the textbook's"
+        assert expected.any() and torch.equal(holes.ours(depth), expected), "the holes differ from the reference"
 
     return Race(
         lambda: settled(lambda: holes.ours(depth), device, 1),
@@ -91,17 +98,18 @@ def prepare_holes(place: Workplace, device: torch.device) -> Race:
 
 
 def cases(device: torch.device) -> tuple[Case, ...]:
+    """The cases on this device."""
     return (
         Case(
-            "gpu-step", f"a training step at {TILE}, compiled, bf16 / plain blocks, fp16", Goal(2),
+            "gpu-step", f"training step at {TILE} px, compiled, bf16 / plain blocks, fp16", Goal(2),
             partial(prepare_step, device=device),
         ),
         Case(
-            "gpu-utilisation", "operations of that step, of those that a matrix product does in its time", None,
+            "gpu-utilisation", "arithmetic throughput of that step, relative to a large matrix product", None,
             partial(prepare_utilisation, device=device), 3,
         ),
         Case(
-            "gpu-holes", "masks of 1080p frames / pixels sorted by depth, both on the GPU", None,
+            "gpu-holes", "hole masks of 1080p frames / pixels sorted by depth, both on the GPU", None,
             partial(prepare_holes, device=device),
         ),
     )  # fmt: skip

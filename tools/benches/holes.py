@@ -1,4 +1,4 @@
-"""Holes at 1080p: ours against all pixels of a frame sorted by depth and copied in that order, with every round done.
+"""Holes at 1080p: ours against a forward warp that sorts all pixels of a frame by depth and copies them in that order.
 
 B frames, C channels, H height, W width; depth is nearness, 0 far to 1 near.
 """
@@ -6,15 +6,21 @@ B frames, C channels, H height, W width; depth is nearness, 0 far to 1 near.
 import torch
 import torch.nn.functional as F
 
+from pack.depth.models import normalise
+from pack.depth.motion import MotionDepth
+from pack.geometry import resize
+from pack.pipeline import Models, fit, warped_holes
+from pack.sampling import ClipParams
+from pack.video.reader import Report, read_clips
 from tools.benches.case import CLIPS, Case, Gauge, Goal, Race, Workplace, run_program
 
-FRAMES = 2  # of a batch, as packing takes them
-DIVERGENCE, CONVERGENCE = 4.0, 0.5  # the widest of the usual ones
+FRAMES = 2  # per batch, as in packing
+DIVERGENCE, CONVERGENCE = 4.0, 0.5  # the strongest of the usual settings
 MB = 10**6
 
 
-def textbook_holes(depth, divergence, convergence, view):  # (B 1 H W) -> uint8 (B 1 H W) in half holes
-    """What the other view hides, closed by two dilations and two erosions."""
+def textbook_holes(depth, divergence, convergence, view):  # (B 1 H W) -> uint8 (B 1 H W): 0, 1 (half), 2
+    """The pixels that the other view hides, closed by two dilations and two erosions."""
     mask = textbook_mask(depth, divergence, convergence, view)
     closed = mask
     for sign in (1, 1, -1, -1):
@@ -22,8 +28,8 @@ def textbook_holes(depth, divergence, convergence, view):  # (B 1 H W) -> uint8 
     return ((closed + mask).clamp(0, 1) * 2).byte()
 
 
-def textbook_mask(depth, divergence, convergence, view):  # (B 1 H W) -> same: 1 unseen, 0.5 overtaken, else 0
-    """The depth warped to one eye and filled, then an empty image warped back with it; left is right in a mirror."""
+def textbook_mask(depth, divergence, convergence, view):  # (B 1 H W) -> same: 1 hidden, 0.5 behind two layers, else 0
+    """The depth warped to one eye and filled, then an empty image warped back with it; left is mirrored right."""
     depth = depth if view == "right" else depth.flip(-1)
     there, back = ("left", "right") if view == "right" else ("right", "left")
     warped = textbook_fill(textbook_warp(depth, depth, divergence, convergence, there), there)
@@ -33,7 +39,7 @@ def textbook_mask(depth, divergence, convergence, view):  # (B 1 H W) -> same: 1
 
 
 def textbook_warp(image, depth, divergence, convergence, view):  # (B C H W), (B 1 H W) -> (B C H W)
-    """The image moved by its depth: -1 where nothing lands, -2 where a nearer layer passed by."""
+    """The image shifted by its depth: -1 where no pixel arrives, -2 where a nearer layer has passed."""
     width = image.shape[-1]
     pad = int(width * divergence * 0.01 + 2)
     image, depth = (F.pad(x, (pad, pad, 0, 0), mode="replicate") for x in (image, depth))
@@ -51,7 +57,7 @@ def textbook_warp(image, depth, divergence, convergence, view):  # (B C H W), (B
 
 
 def textbook_splat(layers, depth, target, weight):  # (B C H W), (B 1 H W) x 3 -> (B C H W), (B 1 H W)
-    """Every pixel and its weight at its target: in the order of depth, so that the nearest is written last."""
+    """Every pixel and its weight written to its target, in the order of depth, so that the nearest is written last."""
     width = layers.shape[-1]
     row = torch.arange(layers.shape[-2])[:, None] * width
     order = depth.flatten(1).argsort(dim=1, stable=True)[:, None]  # (B 1 HW)
@@ -67,7 +73,7 @@ def textbook_splat(layers, depth, target, weight):  # (B C H W), (B 1 H W) x 3 -
 
 
 def textbook_fill(values, view):  # (B C H W) -> same
-    """Values below 0 replaced by the neighbour's, again and again; beyond the border is 0."""
+    """Values below 0 replaced by their neighbour's until none is left; values beyond the border are 0."""
     for _ in range(100):
         if not (values < 0).any():
             break
@@ -76,8 +82,8 @@ def textbook_fill(values, view):  # (B C H W) -> same
     return values
 
 
-def textbook_mark(image, index, view):  # (B C H W), (B 1 H W) x of the sources -> (B C H W)
-    """The image with -2 where the order of the sources is turned round, which then passes on from pixel to pixel."""
+def textbook_mark(image, index, view):  # (B C H W), (B 1 H W) source columns -> (B C H W)
+    """The image with -2 where the order of the source columns is reversed, propagated from pixel to pixel."""
     for _ in range(100):
         falls = index[..., :-1] > index[..., 1:]
         if not falls.any():
@@ -89,23 +95,14 @@ def textbook_mark(image, index, view):  # (B C H W), (B 1 H W) x of the sources 
 
 
 def disparity(short_side: int) -> torch.Tensor:  # -> (FRAMES 1 H W)
-    """Nearness of the first frames of a clip at this short side, as packing computes it."""
-    from pack.depth.models import normalise
-    from pack.depth.motion import MotionDepth
-    from pack.geometry import resize
-    from pack.pipeline import fit
-    from pack.video.reader import Report, read_clips
-
+    """Depth of the first frames of a clip at this short side, as packing computes it."""
     frames = next(read_clips(CLIPS[0], 16, 30.0, 0, 16, Report())).frames
     frames = resize(frames, short_side, "bicubic")
     depth = normalise(MotionDepth()(torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255))
     return fit(depth[:FRAMES], frames.shape[1:3])
 
 
-def ours(depth):  # (B 1 H W) -> uint8 (B 1 H W) in half holes
-    from pack.pipeline import Models, warped_holes
-    from pack.sampling import ClipParams
-
+def ours(depth):  # (B 1 H W) -> uint8 (B 1 H W): 0, 1 (half), 2
     params = ClipParams(None, 1080, "bicubic", DIVERGENCE, CONVERGENCE, "none", 0, "right", ())
     return warped_holes(depth, params, Models(None, None, torch.device("cpu"), 1, torch.get_num_threads()))
 
@@ -115,7 +112,7 @@ def prepare(place: Workplace) -> Race:
 
     def check() -> None:
         expected = textbook_holes(depth, DIVERGENCE, CONVERGENCE, "right")
-        assert expected.any() and torch.equal(ours(depth), expected), "holes differ from the textbook's"
+        assert expected.any() and torch.equal(ours(depth), expected), "the holes differ from the reference"
 
     return Race(
         lambda: ours(depth), lambda: textbook_holes(depth, DIVERGENCE, CONVERGENCE, "right"), check, FRAMES, "frame"
@@ -123,7 +120,7 @@ def prepare(place: Workplace) -> Race:
 
 
 def prepare_memory(place: Workplace) -> Gauge:
-    """What a batch of holes takes at its peak, in a process of its own that has its libraries."""
+    """Peak memory of a batch of holes, in a process of its own, above that of the libraries."""
     size = (360, 640) if place.tiny else (1080, 1920)
     code = (
         "import sys, torch; sys.path.insert(0, '.'); from tools.benches import case, holes\n"
@@ -136,7 +133,7 @@ def prepare_memory(place: Workplace) -> Gauge:
 
     def measure() -> float:
         grown, before = (int(word) / MB for word in run_program(["-c", code]).split()[-2:])
-        gauge.notes["libraries"] = f"{before:.0f} MB before any holes"
+        gauge.notes["libraries"] = f"{before:.0f} MB before the first batch"
         return grown
 
     gauge = Gauge(measure)
@@ -144,8 +141,6 @@ def prepare_memory(place: Workplace) -> Gauge:
 
 
 CASES = (
-    Case("holes", "masks of 1080p frames / pixels sorted by depth and copied in that order", Goal(25), prepare),
-    Case(
-        "holes-memory", "peak memory of a batch of 2 frames at 1080p", Goal(500, "MB", at_most=True), prepare_memory, 3
-    ),
+    Case("holes", "hole masks of 1080p frames / pixels sorted by depth and copied in that order", Goal(25), prepare),
+    Case("holes-memory", "peak memory of hole masks of 2 frames", Goal(500, "MB", at_most=True), prepare_memory, 3),
 )

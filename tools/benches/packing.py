@@ -1,4 +1,4 @@
-"""Packing end to end with the default depth: on all cores against one, and where the time goes."""
+"""Packing end to end with the default depth: all cores against one, and the share of each stage."""
 
 import shutil
 import time
@@ -15,24 +15,26 @@ from pack.shards.record import encode
 from pack.shards.shard import list_shards
 from pack.video.reader import Clip, Report, VideoInfo, probe, read_clips
 from pack.workers import LocalRank, load_models
+from tools import cli
 from tools.benches.case import Case, Gauge, Goal, Race, Workplace, run_program
 from tools.benches.records import TINY
+from tools.cli import plural
 from tools.cli.machine import usable_cores
 
 CORES = min(16, usable_cores())
 DENSE = ("--skip-interval", "0")  # twice as many records as by default
-PROFILED = 2  # clips of each video
+PROFILED = 2  # clips per video
 
 
 def pack(videos: Sequence[Path], folder: Path, cores: int, words: tuple[str, ...]) -> int:
-    """How many records packing these videos into an empty folder makes."""
+    """Pack these videos into an empty folder; return the number of records."""
     shutil.rmtree(folder, ignore_errors=True)
     run_program(["pack/main.py", "--video", *videos, "-o", folder, *words], cores)
     return sum(len(shard.records) for shard in list_shards(folder))
 
 
 def copies(place: Workplace, count: int) -> Iterator[Path]:
-    """So many copies of each clip, under names of their own."""
+    """`count` copies of each clip, under different names."""
     folder = place.folder / "films"
     folder.mkdir(exist_ok=True)
     for clip in place.clips:
@@ -45,7 +47,7 @@ def copies(place: Workplace, count: int) -> Iterator[Path]:
 
 def prepare_cores(place: Workplace) -> Race:
     words = TINY if place.tiny else DENSE
-    processes = max(1, CORES // 2)  # as many as packing starts unless told
+    processes = max(1, CORES // 2)  # the default of packing
     all_films, films = list(copies(place, processes)), list(copies(place, 1))
     many, one = place.folder / "packed by all", place.folder / "packed by one"
     words = (*words, "--device", "cpu")
@@ -55,7 +57,7 @@ def prepare_cores(place: Workplace) -> Race:
         pack(films, one, 1, words)
         for shard in list_shards(one):
             assert (many / shard.tar.name).read_bytes() == shard.tar.read_bytes(), f"{shard.tar.name} differs"
-        race.notes["where one core's time goes"] = shares(place, TINY if place.tiny else DENSE)
+        race.notes["share of each stage on one core"] = shares(place, TINY if place.tiny else DENSE)
 
     race = Race(
         lambda: pack(all_films, many, CORES, words),
@@ -75,7 +77,7 @@ def prepare_minute(place: Workplace) -> Gauge:
         started = time.perf_counter()
         records = pack(place.clips, folder, 2, (*words, "--device", "cpu"))
         seconds = time.perf_counter() - started
-        gauge.notes["packed"] = f"{records} records in {seconds:.0f} s, start of the program included"
+        gauge.notes["packed"] = f"{plural(records, 'record')} in {seconds:.0f} s, including the start of the program"
         return seconds * 40 / records
 
     gauge = Gauge(measure)
@@ -83,9 +85,7 @@ def prepare_minute(place: Workplace) -> Gauge:
 
 
 def shares(place: Workplace, words: tuple[str, ...]) -> dict[str, str]:
-    """The share of each stage in the time of one core."""
-    from tools import cli
-
+    """The share of each stage in the CPU time of packing on one core."""
     config = cli.parse(Config, ["--video", *map(str, place.clips), "--device", "cpu", *words])
     models = load_models(config, LocalRank(0, 1))
     spent: Counter = Counter()
@@ -95,7 +95,7 @@ def shares(place: Workplace, words: tuple[str, ...]) -> dict[str, str]:
             with closing(clips):
                 for _ in range(PROFILED):
                     profile_clip(spent, clips, probe(path), models, config)
-    spent["crops"] -= spent["holes"]  # which are inside
+    spent["crops"] -= spent["holes"]  # which are included
     return {stage: f"{seconds / spent.total():.0%}" for stage, seconds in spent.most_common()}
 
 
@@ -109,7 +109,7 @@ def profile_clip(spent: Counter, clips: Iterator[Clip], video: VideoInfo, models
 
 
 def clocked(spent: Counter, stage: str, work: Callable) -> Callable:
-    """The same function, whose seconds of a core are added up."""
+    """The function `work`, which adds its CPU seconds to `spent[stage]`."""
 
     def clocked_work(*arguments):
         started = time.process_time()
@@ -122,10 +122,10 @@ def clocked(spent: Counter, stage: str, work: Callable) -> Callable:
 
 
 CASES = (
-    Case("packing", "40 records of the clips on two cores", Goal(60, "s", at_most=True), prepare_minute, 3),
+    Case("packing", "packing 40 records of the clips on two cores", Goal(60, "s", at_most=True), prepare_minute, 3),
     Case(
         "packing-cores",
-        f"{CORES} cores, as many processes as packing takes / 1 core; the shards are the same",
+        f"{CORES} cores with the default number of processes / 1 core; the shards are identical",
         Goal(0.85 * CORES),
         prepare_cores,
         2,

@@ -1,4 +1,4 @@
-"""What LPIPS costs: its share of a training step's computation, by the number of frames that it looks at."""
+"""The cost of LPIPS: its share of a training step's time, by the number of frames that it is computed on."""
 
 import statistics
 import time
@@ -14,7 +14,7 @@ from train.objectives.perceptual import TAPS, Perceptual, vgg16_trunk
 
 
 def prepare(frames: int) -> Callable[[Workplace], Gauge]:
-    """The share with LPIPS on so many frames, with random weights, which take as long as real ones and no download."""
+    """The share of LPIPS on `frames` frames, with random weights: as fast as real ones, and no download."""
 
     def ready(place: Workplace) -> Gauge:
         network, _ = networks(place.tiny)
@@ -42,7 +42,8 @@ def prepare(frames: int) -> Callable[[Workplace], Gauge]:
 
 
 def case(frames: int, *words: str) -> Case:
-    what = ", ".join([f"LPIPS on {frames} frames of {FRAMES}, share of a step", *words])
+    """The case of LPIPS on `frames` frames; `words` are added to its description."""
+    what = ", ".join([f"share of LPIPS on {frames} of {FRAMES} frames in a training step", *words])
     return Case(f"lpips-{frames}", what, Goal(40, "%", at_most=True) if words else None, prepare(frames), 2)
 
 

@@ -1,6 +1,6 @@
-"""The reference of the training step: iw3's network written line by line from its description, and nothing saved.
+"""The reference of the training step: iw3's network written plainly from its description, without optimisations.
 
-T frames, C channels, H height, W width, P windows, N tokens of a window. The names of the weights are iw3's, so that
+T frames, C channels, H height, W width, P windows, N tokens of a window. The weights have iw3's names, so that
 it loads the state of model.light_video_inpaint.
 """
 
@@ -10,7 +10,7 @@ from torch import nn
 
 
 def edge_pad(x, left, right, top, bottom):  # (T C H W) -> larger
-    """The map with its border values repeated; the copies carry no gradient."""
+    """The map padded with its border values; the copies carry no gradient."""
     padded = F.pad(x.detach(), (left, right, top, bottom), mode="replicate")
     inside = F.pad(torch.ones_like(x[:1, :1]), (left, right, top, bottom)) > 0
     return torch.where(inside, F.pad(x, (left, right, top, bottom)), padded)
@@ -90,7 +90,7 @@ class Block(nn.Module):
 
 
 class PlainNetwork(nn.Module):
-    """LightVideoInpaintV1 as anybody would write it: (12 3 H W), (12 1 H W) -> (12 3 H-32 W-32)."""
+    """LightVideoInpaintV1 written plainly: (12 3 H W), (12 1 H W) -> (12 3 H-32 W-32)."""
 
     def __init__(self, base_dim=96, lv2_mlp_ratio=1):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the cases read: records of the real clips as shards of any image format, and as iw3's folders of PNG."""
+"""The data of the cases: records of the real clips as shards of any image format, and as iw3's folders of PNG."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def packed(place: Workplace) -> Path:
     """The split folder with the records of the clips, about 40 of 512 pixels, packed with the default settings."""
     folder = place.folder / "webp"
     words = TINY if place.tiny else ()
-    run_program(["pack/main.py", "--video", *place.clips, "-o", folder, *words])  # skips what is packed
+    run_program(["pack/main.py", "--video", *place.clips, "-o", folder, *words])  # skips videos that are packed
     return folder
 
 

@@ -1,4 +1,4 @@
-"""One sample on one core: ours against a folder of PNG, whose frames are augmented whole and cropped last.
+"""One training sample on one core: ours against PNG folders whose whole frames are augmented and cropped last.
 
 T frames (12), H height and W width of the record, S side of the tile.
 """
@@ -20,15 +20,17 @@ from tools.benches.records import as_folders, converted, packed
 from train.data import crop as crop_module
 from train.data import samples as samples_module
 from train.data.crop import AugmentParams, draw, frame_indexes
-from train.data.samples import Records, Samples
+from train.data.samples import Records, Sample, Samples
 from train.runtime.seeds import generator
 
 FRAMES, TILE = 12, 256
-SAMPLES = 24  # of a round
+SAMPLES = 24  # per round
 SEED = 5
 
 
-def textbook_sample(folder: Path, tile: int, draws: AugmentParams):  # -> float (T 3 S S), bool (T 1 S S)
+def textbook_sample(
+    folder: Path, tile: int, draws: AugmentParams
+) -> tuple[torch.Tensor, torch.Tensor]:  # float (T 3 S S), bool (T 1 S S)
     """The sample that these draws make of a record's folder."""
     names = sorted(path.name for path in folder.glob("*_M.png"))
     chosen = [names[t] for t in frame_indexes(len(names), FRAMES, draws)]
@@ -54,7 +56,7 @@ def textbook_jitter(frames, jitter):
 
 
 def textbook_grow(masks, rounds, step):  # step: pixels to the right
-    """Holes grown by one pixel in each round."""
+    """The holes dilated by one pixel in each round."""
     if not rounds:
         return masks
     holes = masks > 0
@@ -79,11 +81,11 @@ PARTS = {
     "decoding masks": (samples_module, "decode_masks"),
     "decoding frames": (samples_module, "decode_frames"),
     "growing holes": (crop_module, "augment_masks"),
-}  # the rest draws, chooses the tile and makes floats
+}  # the rest: random numbers, choice of the tile, conversion to float
 
 
 def shares(work: Callable[[], None]) -> dict[str, str]:
-    """What share of the time of work, which makes samples, goes into which part."""
+    """The share of each part in the time of `work`, which makes samples."""
     spent = dict.fromkeys((*PARTS, "the rest"), 0.0)
 
     def clocked(part: str, function: Callable) -> Callable:
@@ -123,11 +125,14 @@ def prepare(image_format: str) -> Callable[[Workplace], Race]:
         def check() -> None:
             for slot in slots:
                 ours, (frames, holes) = samples[slot], reference(slot)
+                assert isinstance(ours, Sample)
                 assert torch.equal(ours.holes, holes), f"holes of {slot} differ"
                 assert (ours.frames - frames).abs().max() < 1e-6, f"frames of {slot} differ"
-            notes["where our time goes"] = shares(lambda: each(samples.__getitem__))
+            notes["share of each part in our time"] = shares(lambda: each(samples.__getitem__))
 
-        def each(sample) -> None:  # none is kept: fresh memory for all of them would be most of what is timed
+        def each(
+            sample: Callable,
+        ) -> None:  # keeps none: allocating memory for all would dominate
             for slot in slots:
                 sample(slot)
 
@@ -146,7 +151,7 @@ def prepare(image_format: str) -> Callable[[Workplace], Race]:
 CASES = tuple(
     Case(
         f"sample-{name}",
-        f"a sample of {name} records / of PNG folders, whole frames augmented",
+        f"training sample from {name} records / from PNG folders, augmenting whole frames",
         Goal(goal),
         prepare(name),
     )

@@ -1,4 +1,4 @@
-"""What a second training process brings, as far as the cores allow."""
+"""Scaling to a second training process, as far as the cores allow."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ PROCESSES = 2
 
 
 def prepare(place: Workplace) -> Gauge:
-    """Sequences a second of two processes with a thread each, of those of one process with one thread, twice."""
+    """Sequences per second of two processes with one thread each, in percent of twice the rate of one process."""
     data, model = as_dataset(place), place.folder / "scale model"
 
     def rate(processes: int) -> float:
@@ -22,7 +22,9 @@ def prepare(place: Workplace) -> Gauge:
         words += ["--num-samples", 12 * (2 if place.tiny else STEPS) * processes, "--backward-step", processes]
         words += ["--max-epoch", 1, "--learning-rate-cycles", 1, "--skip-eval", "--seed", 1, "--device", "cpu"]
         out = run_program([*words, "--num-workers", 0], OMP_NUM_THREADS="1")
-        return float(re.search(r"epoch 1/1: .* ([\d.]+) sequences/s", out)[1])
+        found = re.search(r"epoch 1/1: .* ([\d.]+) sequences/s", out)
+        assert found, out
+        return float(found[1])
 
     def measure() -> float:
         return 100 * rate(PROCESSES) / (PROCESSES * rate(1))
@@ -30,4 +32,12 @@ def prepare(place: Workplace) -> Gauge:
     return Gauge(measure, notes={"cores": usable_cores()})
 
 
-CASES = (Case("scale", f"rate of {PROCESSES} training processes, of {PROCESSES} times one's", None, prepare, 3),)
+CASES = (
+    Case(
+        "scale",
+        f"rate of {PROCESSES} training processes, in percent of {PROCESSES} times the rate of one",
+        None,
+        prepare,
+        3,
+    ),
+)

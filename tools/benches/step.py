@@ -1,4 +1,4 @@
-"""A training step of the network: ours against the same blocks written plainly, in time and in memory.
+"""A training step of the network: ours against the same blocks written plainly, in time and memory.
 
 T frames (12), H height and W width of the tile.
 """
@@ -6,6 +6,7 @@ T frames (12), H height and W width of the tile.
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,13 @@ from train.optimizers.recipe import cpu_has_bf16
 from train.runtime.memory import keep_freed_memory
 
 FRAMES, TILE, CHEAP = 12, 256, 248  # CHEAP is padded to 256, 256 to 320
-STEPS = 5  # that are timed together
+STEPS = 5  # timed together
 TOLERANCE = 2e-5
 
 
 def networks(tiny: bool) -> tuple[LightVideoInpaint, PlainNetwork]:
     """Ours and the plain one, with the same weights."""
-    kwargs = {"base_dim": 16 if tiny else 96, "lv2_mlp_ratio": 1}
+    kwargs: dict[str, Any] = {"base_dim": 16 if tiny else 96, "lv2_mlp_ratio": 1}
     ours = LightVideoInpaint(**kwargs, generator=torch.Generator().manual_seed(0))
     plain = PlainNetwork(**kwargs)
     plain.load_state_dict(ours.state_dict())
@@ -31,6 +32,7 @@ def networks(tiny: bool) -> tuple[LightVideoInpaint, PlainNetwork]:
 
 
 def inputs(network: LightVideoInpaint, size: int) -> tuple[Tensor, Tensor]:  # -> (T 3 H W), (T 1 H W)
+    """Random frames and holes of blocks of 8 pixels, preprocessed for the network."""
     gen = torch.Generator().manual_seed(1)
     holes = torch.rand(FRAMES, 1, size // 8, size // 8, generator=gen) > 0.9
     holes = holes.repeat_interleave(8, -1).repeat_interleave(8, -2)
@@ -38,7 +40,7 @@ def inputs(network: LightVideoInpaint, size: int) -> tuple[Tensor, Tensor]:  # -
 
 
 def step(network: nn.Module, frames: Tensor, holes: Tensor, half: torch.dtype | None = None) -> Tensor:
-    """Forward, in fp32 or in half precision, and backward with a simple loss that takes hardly any time; the output."""
+    """Forward, in fp32 or half precision, and backward with a loss that takes almost no time. Returns the output."""
     network.zero_grad()
     with torch.autocast(frames.device.type, half, enabled=half is not None):
         output = network(frames, holes)
@@ -64,15 +66,15 @@ def prepare(size: int, plain_size: int, half: torch.dtype | None = None) -> Call
 
 
 def memory(who: str, reference: str) -> Callable[[Workplace], Gauge]:
-    """Peak of a step in a process of its own, without what it held before the step, as a share of the reference's.
+    """Peak memory that a step adds, in a process of its own, in percent of the reference's.
 
-    The C library is told to give freed memory back at once, so that what lives is counted and not what it hoards.
+    The C library is told to return freed memory at once, so that only memory in use is counted.
     """
     return lambda place: Gauge(lambda: 100 * grown(who, place.tiny) / grown(reference, place.tiny))
 
 
 def kept(place: Workplace) -> Gauge:
-    """What a step takes in a process that keeps freed memory, as a share of what it takes in one that does not."""
+    """Time of a step in a process that keeps freed memory, in percent of the time in one that does not."""
 
     def seconds(word: str) -> float:
         return float(run_program(["-m", "tools.benches.step", word, int(place.tiny)]).splitlines()[-1])
@@ -81,14 +83,15 @@ def kept(place: Workplace) -> Gauge:
 
 
 def grown(who: str, tiny: bool) -> int:
+    """Bytes of peak memory that a step adds, measured in a process of its own: see `main`."""
     out = run_program(["-m", "tools.benches.step", who, int(tiny)], MALLOC_MMAP_THRESHOLD_="262144")
     return int(out.splitlines()[-1])
 
 
 def main() -> None:
-    """Print by how many bytes a step of "ours", "ours recomputed" or "plain" lets this process grow.
+    """Print by how many bytes a step of "ours", "ours recomputed" or "plain" increases the peak memory of this process.
 
-    Of "kept" and "not kept", which is about freed memory, print the seconds of a step.
+    For "kept" and "not kept" (freed memory), print the seconds of a step.
     """
     who, tiny = sys.argv[1], bool(int(sys.argv[2]))
     ours, plain = networks(tiny)
@@ -104,35 +107,50 @@ def main() -> None:
         return
     network = plain if who == "plain" else ours
     ours.checkpoint_blocks = who == "ours recomputed"
-    step(network, *inputs(ours, 64))  # loads the libraries, whose size is no matter of the network
+    step(network, *inputs(ours, 64))  # loads the libraries, whose size does not belong to the network
     before = peak_memory()
     step(network, frames, holes)
     print(peak_memory() - before)
 
 
 CASES = (
-    Case("step", f"a training step at {TILE} against plain blocks, fp32", Goal(1.3), prepare(TILE, TILE)),
+    Case("step", f"training step at {TILE} px / plain blocks, fp32", Goal(1.3), prepare(TILE, TILE)),
     *(
-        [Case("step-bf16", "the same in bf16 / plain blocks in fp32", Goal(2), prepare(TILE, TILE, torch.bfloat16))]
-        if cpu_has_bf16()  # elsewhere it is slower than fp32, and no training uses it
+        [
+            Case(
+                "step-bf16",
+                f"training step at {TILE} px, bf16 / plain blocks, fp32",
+                Goal(2),
+                prepare(TILE, TILE, torch.bfloat16),
+            )
+        ]
+        if cpu_has_bf16()  # on other CPUs bf16 is slower than fp32, and training does not use it
         else []
     ),
-    Case("step-tile-248", f"the same at {CHEAP} against plain blocks at {TILE}", Goal(2), prepare(CHEAP, TILE)),
+    Case(
+        "step-tile-248", f"training step at {CHEAP} px / plain blocks at {TILE} px, fp32", Goal(2), prepare(CHEAP, TILE)
+    ),
     Case(
         "step-memory",
-        "memory that a step takes, of the plain blocks'",
+        "peak memory of a step, in percent of the plain blocks",
         Goal(67, "%", at_most=True),
         memory("ours", "plain"),
         3,
     ),
     Case(
         "step-recomputed",
-        "memory with --checkpoint-blocks, of that without",
+        "peak memory of a step with --checkpoint-blocks, in percent of without",
         None,
         memory("ours recomputed", "ours"),
         3,
     ),
-    Case("step-kept", "a step where freed memory is kept, as in training, of one where it is not", None, kept, 3),
+    Case(
+        "step-kept",
+        "time of a step that keeps freed memory, as in training, in percent of one that does not",
+        None,
+        kept,
+        3,
+    ),
 )
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The stream of samples: two workers against one, from a folder and from an S3 server, and against stock loaders."""
+"""The sample stream: two workers against one, from a folder and from an S3 server, and against stock loaders."""
 
 import os
 import shutil
@@ -25,12 +25,12 @@ from train.data.stream import Stream
 from train.runtime.seeds import generator
 
 WORKERS = 2
-SAMPLES = 120  # of a round: filling the workers' queues and emptying them takes as long as a few
-SHUFFLED = 16  # records in webdataset's buffer
+SAMPLES = 120  # per round: filling and emptying the workers' queues takes as long as a few samples
+SHUFFLED = 16  # records in webdataset's shuffle buffer
 
 
 def stream_of(place: Workplace, split: store.Location, workers: int) -> Callable[[int], Iterator]:
-    """What gives the first so many samples of epoch 1, from workers that live as long as the case."""
+    """A function that gives the first `count` samples of epoch 1; its workers live as long as the case."""
     records = Records(list_shards(split))
     stream = Stream(Samples(records, FRAMES, _tile(place), SEED), workers)
     place.stack.callback(stream.close)
@@ -38,7 +38,7 @@ def stream_of(place: Workplace, split: store.Location, workers: int) -> Callable
 
 
 def drain(samples: Iterator) -> None:
-    """Take the samples and keep none, as a trainer does: fresh memory for all of them would be timed, too."""
+    """Take the samples and keep none, as training does: allocating memory for all of them would be timed too."""
     deque(samples, maxlen=0)
 
 
@@ -50,7 +50,7 @@ def race_of_workers(place: Workplace, split: store.Location) -> Race:
         for ours, reference in zip(several(count), one(count), strict=True):
             assert ours.digest == reference.digest and torch.equal(ours.frames, reference.frames)
 
-    notes = {"cores": f"{usable_cores()} for {WORKERS} workers and the process that takes their samples"}
+    notes = {"cores": f"{usable_cores()} for {WORKERS} workers and the main process"}
     return Race(lambda: drain(several(count)), lambda: drain(one(count)), check, count, "sample", notes=notes)
 
 
@@ -59,7 +59,7 @@ def prepare_workers(place: Workplace) -> Race:
 
 
 def prepare_s3(place: Workplace) -> Race:
-    from tests.support import s3  # rclone's server, which the tests use
+    from tests.support import s3  # the S3 server of the tests, which most cases do not need
 
     root = Path(place.stack.enter_context(tempfile.TemporaryDirectory())) / "buckets"
     port = place.stack.enter_context(s3.serve(root))
@@ -68,7 +68,7 @@ def prepare_s3(place: Workplace) -> Race:
     store._client.cache_clear()  # it would ask another server
     place.stack.callback(store._client.cache_clear)
     race = race_of_workers(place, store.parse_location(f"s3://{s3.BUCKET}/train"))
-    race.notes["server"] = "rclone on the same cores, which are its too"
+    race.notes["server"] = "rclone, on the same cores"
     return race
 
 
@@ -108,7 +108,7 @@ def prepare_handover(place: Workplace) -> Race:
 
 
 def stock_stream(split: Path, numbers: dict[str, int], tile: int, count: int) -> Callable[[], Iterator]:
-    """What gives so many samples (number of the record, frames, holes) of `wds.WebDataset(...).shuffle().decode()`."""
+    """A function that gives `count` samples (record number, frames, holes) of `WebDataset(...).shuffle().decode()`."""
     import webdataset
 
     tars = [str(path) for path in sorted(split.glob("*.tar"))]
@@ -120,8 +120,10 @@ def stock_stream(split: Path, numbers: dict[str, int], tile: int, count: int) ->
     return lambda: islice(loader, count)
 
 
-def stock_sample(numbers: dict[str, int], tile: int, sample: dict):  # -> number, float (T 3 S S), bool (T 1 S S)
-    """The crop of what webdataset decoded: all frames and masks, float (H W 3) in [0, 1]."""
+def stock_sample(
+    numbers: dict[str, int], tile: int, sample: dict
+) -> tuple[int, torch.Tensor, torch.Tensor]:  # record, float (T 3 S S), bool (T 1 S S)
+    """The training sample from what webdataset decoded: all frames and masks, float (H W 3) in [0, 1]."""
     number = numbers[sample["__key__"]]
     draws = draw(generator(SEED, 1, number, "crop"))
     chosen = frame_indexes(sum(name.endswith("_m.png") for name in sample), FRAMES, draws)
@@ -138,8 +140,8 @@ def _tile(place):
 
 GOAL = Goal(0.95 * WORKERS)
 CASES = (
-    Case("stream-workers", f"{WORKERS} workers / 1, records in a folder", GOAL, prepare_workers),
-    Case("stream-s3", f"{WORKERS} workers / 1, ranged reads from an S3 server on loopback", GOAL, prepare_s3),
+    Case("stream-workers", f"{WORKERS} workers / 1 worker, records in a folder", GOAL, prepare_workers),
+    Case("stream-s3", f"{WORKERS} workers / 1 worker, ranged reads from a local S3 server", GOAL, prepare_s3),
     Case(
         "stream-webdataset",
         f"ours / WebDataset(...).shuffle({SHUFFLED}).decode('rgb') with the same crops, {WORKERS} workers each",
@@ -148,7 +150,7 @@ CASES = (
     ),
     Case(
         "stream-handover",
-        f"ours / the same samples as torch hands them over, {WORKERS} workers each",
+        f"ours / the same samples handed over by torch's DataLoader, {WORKERS} workers each",
         None,
         prepare_handover,
     ),

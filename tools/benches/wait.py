@@ -1,4 +1,4 @@
-"""How long a training waits for its data, with as many workers as --dry-run asks for."""
+"""The time that training waits for data, with the number of workers that --dry-run recommends."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ from tools.benches.case import Case, Gauge, Goal, Workplace, run_program
 from tools.benches.records import as_dataset
 
 STEPS = 200
-MEDIAN_GOAL = 1  # percent of a step
+MEDIAN_GOAL = 1  # percent of a step's time
 
 
 def prepare(place: Workplace) -> Gauge:
@@ -33,7 +33,9 @@ def prepare(place: Workplace) -> Gauge:
     def measure() -> float:
         shutil.rmtree(model, ignore_errors=True)
         advice = run_program([*words, "--dry-run"])
-        workers = int(re.search(r"--num-workers (\d+) keeps", advice)[1])
+        found = re.search(r"--num-workers (\d+) keeps", advice)
+        assert found, advice
+        workers = int(found[1])
         run_program([*words, "--num-workers", workers])
         waits = 100 * data_waits(model)
         assert len(waits) == steps, f"found {len(waits)} steps in the log, expected {steps}"
@@ -41,7 +43,7 @@ def prepare(place: Workplace) -> Gauge:
         gauge.notes["median"] = (
             f"{median:.2f} %, {'reached' if median <= MEDIAN_GOAL else 'MISSED'} (<= {MEDIAN_GOAL} %)"
         )
-        gauge.notes["workers"] = f"{workers}, which share the cores with the training"
+        gauge.notes["workers"] = f"{workers}, on the same cores as the training"
         gauge.notes["longest"] = f"{waits.max():.1f} % of step {1 + int(waits.argmax())}"
         return max(float(np.percentile(waits, 99)), 1e-6)
 
@@ -50,7 +52,8 @@ def prepare(place: Workplace) -> Gauge:
 
 
 def data_waits(model: Path) -> np.ndarray:
-    """The share of each optimizer step that was spent waiting for samples, as the training logged it."""
+    """The share of each optimizer step that was spent waiting for samples, from the training's log."""
+    # imports TensorFlow stubs, which take seconds
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     (logs,) = (model / "logs").glob("*/steps")
@@ -62,7 +65,7 @@ def data_waits(model: Path) -> np.ndarray:
 CASES = (
     Case(
         "wait",
-        f"data wait in {STEPS} steps of training, 99th percentile",
+        f"share of a training step spent waiting for data, 99th percentile of {STEPS} steps",
         Goal(5, "%", at_most=True),
         prepare,
         most_rounds=1,

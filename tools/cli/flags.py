@@ -19,7 +19,12 @@ from typing import Any, TypeVar
 
 from tools.cli.errors import UserError, one_line
 
-Config = TypeVar("Config")
+
+class _Dataclass(typing.Protocol):
+    __dataclass_fields__: typing.ClassVar[dict[str, Any]]
+
+
+Config = TypeVar("Config", bound=_Dataclass)
 
 
 def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
