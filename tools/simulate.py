@@ -51,7 +51,7 @@ def storage(config: Config) -> dict[str, str]:
     nodes = math.ceil(config.gpus / config.gpus_per_node)
     return {
         "shards": f"{total / GIB:,.0f} GiB in {config.videos:,} tars of {total / config.videos / MIB:,.0f} MiB",
-        "cache for all shards": f"{total / GIB:,.0f} GiB per node ({plural(nodes, 'node')}): every node reads all shards",
+        "cache for all shards": f"{total / GIB:,.0f} GiB on {plural(nodes, 'node')} each: every node reads all",
         "when a cache helps": f"only when records are read again: {epochs_until_seen(config):,.1f} epochs read "
         f"{config.records:,} records once, so read ranges, or use --shuffle-shards",
     }
