@@ -22,6 +22,8 @@ TOOLS = (
     "pack/jobs.py",
     "tools/evaluate.py",
     "tools/stereo.py",
+    "tools/truth",
+    "tools/stereo_truth",
     "tools/export.py",
     "tools/peek.py",
     "tools/browse.py",
@@ -84,7 +86,8 @@ def page(name: str) -> str:
 
 def configuration(program: str) -> type:
     """The dataclass that is the command line of a program."""
-    return importlib.import_module(program.removesuffix(".py").replace("/", ".")).Config
+    module = program.removesuffix(".py").replace("/", ".")
+    return importlib.import_module(module if program.endswith(".py") else f"{module}.__main__").Config
 
 
 def descriptions(program: str, config: type, japanese: bool) -> dict[str, str]:

@@ -4,7 +4,18 @@ import re
 
 import pytest
 
-from tests.support.documents import RECIPES, ROOT, Command, anchors, commands, documents, links, makefile, options
+from tests.support.documents import (
+    RECIPES,
+    ROOT,
+    Command,
+    anchors,
+    commands,
+    documents,
+    links,
+    makefile,
+    options,
+    programs,
+)
 
 DOCUMENTS = documents()
 LONGEST_README = 150  # lines
@@ -45,12 +56,11 @@ def test_programs_and_their_flags_exist(path):
     for command in commands(path.read_text()):
         if command.name.startswith("make "):
             recipe = makefile()[command.name.removeprefix("make ")]
-            programs = re.findall(r"(?:pack|train|tools)/\w+\.py", recipe)
             quoted = [word.partition("=")[2] for word in command.words if word.startswith("ARGS=")]
-            known = set().union(*map(options, programs))
+            known = set().union(*map(options, programs(recipe)))
             words = [word for words in quoted for word in words.split()]
         else:
-            assert (ROOT / command.name).is_file(), command
+            assert (ROOT / command.name).exists(), command
             if command.name.startswith(("tests/", "docs/")):
                 continue
             known, words = options(command.name), command.words

@@ -1,15 +1,16 @@
 """The documents of the repository, and what they name: links, headings, commands."""
 
-import importlib
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from tools.options import configuration
+
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^ *(```+)\w*\n(.*?)^ *\1 *$", re.MULTILINE | re.DOTALL)
-PROGRAM = re.compile(r"\b((?:pack|train|tools|tests|docs)/[\w/]+\.(?:py|slurm))\b")
+PROGRAM = re.compile(r"\b((?:pack|train|tools|tests|docs)/[\w/]+\.(?:py|slurm)\b|tools/\w+(?![\w./]))")
 RECIPES = {  # the program that gets a recipe's words
     "tools/recipes/pack.slurm": "pack/main.py",
     "tools/recipes/train.slurm": "train/main.py",
@@ -71,15 +72,23 @@ def commands(text: str) -> Iterator[Command]:
             named = [word for word in words[1:] if "=" not in word and re.fullmatch(r"[a-z-]+", word)]
             for target in named[:1]:
                 yield Command(f"make {target}", tuple(words[1:]))
-        starts = [(i, match[1]) for i, word in enumerate(words) if (match := PROGRAM.search(word))]
-        for i, program in starts:
-            yield Command(program, tuple(words[i + 1 :]))
+        for i, word in enumerate(words):
+            for program in programs(word):
+                yield Command(program, tuple(words[i + 1 :]))
+
+
+def programs(text: str) -> list[str]:
+    """The programs of ours that a text names: files, and folders that are programs."""
+    found = PROGRAM.findall(text)
+    return [name for name in found if "." in name or (ROOT / name / "__main__.py").is_file()]
 
 
 def options(program: str) -> set[str]:
-    """The flags that a program knows."""
+    """The flags that a program knows; none of one that has no configuration."""
+    if program.startswith(("tests/", "docs/")):
+        return set()
     program = RECIPES.get(program, program)
-    config = importlib.import_module(program.removesuffix(".py").replace("/", ".")).Config
+    config = configuration(program)
     names = {"--" + field.name.replace("_", "-") for field in fields(config)}
     off = {"--no-" + field.name.replace("_", "-") for field in fields(config) if field.type in (bool, "bool")}
     return names | off | {name for several in getattr(config, "ALIASES", {}).values() for name in several} | {"--help"}
