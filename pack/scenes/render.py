@@ -100,20 +100,17 @@ def _numbers(layer, at: Pose):
         1 / layer.cell,
         1 / layer.grain,
         *layer.origin,
-        *_bounds(layer, at),
+        *_half_size(layer),
     ]
 
 
-def _bounds(layer, at: Pose):
-    """Least and greatest x and y of what a layer may cover, with room for its perspective."""
+def _half_size(layer):
+    """Half of the width and height in which a layer may cover something, with room for its perspective."""
     if layer.coverage is None:
-        return -math.inf, math.inf, -math.inf, math.inf
-    a, b, c, d = at.matrix
-    height, width = (1.35 * layer.cell * size / 2 for size in layer.coverage.shape)
-    whole = abs(a * d - b * c)
-    reach_x, reach_y = (abs(d) * width + abs(b) * height) / whole, (abs(c) * width + abs(a) * height) / whole
-    x, y = at.centre
-    return x - reach_x, x + reach_x, y - reach_y, y + reach_y
+        return math.inf, math.inf
+    room = 1 if layer.slope == layer.bend == (0, 0) else 1.35
+    height, width = layer.coverage.shape
+    return room * layer.cell * width / 2, room * layer.cell * height / 2
 
 
 def _pack(scene) -> Atlas:
