@@ -8,7 +8,7 @@ OUT ?= data/train
 NPROC ?= 1
 STAMPS := $(patsubst %,$(VENV)/%.installed,core $(subst $(comma), ,$(EXTRAS)))
 
-.PHONY: help setup demo test test-quick test-hard lint shards truth train push pull verify peek inspect evaluate evaluate-stereo stereo bench clean-demo
+.PHONY: help setup demo test test-quick test-hard lint shards truth train push pull verify peek inspect evaluate evaluate-stereo arena stereo bench clean-demo
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -107,6 +107,12 @@ evaluate-stereo: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## co
 	$(BIN)/python tools/stereo_truth $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(SCENES),--scenes $(SCENES)) \
 		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(DEPTH),--depth $(DEPTH)) $(if $(WARP),--warp $(WARP)) \
 		-o $(if $(filter file,$(origin OUT)),evaluation-stereo,"$(OUT)") $(if $(BASELINES),--baselines $(BASELINES)) $(ARGS)
+
+arena: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## rank networks on ordinary splits and on rendered truth: CHECKPOINTS="a.pth base" [DATA="data/eval"] [SCENES=20] [TEXTURES="a.mp4 films"] [QUICK=1] [OUT=arena]
+	@test -n "$(CHECKPOINTS)" || { echo 'error: CHECKPOINTS is missing: run make arena CHECKPOINTS="a.pth base"'; exit 2; }
+	$(BIN)/python tools/arena --checkpoints $(CHECKPOINTS) $(if $(DATA),--data $(DATA)) $(if $(SCENES),--scenes $(SCENES)) \
+		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(BASELINES),--baselines $(BASELINES)) $(if $(QUICK),--quick) \
+		-o $(if $(filter file,$(origin OUT)),arena,"$(OUT)") $(ARGS)
 
 stereo: setup ## convert a film to stereo: VIDEO=clip.mp4 [CHECKPOINT=a.pth] [OUT=x.mp4] [DIVERGENCE=2.5] [LAYOUT=sbs|half-sbs|anaglyph|right]
 	@test -n "$(VIDEO)" || { echo 'error: VIDEO is missing: run make stereo VIDEO=clip.mp4'; exit 2; }
