@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.evaluation.summary import DRAWS, Interval, interval
+from tools.evaluation.summary import RESAMPLES, Interval, interval
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Rank:
 def ranks(board: Board) -> dict[str, Rank]:
     """The place of every method; of equal means the first method has the better one."""
     values = np.stack(list(board.values.values()))  # (methods clips)
-    draws = np.random.default_rng(board.seed).integers(board.clips, size=(DRAWS, board.clips))
+    draws = np.random.default_rng(board.seed).integers(board.clips, size=(RESAMPLES, board.clips))
     places = places_of(values.mean(1)[None])[0]
     redrawn = places_of(values[:, draws].mean(2).T)  # (draws methods)
     low, high = np.quantile(redrawn, (0.025, 0.975), axis=0, method="nearest")

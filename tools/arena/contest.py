@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from pack.shards.record import decode
-from pack.shards.store import read_record
+from pack.shards.shard import read_record
 from tools.arena.boards import Board
 from tools.cli import Progress, UserError, plural
-from tools.evaluate import Clip, list_used, measure_clip, read_clip
+from tools.evaluate import Clip, list_used_shards, measure_clip, read_clip
 from tools.evaluation.methods import Method
 from tools.evaluation.summary import Rows
 from tools.stereo_truth.compare import Case, Found, Shown, measure_scene, to_pixels
@@ -58,7 +58,7 @@ class Truth:
 
 def open_split(data: str, methods: Sequence[Method], seed: int) -> Split:
     """A split whose records come in an order drawn by seed. Raises UserError where it has too few."""
-    shards, _ = list_used(data, "")
+    shards, _ = list_used_shards(data, "")
     places = [(shard, entry) for shard in shards for entry in shard.records]
     if len(places) < LEAST:
         raise UserError(f"{data} holds {plural(len(places), 'record')}, expected {LEAST} or more: pack more clips")

@@ -114,9 +114,9 @@ def test_a_network_of_another_family_is_one_line(film, split, tmp_path):
     ("words", "message"),
     [
         ((), "--checkpoints is missing"),
-        (("--checkpoints", "base", "--textures", "no/film.mp4"), "no/film.mp4: no such video"),
+        (("--checkpoints", "base", "--textures", "no/film.mp4"), "no/film.mp4: found no such video"),
         (("--checkpoints", "base", "--scenes", 1), "--scenes 1: expected 2 or more"),
-        (("--checkpoints", "base", "base"), "names a file twice"),
+        (("--checkpoints", "base", "base"), "the same file twice"),
         (("--checkpoints", "base", "--data", "no/split"), "no/split"),
     ],
 )

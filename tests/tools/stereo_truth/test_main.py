@@ -58,7 +58,7 @@ def test_scenes_are_the_same_for_the_same_seed_and_none_of_those_that_training_d
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--textures", "no/such/film.mp4"), "no/such/film.mp4: no such video"),
+        (("--textures", "no/such/film.mp4"), "no/such/film.mp4: found no such video"),
         (("--scenes", 1), "--scenes 1: expected 2 or more"),
         (("--depth", "exakt"), "--depth exakt: expected some of exact, degraded, Motion"),
         (("--warp", "backward"), "--warp backward: expected some of forward"),
@@ -72,7 +72,7 @@ def test_mistakes_are_one_line(words, message, film):
 
 
 def test_a_folder_without_videos_is_one_line(tmp_path):
-    assert "holds no video" in refused(main, "--textures", tmp_path)
+    assert "no video" in refused(main, "--textures", tmp_path)
 
 
 def test_a_network_of_another_family_is_one_line(tmp_path, film):
