@@ -19,6 +19,7 @@ from pack.shards.shard import find_record, list_shards, read_record
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = ROOT / "model/base/inpaint.light_video_inpaint_v1.pth"
+OUT = ROOT / "docs/fill.webp"
 LABELS = ("masked input", "holes", "filled by the network", "truth")
 TILE, GAP, LABEL = 300, 6, 30  # pixels
 T = 8  # frame of the 12
@@ -37,7 +38,7 @@ def main() -> None:
         draw.text((x + TILE // 2, LABEL // 2), label, "black", ImageFont.load_default(18), anchor="mm")
         for row, images in enumerate(rows):
             sheet.paste(Image.fromarray(images[column]), (x, LABEL + row * (TILE + GAP)))
-    sheet.save(ROOT / "docs/fill.webp", quality=88, method=6)
+    sheet.save(OUT, quality=88, method=6)
 
 
 def pictures(network, shard, entry) -> list[np.ndarray]:  # four of uint8 (TILE TILE 3)
