@@ -1,10 +1,9 @@
-"""Turns iw3's record folders into shards and shards into such folders; no pixel changes either way.
+"""Converts iw3's record folders to shards and shards to such folders; no pixel changes either way.
 
 An iw3 record is a folder, named by its key, of `0000_C.png` (RGB), `0000_M.png` (gray: 0, 128, 255), `0001_C.png`, ...
-Folders that we write hold `record.json` besides, which iw3 does not look at: how the record was made.
+Folders that we write also hold `record.json`, which iw3 ignores: how the record was made.
 """
 
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -18,25 +17,25 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
-from PIL import Image
 
 from pack.prefetch import ordered_map
 from pack.shards.exclusion import leave_out_listed
-from pack.shards.images.image_file import encode_image
+from pack.shards.images.image_file import CorruptImage, encode_image, open_image, to_pixels
 from pack.shards.index import Entry, Index, read_index
 from pack.shards.record import MASK_LEVELS, Record, decode, encode
 from pack.shards.shard import ShardWriter, list_shards, read_record
+from pack.shards.store import read_bytes
 from pack.shards.tar_layout import tar_bytes
+from pack.shards.untrusted import LARGEST_JSON, check_depth, check_key, parse_object
 from tools import cli
-from tools.cli import MissingFile, UserError
-from tools.cli.files import sync, sync_folder
+from tools.cli import MissingFile, UserError, plural
+from tools.cli.files import naming, sync, sync_folder, temporary_path
 from tools.cli.machine import usable_cores
 from tools.cli.sizes import parse_size
 
 SPLITS = ("train", "eval")
 INFO = "record.json"
-FEWEST_FRAMES = 12  # of a record that can be trained on
-LONGEST_KEY = 100 - len(".000_C.webp")  # bytes: a name in a tar has 100
+FEWEST_FRAMES = 12  # that training needs of a record
 LOSSLESS_MODES = ("RGB", "L", "P", "1")  # Pillow's, of images that 8 bits a channel without alpha hold exactly
 
 
@@ -45,23 +44,23 @@ class Config:
     """Import iw3's record folders as shards, or export shards as such folders."""
 
     ALIASES: ClassVar = {"out": ("-o",)}
-    from_folders: str = ""  # import: folder of record folders, or of train/ and eval/ with record folders
-    from_shards: str = ""  # export: folder of shards, or of train/ and eval/ with shards
-    out: str = ""  # folder that gets the shards or the record folders; train/ and eval/ stay apart in it
-    name: str = "imported"  # import: shards are called NAME-00000.tar, NAME-00001.tar, ...
-    image_format: Literal["webp", "png"] = "webp"  # import: how shards hold frames; neither loses anything
-    max_shard_bytes: str = "1GB"  # import: largest shard; a record that is larger gets one of its own
-    workers: int = 0  # threads that read, decode and encode; 0 for one a core
+    from_folders: str = ""  # import: folder of record folders, or with train/ and eval/ of record folders
+    from_shards: str = ""  # export: folder of shards, or with train/ and eval/ of shards
+    out: str = ""  # output folder for shards or record folders, with train/ and eval/ where the source has them
+    name: str = "imported"  # import: shards are named NAME-00000.tar, NAME-00001.tar, ...
+    image_format: Literal["webp", "png"] = "webp"  # import: image format of frames in shards; both are lossless
+    max_shard_bytes: str = "1GB"  # import: maximum size of a shard; a larger record gets a shard of its own
+    workers: int = 0  # number of threads that read, decode and encode (0: one per core)
 
     def __post_init__(self):
         if bool(self.from_folders) == bool(self.from_shards):
             raise UserError("expected either --from-folders or --from-shards")
         if not self.out:
-            raise UserError("-o is missing: name the folder that gets the result")
+            raise UserError("-o is missing: name the output folder")
         if not self.name or "/" in self.name or "." in self.name:
             raise UserError(f"--name {self.name!r}: expected a name without dots and slashes")
         if self.workers < 0:
-            raise UserError(f"--workers {self.workers}: expected 0 (one a core) or more")
+            raise UserError(f"--workers {self.workers}: expected 0 (one per core) or more")
         parse_size("--max-shard-bytes", self.max_shard_bytes)
 
 
@@ -74,12 +73,12 @@ def main():
         work = [(find_folders(folder, out, config.name), out) for folder, out in pairs]
         for folders, out in work:
             shards = import_folders(folders, out, config, workers)
-            print(f"{out}: {len(folders)} records in {shards} shards")
+            print(f"{out}: {plural(len(folders), 'record')} in {plural(shards, 'shard')}")
     else:
         work = [(find_records(folder, out), out) for folder, out in pairs]
         for records, out in work:
             export_records(records, out, workers)
-            print(f"{out}: {len(records)} record folders")
+            print(f"{out}: {plural(len(records), 'record folder')}")
 
 
 def split_folders(source: Path, out: Path) -> list[tuple[Path, Path]]:
@@ -99,7 +98,10 @@ def find_folders(source: Path, out: Path, name: str) -> list[Path]:
     if not folders:
         raise MissingFile(f"{source}: holds no record folder, expected KEY/0000_C.png, KEY/0000_M.png, ...")
     for folder in folders:
-        check_key(folder.name, folder)
+        try:
+            check_key(folder.name)
+        except UserError as error:
+            raise UserError(f"{folder}: {error}: rename the record") from error
     taken = [path for path in sorted(out.glob(f"{name}-*")) if path.suffix in (".tar", ".json")]
     if taken:
         raise UserError(f"{taken[0]}: is there already: remove all {name}-* there, or pass another --name")
@@ -112,9 +114,9 @@ def find_folders(source: Path, out: Path, name: str) -> list[Path]:
 
 
 def find_records(source: Path, out: Path) -> list[tuple[Index, Entry]]:
-    """The records of the shards in `source` that are not excluded, which is said.
+    """The records of the shards in `source` that are not excluded; prints how many are.
 
-    Raises UserError where a key is no folder name, stands twice, or where `out` has such a folder.
+    Raises UserError where a key is there twice, or where `out` has such a folder.
     """
     shards, lines = leave_out_listed(source, list_shards(source))
     for line in lines:
@@ -122,9 +124,8 @@ def find_records(source: Path, out: Path) -> list[tuple[Index, Entry]]:
     records = [(shard, entry) for shard in shards for entry in shard.records]
     keys = set()
     for shard, entry in records:
-        check_key(entry.key, shard.tar)
         if entry.key in keys:
-            raise UserError(f"{shard.tar}: record {entry.key} stands in {source} twice: see tools/verify.py")
+            raise UserError(f"{shard.tar}: record {entry.key} is in {source} twice: run tools/verify.py")
         if (out / entry.key).exists():
             raise UserError(f"{out / entry.key}: is there already: remove it, or export to another folder")
         keys.add(entry.key)
@@ -132,30 +133,22 @@ def find_records(source: Path, out: Path) -> list[tuple[Index, Entry]]:
 
 
 def import_folders(folders: list[Path], out: Path, config: Config, workers: int) -> int:
-    """Publish the records of these folders as shards in `out`; says how many shards."""
+    """Publish the records of these folders as shards in `out`; returns the number of shards."""
     read = partial(read_members, image_format=config.image_format)
     settings = {"image_format": config.image_format}
-    samples = told(read, folders, workers, "import")
+    samples = with_progress(read, folders, workers, "import")
     return write_shards(out, config.name, samples, parse_size("--max-shard-bytes", config.max_shard_bytes), settings)
 
 
 def export_records(records: list[tuple[Index, Entry]], out: Path, workers: int) -> None:
     """Publish these records as folders in `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    for _ in told(partial(write_folder, out), records, workers, "export"):
+    for _ in with_progress(partial(write_folder, out), records, workers, "export"):
         pass
 
 
-def check_key(key: str, place: Path) -> None:
-    """Raise UserError where `key` cannot be both the key of a tar and the name of a folder."""
-    if not key or any(char in "./\\" or not char.isprintable() for char in key):
-        raise UserError(f"{place}: the key {key!r} has a dot, a slash or a control character: rename the record")
-    if len(key.encode()) > LONGEST_KEY:
-        raise UserError(f"{place}: the key has {len(key.encode())} bytes, a tar has room for {LONGEST_KEY}: rename it")
-
-
-def told(work: Callable, items: list, workers: int, label: str) -> Iterator[Any]:
-    """The results of `work` in the order of `items`, some of them computed in advance by threads; shows progress."""
+def with_progress(work: Callable, items: list, workers: int, label: str) -> Iterator[Any]:
+    """The results of `work` in the order of `items`, computed ahead by threads; shows progress."""
     progress = cli.Progress(len(items), "records", label)
     with closing(ordered_map(work, items, workers, 2 * workers)) as results:
         for result in results:
@@ -170,7 +163,7 @@ def read_members(folder: Path, image_format: str) -> tuple[str, dict[str, bytes]
 
 
 def read_folder(folder: Path) -> Record:
-    """The record in a folder. Raises UserError, with the folder's name, where it is none."""
+    """The record in a folder. Raises UserError with the folder's name where there is none."""
     masks = sorted(path.name.removesuffix("_M.png") for path in folder.glob("*_M.png"))
     colours = sorted(path.name.removesuffix("_C.png") for path in folder.glob("*_C.png"))
     unpaired = sorted(set(masks) ^ set(colours))
@@ -180,9 +173,9 @@ def read_folder(folder: Path) -> Record:
     if len(masks) < FEWEST_FRAMES:
         raise UserError(f"{folder}: has {len(masks)} pairs of *_C.png and *_M.png, expected {FEWEST_FRAMES} or more")
     holes = stack([folder / f"{name}_M.png" for name in masks], "L")
-    strange = holes[~np.isin(holes, MASK_LEVELS)]
-    if len(strange):
-        raise UserError(f"{folder}: a mask has the value {strange[0]}, expected {MASK_LEVELS}: make it again")
+    other = holes[~np.isin(holes, MASK_LEVELS)]
+    if len(other):
+        raise UserError(f"{folder}: a mask has the value {other[0]}, expected {MASK_LEVELS}: make it again")
     frames = stack([folder / f"{name}_C.png" for name in masks], "RGB")
     if frames.shape[:3] != holes.shape:
         raise UserError(f"{folder}: frames are {frames.shape[2]}x{frames.shape[1]}, masks are another size")
@@ -195,36 +188,35 @@ def stack(paths: list[Path], mode: str) -> np.ndarray:  # -> uint8 (T H W 3) for
     for path, image in zip(paths, images, strict=True):
         if image.shape != images[0].shape:
             height, width = image.shape[:2]
-            raise UserError(f"{path}: is {width}x{height}, other images of the folder are not: make the record again")
+            raise UserError(f"{path}: is {width}x{height}, other images of the folder are not: make it again")
     return np.stack(images)
 
 
 def read_image(path: Path, mode: str) -> np.ndarray:
-    """The pixels of an image that `mode` holds without loss."""
+    """The pixels of an image that `mode` holds without loss. Raises UserError."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             if image.mode not in LOSSLESS_MODES:
-                raise UserError(f"mode {image.mode}, expected 8 bits a channel without alpha")
-            return np.asarray(image.convert(mode))
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for broken images
+                raise CorruptImage(f"mode {image.mode}, expected 8 bits a channel without alpha")
+            return to_pixels(image, mode)
+    except CorruptImage as error:
         raise UserError(f"{path}: cannot be read as an image ({error}): make the record again") from error
 
 
 def read_info(path: Path) -> dict[str, Any]:
-    """How a record was made, as far as its folder tells."""
+    """How a record was made, as far as its folder says."""
     if not path.exists():
         return {"imported": "iw3"}
     try:
-        info = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}): remove it or make the record again") from error
-    if not isinstance(info, dict):
-        raise UserError(f"{path}: is not a JSON object: remove it or make the record again")
+        info = parse_object(read_bytes(path, LARGEST_JSON))
+        check_depth(info)
+    except UserError as error:
+        raise UserError(f"{path}: {error}: remove it or make the record again") from error
     return info
 
 
 def write_shards(out: Path, name: str, samples: Iterable, max_bytes: int, settings: dict[str, Any]) -> int:
-    """Publish (key, members) in shards of at most `max_bytes`; says how many."""
+    """Publish (key, members) in shards of at most `max_bytes`; returns the number of shards."""
     samples = iter(samples)
     sample = next(samples, None)
     part = 0
@@ -238,20 +230,19 @@ def write_shards(out: Path, name: str, samples: Iterable, max_bytes: int, settin
     return part
 
 
-def write_folder(out: Path, place: tuple[Index, Entry]) -> None:
+def write_folder(out: Path, found: tuple[Index, Entry]) -> None:
     """Publish a record as the folder `out/KEY`, whole."""
-    shard, entry = place
+    shard, entry = found
     members = read_record(shard, entry)
     record = decode(entry.key, members)
     files = {INFO: members["json"]}
     for t, (frame, mask) in enumerate(zip(record.frames, record.masks, strict=True)):
         files |= {f"{t:04d}_C.png": encode_image(frame, "png"), f"{t:04d}_M.png": encode_image(mask, "png")}
-    temporary = out / f"{entry.key}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = temporary_path(out / entry.key)
     try:
         temporary.mkdir()
         for name, data in files.items():
-            with open(temporary / name, "wb") as file:
+            with naming(temporary / name), open(temporary / name, "wb") as file:
                 file.write(data)
                 sync(file)
         temporary.rename(out / entry.key)

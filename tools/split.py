@@ -1,8 +1,9 @@
-"""Moves records from train/ to eval/; whenever it is stopped, none is lost.
+"""Moves records from train/ to eval/. No record is lost, whenever it is stopped.
 
-For every shard with records to move, first a shard with those is published in eval/, then the shard is written anew
-without them, beside the old one, and takes its place. Killed between, a record may be in both splits or twice in
-train/, never in none; running the same command again finishes the work. Excluded records stay where they are excluded.
+For every shard with records to move, first a shard with those is published in eval/, then the shard is written again
+without them, beside the old one, and replaces it. If the program is killed between these steps, a record may be in both
+splits or twice in train/, never in none; running the same command again finishes the work. Excluded records stay in
+train/.
 """
 
 import hashlib
@@ -23,24 +24,25 @@ from pack.shards.index import Entry, Index, index_path, read_index, write_index
 from pack.shards.shard import ShardWriter, list_shards, read_record
 from pack.shards.untrusted import CorruptRecord
 from tools import cli
-from tools.cli import UserError
-from tools.cli.files import whole_file
+from tools.cli import UserError, plural
+from tools.cli.files import file_sha256, remove_leftovers, whole_file
 
-KEPT = ".kept"  # train/NAME.kept has what NAME keeps, until it takes NAME's place
-MOVED = ".moved"  # eval/NAME.moved has what was moved out of train/NAME
+KEPT = ".kept"  # train/NAME.kept has the records that NAME keeps, until it replaces NAME
+MARK = "takes_place_of"  # in the source of such a shard's index: the tar that it replaces, and its sha256
+MOVED = ".moved"  # eval/NAME.moved has the records that were moved out of train/NAME
 VIDEO = re.compile(r"(?:.*_)?([0-9a-f]{8})_\d+_\d+")  # ..._{FILE_HASH}_{SEQUENCE_NO}_{CROP}
 
 
 @dataclass(frozen=True)
 class Config:
-    """Move records from DATA/train to DATA/eval until eval has that many moved records."""
+    """Move records from DATA/train to DATA/eval until eval has --num-samples moved records."""
 
     ALIASES: ClassVar = {"data_dir": ("-i",)}
-    data_dir: str = "data"  # folder that has train/ and gets eval/
-    num_samples: int = 200  # moved records that eval/ has in the end; those of earlier runs count
+    data_dir: str = "data"  # dataset folder: has train/, eval/ is created
+    num_samples: int = 200  # total number of moved records in eval/, including those of earlier runs
     by: Literal["record", "video"] = "record"  # video: move whole videos until eval/ has at least --num-samples
-    # records, so that the two splits share no video and evaluation measures on scenes that were never seen
-    seed: int = 71  # of the choice
+    # records, so that the splits share no video and evaluation measures unseen scenes
+    seed: int = 71  # random seed of the selection
 
     def __post_init__(self):
         if self.num_samples < 1:
@@ -53,8 +55,8 @@ def main():
     finish(train, held)
     shards = list_shards(train)
     held_shards = list_shards(held) if any(held.glob("*.json")) else []
-    copies = find_copies(shards, held_shards)
-    chosen = choose([leave_out(shard, listed_keys(train)) for shard in shards], held_shards, config)
+    copies, excluded = find_copies(shards, held_shards), listed_keys(train)
+    chosen = choose([leave_out(shard, excluded) for shard in shards], held_shards, config)
     progress = cli.Progress(len(shards), "shards", "split")
     for number, shard in enumerate(shards):
         move(shard, held, chosen, copies, {"moved_from": train.name, "moved_by": config.by})
@@ -62,44 +64,50 @@ def main():
     progress.close()
     before = moved_records(held_shards, config.by)
     left = sum(len(shard.records) for shard in shards) - len(chosen) - len(copies)
-    print(f"{held}: {before} records were moved earlier, {len(chosen)} now; {left} stay in {train}")
+    print(f"{held}: {plural(before, 'record')} moved earlier, {len(chosen)} now; {left} left in {train}")
 
 
 def find_copies(shards: Iterable[Index], held_shards: Iterable[Index]) -> set[str]:
     """Keys of the records that eval/ has too, because moving them was stopped: these are only to be removed.
 
-    Raises UserError where the two are not the same record.
+    Raises UserError where the two are not the same record, or the one in eval/ cannot be read.
     """
-    held = {entry.key: entry for shard in held_shards for entry in shard.records}
+    held = {entry.key: (shard, entry) for shard in held_shards for entry in shard.records}
     copies = set()
     for shard in shards:
         for entry in shard.records:
-            other = held.get(entry.key)
-            if other and (other.length, other.crc32) != (entry.length, entry.crc32):
+            if entry.key not in held:
+                continue
+            other_shard, other = held[entry.key]
+            if (other.length, other.crc32) != (entry.length, entry.crc32):
                 raise UserError(
-                    f"{shard.tar}: record {entry.key} is another than that of the same key in eval/: "
+                    f"{shard.tar}: record {entry.key} differs from that of the same key in eval/: "
                     f"pack one of them again with another --prefix, or remove its shard"
                 )
-            copies.update([entry.key] if other else [])
+            try:
+                read_record(other_shard, other)
+            except CorruptRecord as error:
+                raise UserError(f"{other_shard.tar}: {error}: restore this shard, train/ has the record") from error
+            copies.add(entry.key)
     return copies
 
 
 def moved_records(held_shards: Iterable[Index], by: str) -> int:
-    """How many records of eval/ were moved there. Raises UserError where they were chosen otherwise than `by`."""
+    """The number of records that were moved to eval/. Raises UserError where they were selected with another --by."""
     moved = [shard for shard in held_shards if "moved_by" in shard.source]
     for shard in moved:
         if shard.source["moved_by"] != by:
             raise UserError(
-                f"{shard.tar}: was moved with --by {shard.source['moved_by']}, --by {by} does not go with it: "
+                f"{shard.tar}: was moved with --by {shard.source['moved_by']}, --by {by} cannot be combined with it: "
                 f"pass that again, or move eval/ back into train/ first"
             )
     return sum(len(shard.records) for shard in moved)
 
 
 def choose(shards: list[Index], held_shards: list[Index], config: Config) -> set[str]:
-    """Keys of the records to move, which follow from the keys and the seed alone.
+    """Keys of the records to move. They depend on the keys and the seed alone.
 
-    Raises UserError where that would leave nothing to train on.
+    Raises UserError where that would leave no record to train on.
     """
     held = {entry.key for shard in held_shards for entry in shard.records}
     groups = defaultdict(list)
@@ -108,27 +116,27 @@ def choose(shards: list[Index], held_shards: list[Index], config: Config) -> set
     missing = config.num_samples - moved_records(held_shards, config.by)
     begun = {video_of(key) for key in held} if config.by == "video" else set()  # a video that was moved in part
     chosen: set[str] = set()
-    for name in sorted(groups, key=lambda name: (name not in begun, draw(config.seed, name))):
+    for name in sorted(groups, key=lambda name: (name not in begun, rank(config.seed, name))):
         if len(chosen) < missing or name in begun:
             chosen.update(groups[name])
     available = sum(map(len, groups.values()))
     if len(chosen) < missing or (chosen and len(chosen) == available):
-        videos = f" of {len(groups)} videos" if config.by == "video" else ""
+        videos = f" of {plural(len(groups), 'video')}" if config.by == "video" else ""
         raise UserError(
-            f"{shards[0].tar.parent}: has {available} records{videos}, moving {max(missing, len(chosen))} would leave "
-            f"none to train on: pass a smaller --num-samples, or pack more videos"
+            f"{shards[0].tar.parent}: has {plural(available, 'record')}{videos}, moving {max(missing, len(chosen))} "
+            f"would leave none to train on: pass a smaller --num-samples, or pack more videos"
         )
     return chosen
 
 
 def video_of(key: str) -> str:
-    """What the keys of all records of one video have in common."""
+    """The part that the keys of all records of one video share: the hash of its file name."""
     match = VIDEO.fullmatch(key)
     return match[1] if match else key
 
 
-def draw(seed: int, name: str) -> bytes:
-    """A number that puts names in a random order, whichever other names there are."""
+def rank(seed: int, name: str) -> bytes:
+    """A sort key that puts names in a random order, independent of which other names there are."""
     return hashlib.sha256(f"{seed} {name}".encode()).digest()
 
 
@@ -139,13 +147,21 @@ def move(shard: Index, held: Path, chosen: set[str], copies: set[str], note: dic
     if len(kept) == len(shard.records):
         return
     if moving:
-        copy_records(shard, moving, free_path(held, shard.name + MOVED), shard.source | note)
+        check_content(copy_records(shard, moving, free_path(held, shard.name + MOVED), shard.source | note))
     # an empty shard stays: packing the video again then still finds it packed
-    take_place(shard.tar, copy_records(shard, kept, shard.tar.with_name(shard.name + KEPT + ".tar"), shard.source))
+    mark = {MARK: {"tar": shard.tar.name, "sha256": shard.sha256}}
+    tar = free_path(shard.tar.parent, shard.name + KEPT)
+    take_place(shard.tar, copy_records(shard, kept, tar, shard.source | mark))
+
+
+def check_content(shard: Index) -> None:
+    """Raise UserError unless the tar, read again, has the sha256 of its index."""
+    if file_sha256(shard.tar) != shard.sha256:
+        raise UserError(f"{shard.tar}: has another sha256 than its index says: check the disk, remove it, split again")
 
 
 def copy_records(shard: Index, entries: list[Entry], tar: Path, source: dict) -> Index:
-    """Publish some records of a shard as another."""
+    """Publish some records of a shard as another shard."""
     with ShardWriter(tar) as writer:
         for entry in entries:
             try:
@@ -156,7 +172,7 @@ def copy_records(shard: Index, entries: list[Entry], tar: Path, source: dict) ->
 
 
 def free_path(folder: Path, name: str) -> Path:
-    """`folder/NAME.tar`, or with a number behind the name where that is published already."""
+    """`folder/NAME.tar`, with a number after the name where such a shard exists already."""
     tar, number = folder / f"{name}.tar", 1
     while index_path(tar).exists():
         number += 1
@@ -166,10 +182,12 @@ def free_path(folder: Path, name: str) -> Path:
 
 def take_place(tar: Path, kept: Index) -> None:
     """Let the shard `kept` take the place of the one at `tar`; at every moment one of them is whole and published."""
+    check_content(kept)  # before the other one is deleted
     index_path(tar).unlink(missing_ok=True)
     tar.unlink(missing_ok=True)
     link(kept.tar, tar)
-    write_index(replace(kept, tar=tar))
+    source = {name: value for name, value in kept.source.items() if name != MARK}
+    write_index(replace(kept, tar=tar, source=source))
     index_path(kept.tar).unlink()
     kept.tar.unlink()
 
@@ -185,14 +203,30 @@ def link(source: Path, target: Path) -> None:
 
 
 def finish(train: Path, held: Path) -> None:
-    """Complete what a killed run left in the middle."""
-    for path in [*train.glob(f"*{KEPT}.tar.*tmp"), *held.glob(f"*{MOVED}*.tar.*tmp")]:
-        path.unlink()
-    for tar in sorted(train.glob(f"*{KEPT}.tar")):
-        if index_path(tar).exists():
-            take_place(tar.with_name(tar.name.replace(f"{KEPT}.tar", ".tar")), read_index(index_path(tar)))
-        else:  # the shard that it was to replace, or the one that replaced it, stands
+    """Complete what a killed run left unfinished."""
+    for folder, word in ((train, KEPT), (held, MOVED)):
+        if folder.is_dir():
+            remove_leftovers(folder, rf".*{re.escape(word)}\d*\.(tar|json)")
+    for path in sorted(train.glob(f"*{KEPT}*.json")):
+        kept = read_index(path)
+        if MARK in kept.source:
+            take_place(replaced_tar(train, kept), kept)
+    for tar in train.glob(f"*{KEPT}*.tar"):  # a second name of the shard that it replaced
+        old = index_path(train / f"{tar.stem.rpartition(KEPT)[0]}.tar")
+        if not index_path(tar).exists() and old.exists() and read_index(old).sha256 == file_sha256(tar):
             tar.unlink()
+
+
+def replaced_tar(train: Path, kept: Index) -> Path:
+    """The tar that `kept` is to replace. Raises UserError where that is not the one that `kept` was made of."""
+    mark = kept.source[MARK]
+    name = kept.name.rpartition(KEPT)[0]
+    if not isinstance(mark, dict) or mark.get("tar") != f"{name}.tar":
+        raise UserError(f"{kept.tar}: its index does not say which shard it replaces: remove it or rename it")
+    old = index_path(train / f"{name}.tar")
+    if old.exists() and read_index(old).sha256 not in (mark.get("sha256"), kept.sha256):
+        raise UserError(f"{kept.tar}: was made of another {name}.tar than there is now: remove one of the two")
+    return train / f"{name}.tar"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""Checks shards against their indexes, and says of every fault where it is and what mends it."""
+"""Checks shards against their indexes, and reports for every fault where it is and what fixes it."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -17,48 +16,49 @@ import numpy as np
 
 from pack.shards.images.image_file import decode_image
 from pack.shards.index import Entry, Index, read_index
-from pack.shards.record import MASK_LEVELS, image_members
+from pack.shards.record import MASK_LEVELS, image_members, parse_info
 from pack.shards.shard import check_size, read_record
+from pack.shards.tar_layout import END
+from pack.shards.untrusted import CorruptRecord
 from tools import cli
-from tools.cli import MissingFile, UserError
+from tools.cli import MissingFile, UserError, one_line, plural
 from tools.cli.files import file_sha256
 
-END_OF_TAR = 1024  # bytes of the two empty blocks behind the last record
 COPY = "copy or pack the shard again"
 REPACK = "pack the shard again"
 
 
 @dataclass(frozen=True)
 class Config:
-    """Check every shard of the given splits against its index; exit status 1 when there is a fault."""
+    """Check every shard of the given splits against its index; the exit status is 1 when there is a fault."""
 
     ALIASES: ClassVar = {"data": ("-i",)}
     data: tuple[str, ...] = ("data/train", "data/eval")  # splits to check
-    fast: bool = False  # check indexes and file sizes alone, read no tar
-    workers: int = 0  # processes that read and decode; 0 for one a core
+    fast: bool = False  # check only indexes and file sizes, without reading tars
+    workers: int = 0  # number of processes that read and decode (0: one per core)
 
     def __post_init__(self):
         if self.workers < 0:
-            raise UserError(f"--workers {self.workers}: expected 0 (one a core) or more")
+            raise UserError(f"--workers {self.workers}: expected 0 (one per core) or more")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found in one shard."""
+    """The result of checking one shard."""
 
     name: str
     faults: tuple[str, ...]
     keys: tuple[str, ...] = ()
     bytes: int = 0
-    holes: tuple[float, ...] = ()  # percent hidden of each record that could be decoded
+    holes: tuple[float, ...] = ()  # percentage of hidden pixels of each record that could be decoded
 
 
 @dataclass(frozen=True)
 class RecordReport:
-    """What was found in one record."""
+    """The result of checking one record."""
 
     faults: tuple[str, ...]
-    holes: float | None = None  # percent of its pixels that are hidden
+    holes: float | None = None  # percentage of hidden pixels
 
 
 def main() -> int:
@@ -72,12 +72,12 @@ def main() -> int:
 
 
 def verify_shard(path: Path, fast: bool = False) -> list[str]:
-    """The faults of the shard whose tar or index is at `path`, a line each."""
+    """The faults of the shard whose tar or index is at `path`, one line each."""
     return list(check_shard(path, fast).faults)
 
 
 def check_splits(folders: list[Path], fast: bool = False, workers: int | None = None) -> list[Report]:
-    """What is found in every shard of these folders, in the folders, and in all of them together.
+    """Reports on every shard of these folders, on other files in them, and on keys that several shards have.
 
     Raises MissingFile when a folder is missing or has neither tar nor index.
     """
@@ -100,35 +100,35 @@ def counted(results: Iterator[RecordReport], progress: cli.Progress) -> Iterator
 
 
 def check_shard(path: Path, fast: bool = False, each: Callable = map) -> Report:
-    """What is found in the shard at `path`; `each` maps over its records, perhaps in several processes."""
+    """The report on the shard at `path`; `each` maps over its records, perhaps in several processes."""
     try:
         index = read_index(path.with_suffix(".json"))
     except FileNotFoundError:
         return Report(str(path), (f"{path}: has no index, so it was never finished: {COPY}, or remove it",))
-    except (OSError, ValueError) as error:
-        return Report(str(path), (str(error),))
+    except (OSError, UserError) as error:
+        return Report(str(path), (one_line(error),))
     report = Report(str(index.tar), tuple(layout_faults(index)), tuple(entry.key for entry in index.records))
     try:
         check_size(index)
-    except ValueError as error:
+    except UserError as error:
         report = replace(report, faults=(*report.faults, str(error)))
-        if not index.tar.exists() or not index.tar.stat().st_size:  # every record would only say the same
+        if not index.tar.exists() or not index.tar.stat().st_size:  # every record would report the same
             return report
     report = replace(report, bytes=index.tar.stat().st_size)
     return report if fast else check_content(report, index, each)
 
 
 def check_content(report: Report, index: Index, each: Callable) -> Report:
-    """The report with what reading the whole tar adds."""
+    """The report, completed by reading the whole tar."""
     results = each(partial(check_record, replace(index, records=())), index.records)
-    faults = [*report.faults, *tar_faults(index)]  # the sum is made while other processes decode
+    faults = [*report.faults, *tar_faults(index)]  # the sha256 is computed while other processes decode
     results = list(results)
     faults += [fault for result in results for fault in result.faults]
     return replace(report, faults=tuple(faults), holes=tuple(r.holes for r in results if r.holes is not None))
 
 
 def layout_faults(index: Index) -> Iterator[str]:
-    """Ranges of an index that leave gaps, overlap or end beyond the tar, and keys that it has twice."""
+    """Gaps between the ranges of an index, ranges that end behind the tar's content, and keys that it has twice."""
     end = 0
     for entry in index.records:
         if entry.offset != end:
@@ -137,18 +137,18 @@ def layout_faults(index: Index) -> Iterator[str]:
                 f"where the one before it ends: {COPY}"
             )
         end = entry.offset + entry.length
-    if end + END_OF_TAR > index.bytes:
+    if end + END > index.bytes:
         yield (
-            f"{index.tar}: its index says {index.bytes} bytes, expected {end + END_OF_TAR} or more "
+            f"{index.tar}: its index says {index.bytes} bytes, expected {end + END} or more "
             f"for its {len(index.records)} records: {COPY}"
         )
     for key, times in Counter(entry.key for entry in index.records).items():
-        if times > 1 or "." in key or "/" in key:
-            yield f"{index.tar} record {key}: expected a key that is unique and has no dot or slash: {REPACK}"
+        if times > 1:
+            yield f"{index.tar} record {key}: its key is there {times} times, expected unique keys: {REPACK}"
 
 
 def tar_faults(index: Index) -> Iterator[str]:
-    """A sha256 other than the index's, and whatever stands behind the last record."""
+    """A sha256 other than the index's, and data behind the last record."""
     try:
         found = file_sha256(index.tar)
     except OSError as error:
@@ -166,21 +166,25 @@ def tar_faults(index: Index) -> Iterator[str]:
 
 
 def check_record(shard: Index, entry: Entry) -> RecordReport:
-    """What is found in one record of a shard."""
+    """The report on one record of a shard."""
     place = f"{shard.tar} record {entry.key}"
     try:
         members = read_record(shard, entry)
         colours, masks = image_members(entry.key, members)
-    except (OSError, ValueError) as error:
-        reason = str(error).removeprefix(f"record {entry.key}: ").removesuffix(f": {COPY} its shard again")
+    except (OSError, UserError) as error:
+        reason = one_line(error).removeprefix(f"record {entry.key}: ").removesuffix(f": {COPY} its shard again")
         return RecordReport((f"{place}: {reason}: {COPY}",))
-    faults = [] if is_object(members["json"]) else [f"{place}: its json does not parse as an object: {REPACK}"]
-    images = {}
+    faults, images = [], {}
+    try:
+        parse_info(entry.key, members["json"])
+    except CorruptRecord:
+        faults.append(f"{place}: its json does not parse as an object: {REPACK}")
     for name in colours + masks:
         try:
             images[name] = decode_image(members[name], "RGB" if name in colours else "L")
-        except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for broken images
-            faults.append(f"{place} {name}: cannot be decoded ({error}): {REPACK}")
+        except CorruptRecord as error:
+            reason = str(error).removeprefix("cannot be decoded ").strip("()")
+            faults.append(f"{place} {name}: cannot be decoded ({reason}): {REPACK}")
     faults += image_faults(place, images, masks)
     if faults:
         return RecordReport(tuple(faults))
@@ -191,27 +195,19 @@ def check_record(shard: Index, entry: Entry) -> RecordReport:
 
 
 def image_faults(place: str, images: dict[str, np.ndarray], masks: list[str]) -> Iterator[str]:
-    """Images of more than one size, and masks with other values than MASK_LEVELS."""
+    """Images that differ in size, and masks with values other than MASK_LEVELS."""
     first = next(iter(images), "")
     for name, image in images.items():
         if image.shape[:2] != images[first].shape[:2]:
             yield f"{place} {name}: has {size(image)} pixels, {first} has {size(images[first])}: {REPACK}"
     for name in masks:
-        strange = images[name][~np.isin(images[name], MASK_LEVELS)] if name in images else ()
-        if len(strange):
-            yield f"{place} {name}: found the value {strange[0]}, expected one of {MASK_LEVELS}: {REPACK}"
+        other = images[name][~np.isin(images[name], MASK_LEVELS)] if name in images else ()
+        if len(other):
+            yield f"{place} {name}: found the value {other[0]}, expected one of {MASK_LEVELS}: {REPACK}"
 
 
 def size(image: np.ndarray) -> str:
     return f"{image.shape[1]}x{image.shape[0]}"
-
-
-def is_object(text: bytes) -> bool:
-    """Whether this is the JSON of a dict."""
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
 
 
 def unfinished(folder: Path) -> list[Report]:
@@ -219,9 +215,9 @@ def unfinished(folder: Path) -> list[Report]:
     reports = []
     for path in sorted(folder.iterdir()):
         if path.suffix == ".tar" and not path.with_suffix(".json").exists():
-            fault = f"{path}: has no index, so it was never finished: run what wrote it again, or remove it"
+            fault = f"{path}: has no index, so it was never finished: run the program that wrote it again, or remove it"
         elif path.suffix == ".tmp":
-            fault = f"{path}: was left half-written: run what wrote it again, or remove it"
+            fault = f"{path}: was left half-written: run the program that wrote it again, or remove it"
         else:
             continue
         reports.append(Report(str(path), (fault,), bytes=path.stat().st_size))
@@ -254,17 +250,17 @@ def list_indexes(folder: Path) -> list[Path]:
 
 
 def count_records(path: Path) -> int:
-    """How many records an index has; 0 when it does not read, which its own check tells."""
+    """The number of records in an index; 0 when it cannot be read, which its own check reports."""
     try:
         return len(read_index(path).records)
-    except (OSError, ValueError):
+    except (OSError, UserError):
         return 0
 
 
 def print_table(reports: list[Report]) -> None:
-    """A line a shard, and one for all of them."""
+    """One line per shard, and one for all of them."""
     whole = Report(
-        f"{len(reports)} in all",
+        f"{len(reports)} in total",
         tuple(fault for report in reports for fault in report.faults),
         tuple(key for report in reports for key in report.keys),
         sum(report.bytes for report in reports),
@@ -276,7 +272,7 @@ def print_table(reports: list[Report]) -> None:
         holes = report.holes
         shares = (min(holes), sum(holes) / len(holes), max(holes)) if holes else ()
         low, mean, high = (f"{share:.2f}" for share in shares) if shares else "---"
-        status = f"{len(report.faults)} faults" if report.faults else "ok"
+        status = plural(len(report.faults), "fault") if report.faults else "ok"
         print(f"{report.name:{width}} {len(report.keys):8} {report.bytes:14}  {low:>12} {mean:>6} {high:>6}  {status}")
 
 

@@ -115,8 +115,8 @@ SPOILED = {
     "0003_M.png: cannot be read as an image (mode I;16": spoil_depth,
     "a mask has the value 7": spoil_level,
     "0003_C.png: cannot be read as an image": lambda folder: (folder / "0003_C.png").write_bytes(b"\x89PNG"),
-    "record.json: is not JSON": lambda folder: (folder / "record.json").write_text("{"),
-    "record.json: is not a JSON object": lambda folder: (folder / "record.json").write_text("[]"),
+    "record.json: cannot be read as JSON (": lambda folder: (folder / "record.json").write_text("{"),
+    "record.json: cannot be read as a JSON object": lambda folder: (folder / "record.json").write_text("[]"),
 }
 
 

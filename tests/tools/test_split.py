@@ -7,7 +7,7 @@ import pytest
 
 from pack.shards.shard import list_shards, read_record
 from tests.support.programs import refused, succeeds
-from tests.tools.test_verify import write_shard
+from tests.tools.test_verify import write_records, write_shard
 from tools import split
 from tools.split import main
 from tools.verify import check_splits
@@ -105,7 +105,7 @@ def test_the_same_command_again_moves_nothing(tmp_path, words):
     data = write_split(tmp_path)
     succeeds(main, "-i", data, "--num-samples", 5)
     before = contents(data)
-    assert "5 records were moved earlier, 0 now" in succeeds(main, "-i", data, "--num-samples", 5, *words)
+    assert "5 records moved earlier, 0 now" in succeeds(main, "-i", data, "--num-samples", 5, *words)
     assert contents(data) == before
 
 
@@ -176,7 +176,7 @@ def test_moving_everything_or_more_is_one_line_and_moves_nothing(tmp_path):
 def test_two_ways_of_choosing_do_not_mix(tmp_path):
     data = write_split(tmp_path)
     succeeds(main, "-i", data, "--num-samples", 2)
-    assert "--by video does not go with it" in refused(main, "-i", data, "--num-samples", 2, "--by", "video")
+    assert "--by video cannot be combined with it" in refused(main, "-i", data, "--num-samples", 2, "--by", "video")
 
 
 def test_a_record_of_the_same_key_that_is_another_is_refused(tmp_path):
@@ -185,7 +185,7 @@ def test_a_record_of_the_same_key_that_is_another_is_refused(tmp_path):
     write_shard(data / "eval" / "own.tar", ["other_1_0"])
     index = data / "eval" / "own.json"
     index.write_text(index.read_text().replace("other_1_0", key))
-    assert f"record {key} is another" in refused(main, "-i", data, "--num-samples", 2)
+    assert f"record {key} differs" in refused(main, "-i", data, "--num-samples", 2)
 
 
 def test_a_damaged_record_stops_the_split_before_its_shard_changes(tmp_path):
@@ -213,3 +213,43 @@ def test_a_file_system_without_hard_links_gives_the_same_result(tmp_path, monkey
 
 def test_no_train_split_is_one_line(tmp_path):
     assert "train: no such folder" in refused(main, "-i", tmp_path)
+
+
+def copied_by_hand(data):
+    """The key of the first record of train/, which eval/ has too, as after a split that was stopped."""
+    (shard, *_) = list_shards(data / "train")
+    entry = shard.records[0]
+    write_records(data / "eval" / "copy.tar", [(entry.key, read_record(shard, entry))])
+    return entry.key
+
+
+def test_a_record_is_dropped_from_train_only_when_its_copy_in_eval_can_be_read(tmp_path):
+    data = write_split(tmp_path)
+    key = copied_by_hand(data)
+    tar = data / "eval" / "copy.tar"
+    good = tar.read_bytes()
+    tar.write_bytes(good[:700] + b"damaged" + good[707:])  # its index still has the right crc32
+    before = contents(data)
+    line = refused(main, "-i", data, "--num-samples", 2)
+    assert f"{tar}: record {key}" in line and "restore this shard" in line and contents(data) == before
+    tar.write_bytes(good)
+    succeeds(main, "-i", data, "--num-samples", 2)
+    assert key not in keys(data / "train") and key in keys(data / "eval")
+
+
+def test_a_shard_whose_name_looks_like_ours_replaces_no_other(tmp_path):
+    data = write_split(tmp_path)
+    write_shard(data / "train" / "video0-00000.kept.tar", ["theirs_1_0"])
+    before = set(keys(data / "train"))
+    succeeds(main, "-i", data, "--num-samples", 5)
+    assert set(keys(data / "train")) | set(keys(data / "eval")) == before
+    assert whole(data) == []
+
+
+def test_a_shard_that_was_made_of_another_one_does_not_replace_it(tmp_path):
+    data = write_split(tmp_path)
+    mark = {split.MARK: {"tar": "video0-00000.tar", "sha256": "0" * 64}}
+    write_records(data / "train" / "video0-00000.kept.tar", [], mark)
+    before = contents(data)
+    assert "was made of another video0-00000.tar" in refused(main, "-i", data, "--num-samples", 2)
+    assert contents(data) == before

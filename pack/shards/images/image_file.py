@@ -61,9 +61,14 @@ def decode_image(data: bytes, mode: str, box: Box | None = None) -> np.ndarray: 
     with open_image(io.BytesIO(data)) as image:
         if box and (box[2] > image.width or box[3] > image.height):
             raise CorruptImage(f"an image of {image.width}x{image.height} does not hold the box {box}: pack it again")
-        with _reading():
-            shown = image if image.mode == mode else image.convert(mode)
-            return np.asarray(shown.crop(box) if box else shown)
+        return to_pixels(image, mode, box)
+
+
+def to_pixels(image: Image.Image, mode: str, box: Box | None = None) -> np.ndarray:
+    """The pixels of an image of `open_image`, or of a box in it. Raises CorruptImage."""
+    with _reading():
+        shown = image if image.mode == mode else image.convert(mode)
+        return np.asarray(shown.crop(box) if box else shown)
 
 
 @contextlib.contextmanager

@@ -215,7 +215,7 @@ def test_excluded_records_are_not_moved_to_the_other_split(tmp_path):
     succeeds(split.main, "-i", tmp_path, "--num-samples", 8)
     assert len(keys(tmp_path / "eval")) == 8 and not set(keys(tmp_path / "eval")) & set(bad)
     assert set(bad) <= set(keys(tmp_path / "train"))
-    assert "has 1 records" in refused(split.main, "-i", tmp_path, "--num-samples", 9)
+    assert "has 1 record," in refused(split.main, "-i", tmp_path, "--num-samples", 9)
 
 
 def test_folders_for_iw3_hold_no_excluded_record(data, tmp_path):
