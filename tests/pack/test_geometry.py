@@ -32,7 +32,7 @@ def test_rotation_equals_torchvisions_followed_by_the_crop_of_the_inner_square()
             assert (planes(found) - expected).abs().max() <= 0.51
 
 
-def test_no_angle_brings_a_black_corner_into_the_rotated_square():
+def test_no_rotation_shows_a_black_corner():
     for height, width in ((90, 160), (91, 160), (160, 91), (64, 64), (65, 65)):
         white = np.full((1, height, width, 3), 255, np.uint8)
         for degrees in range(-45, 46, 5):
@@ -53,7 +53,7 @@ def test_the_short_side_is_exact_and_the_long_side_is_rounded_down():
     assert resized(405, 720, 1080) == (1080, 1920)
 
 
-def test_frames_of_the_right_size_are_left_as_they_are():
+def test_frames_of_the_right_size_are_unchanged():
     frames = waves()
     assert resize(frames, 90, "bicubic") is frames
 
@@ -78,6 +78,6 @@ def test_the_best_window_is_the_first_one_with_the_most_holes():
     assert best_window(masks * 0, 20, corners[1:])[:2] == (40, 20)
 
 
-def test_every_window_lies_inside_and_every_position_can_be_drawn():
+def test_windows_lie_inside_the_frame_and_cover_every_position():
     spots = windows(20, (22, 21), [(x / 100, y / 100) for x in range(100) for y in range(100)])
     assert set(spots) == {(x, y) for x in range(2) for y in range(3)}

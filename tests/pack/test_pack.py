@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("quick_depth")
 
 
 @pytest.mark.slow
-def test_a_stock_webdataset_reads_what_was_packed(film, tmp_path):
+def test_stock_webdataset_reads_packed_shards(film, tmp_path):
     pack(tmp_path, "--video", film, "--prefix", "a")
     shard = list_shards(tmp_path)[0]
     samples = list(webdataset.WebDataset(str(shard.tar), shardshuffle=False).decode("rgb"))
@@ -27,7 +27,7 @@ def test_a_stock_webdataset_reads_what_was_packed(film, tmp_path):
         assert set(np.unique(record.masks)) <= set(MASK_LEVELS) and record.masks.any()
 
 
-def test_keys_are_numbered_as_in_iw3_upright_odd_and_mirrored_even(film, tmp_path):
+def test_keys_are_numbered_as_in_iw3_odd_for_clips_and_even_for_mirrored_ones(film, tmp_path):
     pack(tmp_path, "--video", film, "--num-samples", "2", "--prefix", "p")
     for record in records(tmp_path):
         prefix, model, _, number, crop = record.key.split("_")
@@ -36,7 +36,7 @@ def test_keys_are_numbered_as_in_iw3_upright_odd_and_mirrored_even(film, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_records_json_suffices_to_cut_its_frames_again(film, tmp_path):
+def test_a_records_json_suffices_to_crop_its_frames_again(film, tmp_path):
     from pack.geometry import resize, rotate
     from pack.video.reader import read_frames
 
@@ -57,7 +57,7 @@ def test_a_records_json_suffices_to_cut_its_frames_again(film, tmp_path):
     assert len(kinds) == 4
 
 
-def test_a_records_json_suffices_to_find_its_holes_again(film, tmp_path):
+def test_a_records_json_suffices_to_compute_its_holes_again(film, tmp_path):
     from model.morphology import mask_closing
     from pack.depth.models import normalise
     from pack.geometry import resize, rotate
@@ -83,7 +83,7 @@ def test_a_records_json_suffices_to_find_its_holes_again(film, tmp_path):
         assert info["hole_share"] == pytest.approx(expected.mean(), abs=1e-6)
 
 
-def test_depth_lies_on_the_pixels_of_the_frames_also_in_a_mirror():
+def test_depth_is_aligned_with_the_frames_also_when_mirrored():
     from pack.pipeline import fit
 
     ramp = (torch.arange(32.0) + 0.5).expand(1, 1, 18, 32) / 32  # at every pixel's middle, its x
@@ -104,7 +104,7 @@ def test_records_with_too_few_holes_are_left_out_and_counted(film, tmp_path):
 
 
 @pytest.mark.slow
-def test_no_clip_straddles_a_cut(clips, tmp_path):
+def test_no_clip_contains_a_cut(clips, tmp_path):
     out = pack(tmp_path, "--video", clips / "bikes.mp4")
     assert int(re.search(r"(\d+) cuts?", out)[1]) >= 2
     starts = {record.info["start_frame"] for record in records(tmp_path)}
@@ -112,7 +112,7 @@ def test_no_clip_straddles_a_cut(clips, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_learned_mask_replaces_the_holes_of_upright_clips_alone(film, tmp_path, monkeypatch):
+def test_a_learned_mask_replaces_only_the_holes_of_clips_that_are_not_mirrored(film, tmp_path, monkeypatch):
     asked = []
 
     def hole_mask(network, depth, divergence, convergence, curve, size):
@@ -139,11 +139,11 @@ def test_a_learned_mask_replaces_the_holes_of_upright_clips_alone(film, tmp_path
     assert "mask_model is" in refuse(tmp_path / "learned", "--video", film, "--mask-model", weights)
 
 
-def test_sizes_are_read_with_and_without_units():
+def test_sizes_are_parsed_with_and_without_units():
     assert [parse_size("--x", text) for text in ("1GB", "1.5 MB", "2KiB", "77")] == [10**9, 1_500_000, 2048, 77]
 
 
-def test_shares_of_videos_are_all_of_them_and_even(tmp_path):
+def test_shares_contain_each_video_once_and_have_equal_sizes(tmp_path):
     sizes = [900, 500, 400, 300, 200, 100]
     for number, size in enumerate(sizes):
         (tmp_path / f"{number}.mp4").write_bytes(bytes(size))

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("quick_depth")
 
 
 @pytest.mark.slow
-def test_what_is_packed_is_skipped(film, tmp_path):
+def test_a_packed_video_is_skipped(film, tmp_path):
     pack(tmp_path, "--video", film)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     out = pack(tmp_path, "--video", film)
@@ -31,7 +31,7 @@ def test_other_settings_under_the_same_name_are_refused_by_name(film, tmp_path):
     assert len(list_shards(tmp_path)) == 2
 
 
-def test_settings_that_no_record_depends_on_may_change(film, tmp_path):
+def test_settings_that_do_not_affect_records_may_change(film, tmp_path):
     pack(tmp_path, "--video", film)
     words = ("--max-workers", "1", "--device", "cpu", "--max-fps", "30", "--max-shard-bytes", "1000MB")
     assert "packed before" in pack(tmp_path, "--video", film, *words)
@@ -52,7 +52,7 @@ def test_overwriting_replaces_all_parts(film, tmp_path):
     assert "packed before" in pack(tmp_path, "--video", film)
 
 
-def test_an_overwriting_that_stops_leaves_nothing_of_the_old_packing(film, tmp_path, monkeypatch):
+def test_an_interrupted_overwrite_leaves_no_old_shards(film, tmp_path, monkeypatch):
     pack(tmp_path, "--video", film, "--max-shard-bytes", "1000")
 
     def stop(*_):
@@ -64,7 +64,7 @@ def test_an_overwriting_that_stops_leaves_nothing_of_the_old_packing(film, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_video_becomes_several_parts_that_hold_the_same_records(film, tmp_path):
+def test_several_parts_of_a_video_hold_the_same_records_as_one(film, tmp_path):
     pack(tmp_path / "one", "--video", film)
     pack(tmp_path / "many", "--video", film, "--max-shard-bytes", "1000")
     one, many = list_shards(tmp_path / "one"), list_shards(tmp_path / "many")
@@ -77,7 +77,7 @@ def test_a_video_becomes_several_parts_that_hold_the_same_records(film, tmp_path
     assert [shard.source["first_clip"] for shard in many[1:]] == [shard.source["next_clip"] for shard in many[:-1]]
 
 
-def test_a_part_that_was_taken_away_is_made_again(film, tmp_path):
+def test_a_deleted_part_is_packed_again(film, tmp_path):
     pack(tmp_path, "--video", film, "--max-shard-bytes", "1000")
     before = digests(tmp_path)
     for path in tmp_path.glob("*-00001.*"):

@@ -65,7 +65,7 @@ def test_workers_and_ranks_do_not_change_a_byte(short_films, tmp_path):
     assert done.returncode == 1 and "3 videos packed" in done.stdout and "failed: " in done.stderr
 
 
-def test_the_tasks_of_a_job_array_share_the_videos_and_report_each_for_itself(short_films, tmp_path, monkeypatch):
+def test_tasks_of_a_job_array_share_the_videos_and_report_separately(short_films, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "load_depth", Brightness)
     pack(tmp_path / "one", "--video", short_films)
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -75,7 +75,7 @@ def test_the_tasks_of_a_job_array_share_the_videos_and_report_each_for_itself(sh
     assert digests(tmp_path / "array") == digests(tmp_path / "one")
 
 
-def test_a_killed_packing_goes_on_with_the_open_part_and_ends_with_the_same_bytes(clips, tmp_path):
+def test_a_killed_packing_resumes_with_the_open_part_and_ends_with_the_same_bytes(clips, tmp_path):
     words = ("--video", clips / "bikes.mp4", "--max-fps", "25", "--max-shard-bytes", "1000")  # a part for each clip
     pack(tmp_path / "whole", *words)
     whole = digests(tmp_path / "whole")
@@ -102,7 +102,7 @@ def test_a_signal_ends_a_packing_cleanly(films, tmp_path, number, status, count)
     assert len(lines(err)) == 1 and not list(tmp_path.glob("*.tmp"))
 
 
-def test_workers_end_with_a_parent_that_is_killed(films, tmp_path):
+def test_workers_end_when_the_main_process_is_killed(films, tmp_path):
     process = start("--video", films, "-o", tmp_path, "--max-workers", "2", stdout=None, stderr=None)
     wait_for(lambda: len(list(tmp_path.glob("*.tmp"))) == 2, process)
     children = children_of(process)

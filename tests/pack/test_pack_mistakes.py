@@ -30,7 +30,7 @@ def test_one_bad_video_among_several_is_named_at_the_end(short_films, tmp_path):
     assert len(list_shards(tmp_path / "out")) == 3
 
 
-def test_a_video_that_may_not_be_read_does_not_stop_the_others(short_films, tmp_path, monkeypatch):
+def test_a_video_without_read_permission_does_not_stop_the_others(short_films, tmp_path, monkeypatch):
     from pack import packing
     from pack.sources import fingerprint
 
@@ -46,7 +46,7 @@ def test_a_video_that_may_not_be_read_does_not_stop_the_others(short_films, tmp_
 
 
 @pytest.mark.parametrize("stage", ["make_records", "to_members"])
-def test_what_fails_in_one_clip_of_a_video_does_not_stop_the_others(stage, short_films, tmp_path, monkeypatch):
+def test_a_failure_in_one_clip_of_a_video_does_not_stop_other_videos(stage, short_films, tmp_path, monkeypatch):
     from pack import packing
 
     work, calls = getattr(packing, stage), []
@@ -113,7 +113,7 @@ def test_a_bug_in_a_worker_process_ends_the_program_with_its_traceback(workers, 
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_the_next_videos_clips_are_computed_beside_a_videos_last_ones(short_films, tmp_path, monkeypatch):
+def test_the_next_videos_clips_are_computed_while_the_last_ones_of_a_video_are(short_films, tmp_path, monkeypatch):
     from pack import packing
 
     started, together = threading.Barrier(2, timeout=60), []
@@ -134,7 +134,7 @@ def test_the_next_videos_clips_are_computed_beside_a_videos_last_ones(short_film
     assert len(together) == 2 and "2 videos packed" in out
 
 
-def test_a_gpu_that_is_too_small_is_one_line(film, tmp_path, monkeypatch):
+def test_a_gpu_with_too_little_memory_is_one_line(film, tmp_path, monkeypatch):
     def fill_up(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -165,7 +165,7 @@ def test_each_bad_video_gives_one_line_and_leaves_nothing(film, tmp_path):
     assert "no clip: found 15 frames" in refuse(tmp_path / "out", "--video", tmp_path / "short.mp4")
 
 
-def test_videos_that_are_not_there_are_named(tmp_path):
+def test_missing_videos_are_named(tmp_path):
     (tmp_path / "notes.txt").touch()
     for pattern in (tmp_path / "none.mp4", tmp_path / "*.mp4", tmp_path):
         assert str(pattern) in refuse(tmp_path / "out", "--video", pattern)
@@ -209,7 +209,7 @@ def test_bad_flags_are_refused_in_one_line_before_any_work(flags, tmp_path):
     assert "no.mp4" not in err and not (tmp_path / "out").exists()
 
 
-def test_a_split_that_cannot_be_made_is_one_line(film, tmp_path):
+def test_a_split_folder_that_cannot_be_created_is_one_line(film, tmp_path):
     (tmp_path / "file").touch()
     line = refuse(tmp_path / "file" / "train", "--video", film)
     assert "cannot write to" in line and "--data-dir" in line
@@ -234,6 +234,6 @@ def limit_files(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def test_a_gpu_that_is_not_there_is_one_line(film, tmp_path):
+def test_a_missing_gpu_is_one_line(film, tmp_path):
     count = torch.cuda.device_count()
     assert f"found {count} GPUs" in refuse(tmp_path, "--video", film, "--device", f"cuda:{count}")

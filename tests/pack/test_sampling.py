@@ -42,7 +42,7 @@ def test_convergence_is_mostly_one_of_three(all_params):
     assert 0 <= min(others) < 0.02 and 0.98 < max(others) <= 1 and np.mean(others) == pytest.approx(0.5, abs=0.03)
 
 
-def test_mappers_fit_the_kind_of_depth(all_params):
+def test_mappers_depend_on_the_kind_of_depth(all_params):
     assert share(all_params, lambda params: params.mapper == "none") == 0.7
     for name in MAPPERS_RELATIVE:
         assert share(all_params, lambda params, name=name: params.mapper == name) == 0.3 / 6
@@ -52,7 +52,7 @@ def test_mappers_fit_the_kind_of_depth(all_params):
         assert share(metric, lambda params, name=name: params.mapper == name) == 0.3 / 6
 
 
-def test_every_mapper_that_can_be_drawn_exists():
+def test_every_random_mapper_exists():
     for name in {"div_6", "none", *MAPPERS_METRIC, *MAPPERS_RELATIVE}:
         mapper(name)
 

@@ -66,7 +66,7 @@ def test_a_smaller_depth_is_resized_to_the_frames_as_in_the_golden_masks(view, m
 
 
 @pytest.mark.parametrize("name", MASKS.files)
-def test_the_textbook_that_others_are_compared_with_gives_the_golden_masks(name):
+def test_the_textbook_implementation_gives_the_golden_masks(name):
     depth, view, divergence, convergence = name.split("_")
     mask = textbook_mask(golden_depth(depth), float(divergence[1:]), float(convergence[1:]), view)
     assert torch.equal(mask[0, 0] * 2, torch.from_numpy(MASKS[name]).float())
@@ -85,7 +85,7 @@ def random_depth(kind, shape, gen):  # -> (B 1 H W) in [0, 1]
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_rows_tensors_and_a_textbook_copy_in_order_give_the_same_mask(seed, monkeypatch):
+def test_rows_tensors_and_the_textbook_implementation_give_the_same_mask(seed, monkeypatch):
     gen = torch.Generator().manual_seed(seed)
     height, width = (int(torch.randint(low, high, (), generator=gen)) for low, high in ((1, 5), (3, 400)))
     depth = random_depth(("noise", "steps", "layers")[seed % 3], (2, 1, height, width), gen)
@@ -100,7 +100,7 @@ def test_rows_tensors_and_a_textbook_copy_in_order_give_the_same_mask(seed, monk
             assert torch.equal(mirror_image.float() / 2, expected)
 
 
-def test_holes_wider_than_100_pixels_are_filled_only_so_far(method):
+def test_holes_wider_than_100_pixels_are_filled_by_100_pixels(method):
     depth = torch.zeros(1, 1, 2, 600)
     depth[..., 300:400] = 1
     for divergence in (30, 50):  # shifts by 90 and by 150 pixels
@@ -109,7 +109,7 @@ def test_holes_wider_than_100_pixels_are_filled_only_so_far(method):
             assert torch.equal(nonwarp_mask(depth, divergence, 0, view), expected)
 
 
-def test_of_equally_near_pixels_the_right_one_is_seen():
+def test_of_equally_near_pixels_the_rightmost_is_visible():
     depth = torch.full(
         (1, 1, 1, 100), 0.5 + 2**-22
     )  # moves by 4 and half a rounding step at 32: pixels 13, 14 round up to 18
@@ -122,14 +122,14 @@ def test_of_equally_near_pixels_the_right_one_is_seen():
 
 
 @pytest.mark.parametrize("to_left", [True, False])
-def test_every_depth_even_none_moves_a_pixel_to_a_place_inside_the_row(to_left):
+def test_every_depth_even_nan_moves_a_pixel_to_a_position_inside_the_row(to_left):
     depth = np.array([0.1, np.nan, 0.5, np.inf, -np.inf, 1e30, -1e30], np.float32)
     positions = warp_rows._positions(warp_rows._padded(depth, 3), 7, np.float32(2), np.float32(0.5), to_left)
     assert len(positions) == 13 and positions.min() >= 7 and positions.max() <= 19
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_what_is_asked_for_of_a_row_is_what_the_whole_row_has_there(seed):
+def test_a_span_of_a_row_has_the_holes_that_the_whole_row_has_there(seed):
     gen = torch.Generator().manual_seed(seed)
     height, width = 3, int(torch.randint(100, 1500, (), generator=gen))
     depth = random_depth(("noise", "steps", "layers")[seed % 3], (2, 1, height, width), gen)
@@ -149,19 +149,19 @@ def test_what_is_asked_for_of_a_row_is_what_the_whole_row_has_there(seed):
             assert not part[:, :, row, :a].any() and not part[:, :, row, b:].any()
 
 
-def test_a_window_of_a_wide_frame_does_not_depend_on_all_of_it():
+def test_a_span_of_a_wide_frame_does_not_depend_on_the_whole_row():
     depth = torch.rand(1, 2541, generator=torch.Generator().manual_seed(0)).numpy()
     assert 100 < warp_rows.dependence(depth, *warp_scale(2541, 1.0, 0.5)[1:]) < 200
     assert warp_rows.dependence(depth * np.nan, *warp_scale(2541, 1.0, 0.5)[1:]) == 2541
 
 
-def test_an_even_depth_hides_nothing(method):
+def test_a_constant_depth_has_no_holes(method):
     for view in ("left", "right"):
         inside = nonwarp_mask(torch.full((1, 1, 4, 200), 0.5), 5, 0.5, view)
         assert not inside.any()
 
 
-def test_a_box_hides_what_lies_behind_one_of_its_sides(method):
+def test_a_box_has_its_hole_at_one_of_its_sides(method):
     depth = torch.zeros(1, 1, 3, 200)
     depth[..., 80:120] = 1
     hidden = nonwarp_mask(depth, 10, 0, "right")[0, 0, 0].nonzero().flatten()  # moves by 10 pixels to the right
@@ -181,7 +181,7 @@ def test_the_number_of_threads_does_not_change_the_mask(threads):
 
 
 @pytest.mark.parametrize("name", ["boxes", "sines"])
-def test_one_eye_sees_the_golden_image(name, method):
+def test_the_image_of_one_eye_is_the_golden_one(name, method):
     depth = golden_depth(name)
     left, _ = forward_warp(depth.expand(-1, 3, -1, -1), depth, 16, 0.5, "left", fill=True)
     assert torch.equal(left.mean(1)[0], torch.from_numpy(WARPED[f"{name}_left_fill"]))
@@ -191,7 +191,7 @@ def test_one_eye_sees_the_golden_image(name, method):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_rows_and_tensors_give_an_eye_the_same_image(seed, monkeypatch):
+def test_rows_and_tensors_warp_to_the_same_image(seed, monkeypatch):
     gen = torch.Generator().manual_seed(seed)
     height, width = (int(torch.randint(low, high, (), generator=gen)) for low, high in ((1, 5), (3, 300)))
     depth = random_depth(("noise", "steps", "layers")[seed % 3], (2, 1, height, width), gen)
@@ -205,7 +205,7 @@ def test_rows_and_tensors_give_an_eye_the_same_image(seed, monkeypatch):
         assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
-def test_a_filled_view_differs_from_an_unfilled_one_in_its_holes_alone():
+def test_a_filled_view_differs_from_an_unfilled_one_only_in_holes():
     depth = golden_depth("boxes")
     image = torch.rand(1, 3, 96, 160, generator=torch.Generator().manual_seed(0))
     filled, hidden = forward_warp(image, depth, 12, 0.5, "left", fill=True)
@@ -235,7 +235,7 @@ def test_dilated_edges_have_the_golden_values(name, n):
     torch.testing.assert_close(depth[0, 0], torch.from_numpy(EDGES[f"dilate_edge_{name}"]), rtol=0, atol=1e-6)
 
 
-def test_edges_are_dilated_in_each_image_by_itself_and_not_by_0():
+def test_edges_are_dilated_in_each_image_independently_and_by_0_not_at_all():
     depth = torch.cat([golden_depth("boxes"), golden_depth("sines") * 100])
     torch.testing.assert_close(dilate_edge(depth, 2), torch.cat([dilate_edge(d, 2) for d in depth.split(1)]))
     assert torch.equal(dilate_edge(depth, 0), depth)
@@ -247,6 +247,6 @@ def test_numba_is_not_imported_before_the_first_mask():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_the_rows_agree_with_the_tensors_on_their_constants():
+def test_rows_and_tensors_have_the_same_constants():
     for name in ("UNSEEN", "OVERTAKEN", "REACH"):
         assert getattr(warp_rows, name) == getattr(holes, name)

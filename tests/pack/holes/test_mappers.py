@@ -24,7 +24,7 @@ def test_every_name_has_golden_values():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_curve_rises_from_0_to_1(name):
+def test_every_curve_increases_from_0_to_1(name):
     y = mapper(name)(X.double())
     assert abs(y[0]) < 1e-9 and abs(y[-1] - 1) < 1e-9
     assert (y.diff() > 0).all()
@@ -34,24 +34,24 @@ def test_a_chain_applies_the_first_curve_first():
     torch.testing.assert_close(mapper("pow2:div_1:mul_3")(X), mapper("mul_3")(mapper("div_1")(X**2)))
 
 
-def test_a_mix_weighs_the_second_curve_and_halves_by_default():
+def test_a_mix_weights_the_second_curve_and_by_default_averages_both():
     torch.testing.assert_close(mapper("none+pow2=0.25")(X), 0.75 * X + 0.25 * X**2)
     for name in ("none+pow2", "none+pow2="):
         torch.testing.assert_close(mapper(name)(X), 0.5 * X + 0.5 * X**2)
 
 
-def test_a_chain_may_hold_a_mix():
+def test_a_chain_may_contain_a_mix():
     torch.testing.assert_close(mapper("none+pow2=0.25:div_6")(X), mapper("div_6")(0.75 * X + 0.25 * X**2))
 
 
 @pytest.mark.parametrize("name", ["", "div_5", "none:", "none+", "none+mul_1=x", "none+mul_1=2", "none+mul_1+mul_2=.5"])
-def test_a_name_that_is_no_curve_is_a_one_line_error(name):
+def test_an_unknown_curve_is_a_one_line_error(name):
     with pytest.raises(ValueError, match=r"^mapper ") as error:
         mapper(name)
     assert "\n" not in str(error.value)
 
 
-def test_curves_can_be_sent_to_another_process():
+def test_curves_can_be_pickled():
     curve = pickle.loads(pickle.dumps(mapper("inv_mul_1+div_6=0.3:mul_1")))
     assert torch.equal(curve(X), mapper("inv_mul_1+div_6=0.3:mul_1")(X))
 

@@ -40,7 +40,7 @@ def test_translation_is_that_of_iw3(name, dx, dy):
     np.testing.assert_array_equal(first_frame(translate(video(2, 48, 64), dx, dy)), GOLDEN[name])
 
 
-def test_each_frame_can_turn_by_its_own_angle():
+def test_each_frame_can_have_its_own_angle():
     x = video(3, 20, 30)
     together = spin(x, torch.tensor([10.0, -50.0, 0.0]))
     alone = [spin(x[i : i + 1], degrees) for i, degrees in enumerate((10.0, -50.0, 0.0))]
@@ -54,7 +54,7 @@ def test_holes_are_shifted_with_the_frames():
         assert torch.equal(translate_holes(holes, dx, dy), (translate(marked, dx, dy) == 2)[:, :1])
 
 
-def test_holes_are_turned_with_the_frames():
+def test_holes_are_rotated_with_the_frames():
     frames, _, holes = a_clip()
     marked = torch.zeros_like(frames).masked_fill(holes, 1)
     for degrees in (15.0, -7.5):
@@ -63,7 +63,7 @@ def test_holes_are_turned_with_the_frames():
         assert (turned[found] > 0.2).all() and (turned[~found] < 0.8).all()
 
 
-def test_nothing_that_comes_into_view_is_a_hole():
+def test_uncovered_borders_are_no_holes():
     holes = torch.ones(2, 1, 48, 64, dtype=torch.bool)
     moved = translate_holes(holes, 5, -3)
     assert not moved[..., :5].any() and not moved[..., -3:, :].any() and moved[..., :-3, 5:].all()
@@ -71,14 +71,14 @@ def test_nothing_that_comes_into_view_is_a_hole():
     assert not turned[..., 0, 0].any() and turned[..., 24, 32].all()
 
 
-def test_output_and_target_move_alike():
+def test_output_and_target_are_transformed_alike():
     output, _, holes = a_clip()
     for gen in generators():
         a, b, moved = diff_aug(output, output.clone(), holes, gen)
         assert torch.equal(a, b) and a.shape == output.shape and moved.shape == holes.shape
 
 
-def test_a_third_each_is_shifted_turned_and_left_alone():
+def test_a_third_each_is_shifted_rotated_and_unchanged():
     output, target, holes = a_clip()
     whole_pixels = set(output.unique().tolist())
     kinds = {"left": 0, "shifted": 0, "turned": 0}
@@ -93,7 +93,7 @@ def test_a_third_each_is_shifted_turned_and_left_alone():
     assert all(18 <= count <= 42 for count in kinds.values())  # 30 expected, standard deviation 4.5
 
 
-def test_the_generator_alone_decides():
+def test_the_result_depends_on_the_generator_alone():
     clip = a_clip()
     for seed in range(6):
         first = diff_aug(*clip, torch.Generator().manual_seed(seed))

@@ -81,20 +81,20 @@ def test_value_and_gradient_are_those_of_iw3(name, loss):
     np.testing.assert_allclose(found, GOLDEN[name], rtol=2e-5)
 
 
-def test_smoothing_punishes_flicker_and_not_colour():
+def test_temporal_smoothing_penalises_flicker_and_not_colour():
     flicker = torch.tensor([0.0, 1, 0, 1]).view(4, 1, 1, 1).expand(4, 3, 8, 8)
     colour = torch.tensor([0.0, 1, 0]).view(1, 3, 1, 1).expand(4, 3, 8, 8)
     assert temporal_smoothing(flicker).item() == 4
     assert temporal_smoothing(colour).item() == 0
 
 
-def test_smoothing_allows_steady_change():
+def test_temporal_smoothing_is_0_for_steady_change():
     ramp = torch.linspace(0, 1, 5).view(5, 1, 1, 1).expand(5, 3, 8, 8)
     assert temporal_smoothing(ramp).item() == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_every_loss_is_finite_and_reaches_the_output_alone(name):
+def test_every_loss_is_finite_and_has_a_gradient_only_for_the_output(name):
     output, target = pair()
     target.requires_grad_(True)
     criterion = create_loss(name, perceptual=tiny_perceptual())
@@ -106,7 +106,7 @@ def test_every_loss_is_finite_and_reaches_the_output_alone(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_equal_frames_that_do_not_change_cost_nothing(name):
+def test_equal_static_frames_have_a_loss_of_0(name):
     still = video(1, 64, 64).expand(12, 3, 64, 64)
     terms = create_loss(name, perceptual=tiny_perceptual())(still, still, box())
     assert {k: v.item() for k, v in terms.items()} == pytest.approx(dict.fromkeys(terms, 0.0), abs=1e-9)
@@ -153,7 +153,7 @@ def test_moving_holes_count_in_every_frame_pair_that_they_touch():
     assert temporal_gradient(output, target, holes).item() == pytest.approx(torch.cat(pixels).mean().item())
 
 
-def test_no_hole_costs_nothing_and_a_speck_little():
+def test_no_hole_gives_0_and_a_tiny_hole_little():
     error = torch.ones(12, 3, 64, 64)
     none = torch.zeros(12, 1, 64, 64, dtype=torch.bool)
     speck = none.clone()
@@ -169,7 +169,7 @@ def test_without_a_generator_the_loss_is_the_same_every_time():
     assert criterion(output, target, box()) == criterion(output, target, box())
 
 
-def test_the_generator_alone_decides_the_angles():
+def test_the_angles_depend_on_the_generator_alone():
     output, target = pair(requires_grad=False)
     criterion = create_loss("dct")
 
@@ -202,7 +202,7 @@ def test_half_precision_outputs_are_compared_in_single_precision():
     assert half["l1"].item() == pytest.approx(0.8 * clamp_l1(output.bfloat16().float(), target).item())
 
 
-def test_the_transform_keeps_energy_and_knows_a_cosine():
+def test_the_dct_is_orthonormal_and_maps_a_cosine_to_one_coefficient():
     x = torch.rand(2, 4, 12, 20)
     assert dct(x).square().sum().item() == pytest.approx(x.square().sum().item(), rel=1e-5)
     wave = torch.cos(torch.pi / 20 * 3 * (torch.arange(20) + 0.5)).expand(12, 20)
@@ -211,7 +211,7 @@ def test_the_transform_keeps_energy_and_knows_a_cosine():
     assert found.abs().sum().item() == pytest.approx(found[0, 3].item(), rel=1e-4)
 
 
-def test_a_training_step_can_follow_an_evaluation():
+def test_training_works_after_an_evaluation_in_inference_mode():
     output, target = torch.rand(2, 3, 40, 40), torch.rand(2, 3, 40, 40)
     with torch.inference_mode():
         dct_loss(output, target, rotated=True)

@@ -61,7 +61,7 @@ def test_each_layer_is_that_of_the_lpips_package_on_the_same_trunk(network, pair
     assert lpips(maps).item() == pytest.approx(whole.mean().item(), rel=1e-5)
 
 
-def test_layers_follow_those_of_iw3_whose_head_is_half_ours(network, pair):
+def test_layers_equal_those_of_iw3_whose_head_is_half_of_ours(network, pair):
     # iw3's head is the mean of the official one and another of its own, so it has at least half of ours in it
     with torch.no_grad():
         layers = torch.stack([m.mean(dim=(1, 2, 3)) for m in network(*padded(pair))]).numpy()
@@ -70,7 +70,7 @@ def test_layers_follow_those_of_iw3_whose_head_is_half_ours(network, pair):
     assert (ratio.std(axis=1) / ratio.mean(axis=1) < 0.01).all()
 
 
-def test_the_rest_of_the_loss_sees_the_padded_frames_as_in_iw3(pair):
+def test_the_other_terms_see_the_padded_frames_as_in_iw3(pair):
     output, target = padded(pair)
     base = 0.8 * clamp_l1(output, target) + 0.2 * temporal_gradient(output, target)
     assert (base + 0.01 * temporal_smoothing(output, axis=1)).item() == pytest.approx(
@@ -146,7 +146,7 @@ def test_a_file_that_is_no_vgg16_is_named_in_one_line(tmp_path, content):
     assert "\n" not in str(error.value)
 
 
-def test_without_a_network_the_error_says_what_to_place_where(tmp_path, monkeypatch):
+def test_without_a_connection_the_error_says_which_file_to_place_where(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
 
     def fail(*_, **__):
@@ -159,7 +159,7 @@ def test_without_a_network_the_error_says_what_to_place_where(tmp_path, monkeypa
     assert "\n" not in str(error.value)
 
 
-def test_a_server_that_never_answers_is_given_up(tmp_path, monkeypatch):
+def test_a_server_that_never_answers_times_out(tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(perceptual, "TRUNK_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/vgg16-397923af.pth")
         monkeypatch.setattr(perceptual, "DOWNLOAD_SECONDS", 0.2)
@@ -169,7 +169,7 @@ def test_a_server_that_never_answers_is_given_up(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_lpips_package_is_said(monkeypatch):
+def test_a_missing_lpips_package_is_reported(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match="pip install lpips"):
         read_head()

@@ -29,7 +29,7 @@ def averaged_weights(ema):
         return weights(ema.network)
 
 
-def test_average_is_the_formula_and_begins_with_a_copy():
+def test_the_average_is_the_formula_and_begins_with_a_copy():
     network = nn.Linear(3, 2)
     ema = EMA(network, decay=0.9)
     expected = None
@@ -53,7 +53,7 @@ def test_average_of_every_third_step_is_torchs_average_of_these_steps():
     assert same(averaged_weights(ema), torchs.module.parameters())
 
 
-def test_network_holds_its_own_weights_again_even_after_an_error():
+def test_the_network_has_its_own_weights_after_the_block_even_after_an_error():
     network = nn.Linear(3, 2)
     ema = EMA(network)
     ema.update()
@@ -72,7 +72,7 @@ def test_before_the_first_average_the_network_keeps_its_own_weights():
     assert same(averaged_weights(ema), weights(network))
 
 
-def test_weights_changed_in_a_restored_block_come_back_to_the_bit_in_the_same_memory():
+def test_weights_changed_in_a_restored_block_are_restored_bit_for_bit_in_the_same_memory():
     network = nn.Linear(3, 2)
     raw, places = weights(network), [weight.data_ptr() for weight in network.parameters()]
     with restored(network):
@@ -82,7 +82,7 @@ def test_weights_changed_in_a_restored_block_come_back_to_the_bit_in_the_same_me
 
 
 @pytest.mark.parametrize("stop", [1, 2, 5])
-def test_an_average_saved_and_loaded_goes_on_to_the_bit(stop):
+def test_a_saved_and_loaded_average_continues_bit_for_bit(stop):
     straight, broken = EMA(nn.Linear(3, 2), every=2), EMA(nn.Linear(3, 2), every=2)
     for seed in range(9):
         if seed == stop:
@@ -97,7 +97,7 @@ def test_an_average_saved_and_loaded_goes_on_to_the_bit(stop):
     assert same(averaged_weights(straight), averaged_weights(broken))
 
 
-def test_a_loaded_average_shares_no_memory_with_the_state_it_came_from():
+def test_a_loaded_average_shares_no_memory_with_its_state_dict():
     ema = EMA(nn.Linear(3, 2))
     ema.update()
     state = ema.state_dict()

@@ -157,7 +157,7 @@ def test_an_unknown_optimizer_is_refused_with_the_known_names():
 
 
 @pytest.mark.parametrize("name", SCHEDULE_FREE)
-def test_looking_at_the_averages_changes_no_bit_of_the_training(name):
+def test_using_the_averages_changes_no_bit_of_the_training(name):
     quiet, looked_at = create(name), create(name)
     for step in range(60):  # the way back through the optimizer would round a weight within these
         train(*quiet, [step])
@@ -182,7 +182,7 @@ def test_after_an_error_in_the_averaged_block_training_goes_on(name):
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "lion"])
-def test_of_other_optimizers_the_averaged_block_changes_nothing(name):
+def test_the_averaged_block_changes_nothing_for_other_optimizers(name):
     network, optimizer = create(name)
     train(network, optimizer, range(3))
     raw = weights(network)
@@ -193,7 +193,7 @@ def test_of_other_optimizers_the_averaged_block_changes_nothing(name):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("stop", [0, 1, 7])
-def test_a_run_that_was_saved_and_loaded_is_the_straight_run_to_the_bit(name, stop):
+def test_a_saved_and_loaded_run_equals_an_uninterrupted_one_bit_for_bit(name, stop):
     options = {"warmup_steps": 3}
     straight = create(name, **options)
     train(*straight, range(12))
@@ -239,7 +239,7 @@ def test_each_group_is_clipped_by_itself_and_keeps_its_direction():
 
 
 @pytest.mark.parametrize("max_norm", [-1.0, 0.0, 1e9])
-def test_gradients_within_the_limit_or_without_one_stay_and_their_norm_is_told(max_norm):
+def test_gradients_within_the_limit_or_without_one_are_unchanged_and_their_norm_is_returned(max_norm):
     network, optimizer = create("adamw")
     fill_gradients(network, 0)
     before = [gradient.clone() for gradient in gradients(optimizer)]
@@ -257,7 +257,7 @@ def test_a_gradient_that_is_not_finite_shows_in_the_norm_and_spoils_no_other_whe
     assert same(gradients(optimizer), before)
 
 
-def test_parameters_without_gradients_have_no_norm():
+def test_parameters_without_gradients_do_not_count_in_the_norm():
     network, optimizer = create("adamw")
     assert clip_gradients(optimizer, 1.0) == 0
     fill_gradients(network, 0)
