@@ -1,4 +1,4 @@
-"""The evaluation split through the network: every record once, whichever process takes it."""
+"""Evaluates a network on every record of the evaluation split, shared among the processes of a job."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,31 +15,31 @@ from train.runtime.dist import Group
 from train.runtime.log import eval_picture, write_picture
 from train.runtime.signals import Stop
 
-SHOWN = 4  # pictures that TensorBoard gets
-FILLS = {"replicate": replicate, "nearest_frame": nearest_frame}  # which the network ought to pass
+SHOWN = 4  # images written to TensorBoard
+FILLS = {"replicate": replicate, "nearest_frame": nearest_frame}  # baselines that the network should surpass
 
 
 @dataclass(frozen=True)
 class Result:
-    """What an evaluation found."""
+    """The result of an evaluation."""
 
     metrics: dict[str, float]  # means over all records; "loss" is the criterion
-    pictures: dict[int, torch.Tensor]  # uint8 (H W 3) by record, the first few
+    pictures: dict[int, torch.Tensor]  # uint8 (H W 3) by record number, the first few
     faults: tuple[BadRecord, ...] = ()  # records that were left out
 
 
 def trim(frames: torch.Tensor) -> torch.Tensor:  # (T C S S) -> (T C S-32 S-32)
-    """What the network's output covers: it leaves out 16 pixels at each side."""
+    """The area of the network's output, which crops 16 pixels at each side."""
     return frames[..., OFFSET:-OFFSET, OFFSET:-OFFSET]
 
 
 def evaluate(
     network, criterion, samples: Samples, group: Group, workers: int, stop: Stop, picture_step: int, folder: Path | None
 ) -> Result | None:
-    """The Result over all records, the same at any number of processes; None when a signal came.
+    """The Result over all records, the same with any number of processes; None when a signal stops the evaluation.
 
-    Every `picture_step`-th record is written to folder/K.png, if there is a folder. Raises UserError when no record
-    can be used.
+    Every `picture_step`-th record K is written as an image to folder/K.png, if there is a folder. Raises UserError when
+    no record can be used.
     """
     count = len(samples.records)
     stream = Stream(samples, workers)
@@ -47,7 +47,7 @@ def evaluate(
     rows, pictures, faults = {}, {}, []
     network.eval()
     try:
-        for first in range(0, count, group.world_size):  # as many turns on every rank, so that all of them meet
+        for first in range(0, count, group.world_size):  # as many iterations on every rank, for `any` below
             if group.any(bool(stop.name)):
                 return None
             number = first + group.rank
@@ -68,7 +68,7 @@ def evaluate(
 
 @torch.inference_mode()
 def measure(network, criterion, sample: Sample, device) -> tuple[dict[str, float], torch.Tensor]:
-    """The metrics of one sequence and its picture."""
+    """The metrics of one sequence, and its image as of `eval_picture`."""
     frames, holes = sample.frames.to(device), sample.holes.to(device)
     masked, mask = network.preprocess(frames, holes)
     output = network(masked, mask).float()
@@ -83,7 +83,7 @@ def measure(network, criterion, sample: Sample, device) -> tuple[dict[str, float
 
 
 def _collect(group: Group, *mine) -> Result:
-    """One result of all processes' rows, summed in the order of the records whoever measured them."""
+    """The result of all processes, summed in the order of records so that it does not depend on their number."""
     parts = group.gather_objects(mine)
     rows = {number: row for part in parts for number, row in part[0].items()}
     pictures = {number: picture for part in parts for number, picture in part[1].items()}

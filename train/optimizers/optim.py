@@ -1,4 +1,4 @@
-"""Optimizers under iw3's names with iw3's parameter groups, the averages of schedule-free ones, gradient clipping."""
+"""Optimizers with iw3's names and parameter groups, averaged weights of schedule-free ones, gradient clipping."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,7 +9,6 @@ from schedulefree import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree
 from torch import nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from tools.cli import UserError
 from train.optimizers.ema import restored
 
 
@@ -23,10 +22,10 @@ def create_optimizer(
     momentum: float = 0.9,
     warmup_steps: int = 0,
 ) -> torch.optim.Optimizer:
-    """The optimizer of that name, ready to train: a schedule-free one is in train mode.
+    """The optimizer of this name, ready to train: a schedule-free one is in train mode.
 
-    As in iw3, only adamw and adamw_schedulefree spare biases and norm scales the weight decay, adam has none, and lion
-    keeps the betas of its paper. warmup_steps are those of adamw_schedulefree and sgd_schedulefree.
+    As in iw3, only adamw and adamw_schedulefree exempt biases and norm scales from weight decay, adam has no weight
+    decay, and lion uses the betas of its paper. `warmup_steps` is for adamw_schedulefree and sgd_schedulefree.
     """
     adam: dict[str, Any] = {"lr": learning_rate, "betas": betas, "eps": eps}
     sgd: dict[str, Any] = {"lr": learning_rate, "momentum": momentum, "weight_decay": weight_decay}
@@ -48,31 +47,31 @@ def create_optimizer(
             optimizer = SGDScheduleFree(network.parameters(), **sgd, warmup_steps=warmup_steps)
         case _:
             known = "adamw, adamw_schedulefree, radam_schedulefree, sgd_schedulefree, adam, sgd or lion"
-            raise UserError(f"optimizer {name!r} is unknown: use {known}")
+            raise ValueError(f"optimizer {name!r} is unknown, expected {known}")
     optimizer.train()
     return optimizer
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups, each sorted by name: matrices and kernels, which decay, and biases and norm scales, which do not."""
-    decay, spare = [], []
+    """Two groups, sorted by name: matrices and kernels with weight decay, biases and norm scales without."""
+    decay, no_decay = [], []
     for name, parameter in sorted(network.named_parameters()):
         is_weight = parameter.ndim >= 2 and not name.endswith("bias")  # mask_bias is (1 C 1 1)
-        (decay if is_weight else spare).append(parameter)
-    return [{"params": decay, "weight_decay": weight_decay}, {"params": spare, "weight_decay": 0.0}]
+        (decay if is_weight else no_decay).append(parameter)
+    return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
 
 
 def is_schedule_free(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the optimizer keeps an average of its own and takes no schedule."""
+    """Whether the optimizer averages the weights itself and needs no learning rate schedule."""
     return "train_mode" in optimizer.param_groups[0]
 
 
 @contextlib.contextmanager
 def averaged(optimizer: torch.optim.Optimizer, network: nn.Module) -> Iterator[None]:
-    """Inside the block the network of a schedule-free optimizer holds the averaged weights x.
+    """The network of a schedule-free optimizer holds the averaged weights x inside the block.
 
-    After it the weights y that training goes on from are back bit for bit, which the optimizer's own way, solving for
-    y again, would not give. Of other optimizers nothing changes.
+    Afterwards the training weights y are restored bit for bit; the optimizer's own train() would compute them from x,
+    with rounding. With other optimizers the block changes nothing.
     """
     if not is_schedule_free(optimizer):
         yield
@@ -88,9 +87,9 @@ def averaged(optimizer: torch.optim.Optimizer, network: nn.Module) -> Iterator[N
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> torch.Tensor:  # -> ()
-    """The norm of all gradients, after which each parameter group, by itself, has at most max_norm; <= 0 clips none.
+    """Clip the gradients of each parameter group to max_norm, if it is above 0; returns the norm of all before that.
 
-    Gradients of a scaled loss are to be unscaled before. A norm that is not finite makes clipped gradients NaN.
+    Gradients of a scaled loss must be unscaled first. A norm that is not finite turns clipped gradients into NaN.
     """
     norms = []
     for group in optimizer.param_groups:
@@ -104,7 +103,7 @@ def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> torch.T
 
 
 class Lion(torch.optim.Optimizer):
-    """Steps along the sign of interpolated momentum, with decoupled weight decay (Chen et al. 2023, algorithm 2)."""
+    """Sign of interpolated momentum, with decoupled weight decay (Chen et al. 2023, algorithm 2)."""
 
     def __init__(self, parameters, lr: float, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0):
         super().__init__(parameters, {"lr": lr, "betas": betas, "weight_decay": weight_decay})

@@ -1,4 +1,4 @@
-"""What a configuration means for an optimizer step: the optimizer, the rates of an epoch, the precision."""
+"""The optimizer, the learning rate of an epoch and the precision that a configuration asks for."""
 
 import torch
 
@@ -23,32 +23,32 @@ def create_optimizer_of(config: Config, network: torch.nn.Module) -> torch.optim
 
 
 def create_scaler(config: Config, device: torch.device) -> torch.amp.GradScaler:
-    """What keeps gradients from vanishing in fp16; in any other precision it changes nothing."""
+    """The gradient scaler, which is enabled in fp16 only."""
     return torch.amp.GradScaler(device.type, enabled=precision(config, device) == "fp16")
 
 
 def autocast(config: Config, device: torch.device) -> torch.autocast:
-    """The precision of forward passes."""
+    """The autocast context of forward passes."""
     chosen = precision(config, device)
     half = torch.float16 if chosen == "fp16" else torch.bfloat16
     return torch.autocast(device.type, half, enabled=chosen != "fp32")
 
 
 def precision(config: Config, device: torch.device) -> str:
-    """fp16, bf16 or fp32: on a CPU bf16 alone, where it is asked for and the CPU computes in it."""
+    """fp16, bf16 or fp32. A CPU uses fp32, or bf16 if it is chosen and the CPU has instructions for it."""
     if config.disable_amp or (device.type == "cpu" and not (config.amp_float == "bf16" and cpu_has_bf16())):
         return "fp32"
     return config.amp_float
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the CPU has instructions for bf16; without them it takes longer in bf16 than in fp32."""
+    """Whether the CPU has instructions for bf16; without them bf16 is slower than fp32."""
     can = getattr(torch.cpu, "get_capabilities", dict)()  # not in every PyTorch that we run on
     return any(can.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def set_rates(optimizer: torch.optim.Optimizer, config: Config, epoch: int) -> None:
-    """Give the optimizer the learning rate and weight decay of the epoch; a schedule-free one keeps its own."""
+    """Set the learning rate and weight decay of the epoch, except for schedule-free optimizers."""
     if is_schedule_free(optimizer):
         return
     rates = schedule(

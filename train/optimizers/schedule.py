@@ -1,6 +1,6 @@
-"""Learning rate and weight decay as pure functions of the epoch, so that a run resumes without any scheduler state.
+"""Learning rate and weight decay as pure functions of the epoch, so that resuming needs no scheduler state.
 
-Schedule-free optimizers take none of this: their rates stay as create_optimizer set them.
+Schedule-free optimizers do not use them: their rates stay as create_optimizer sets them.
 """
 
 import math
@@ -12,7 +12,7 @@ MAX_FIXED_WEIGHT_DECAY = 65000.0
 
 
 class Rates(NamedTuple):
-    """What one epoch trains with."""
+    """Learning rate and weight decay of one epoch."""
 
     learning_rate: float
     weight_decay: float
@@ -33,11 +33,12 @@ def schedule(
     warmup_epochs: int = 0,
     warmup_learning_rate: float = 1e-6,
 ) -> Rates:
-    """The rates of an epoch, counted from 1, under cosine_wd, cosine, cosine_fixed_wd or step.
+    """The rates of an epoch, counted from 1; `name` is cosine_wd, cosine, cosine_fixed_wd or step.
 
-    cosine*: `cycles` falls from learning_rate towards min_learning_rate (SGDR, Loshchilov and Hutter 2017). cosine_wd
-    raises the weight decay to weight_decay_end as the rate falls; cosine_fixed_wd keeps rate times decay constant.
-    step: times `decay` every decay_steps[0] epochs, or, of several decay_steps, after each of these epochs.
+    cosine*: `cycles` cosine cycles from learning_rate to min_learning_rate (SGDR, Loshchilov and Hutter 2017).
+    cosine_wd raises the weight decay to weight_decay_end as the rate falls; cosine_fixed_wd keeps rate times weight
+    decay constant. step: multiplies the rate by `decay` every decay_steps[0] epochs or, if there are several
+    decay_steps, after each of these epochs.
     """
     if name == "step":
         rates = Rates(learning_rate * decay ** _decays(epoch - 1, decay_steps), weight_decay)
@@ -52,8 +53,8 @@ def schedule(
             weight_decay = min(weight_decay / rate, MAX_FIXED_WEIGHT_DECAY)
         rates = Rates(rate, weight_decay)
     else:
-        raise UserError(f"scheduler {name!r} is unknown: use cosine_wd, cosine, cosine_fixed_wd or step")
-    # the weight decay follows the rate that the schedule would have, as in iw3, where the warm-up is laid over it
+        raise ValueError(f"scheduler {name!r} is unknown, expected cosine_wd, cosine, cosine_fixed_wd or step")
+    # as in iw3, the weight decay follows the scheduled rate, which the warm-up only replaces
     return rates._replace(learning_rate=warmup_learning_rate) if epoch <= warmup_epochs else rates
 
 
@@ -65,7 +66,7 @@ def run_length(name: str, max_epoch: int, cycles: int) -> int:
 
 
 def apply(optimizer, rates: Rates) -> None:
-    """Set the optimizer's rates; a parameter group without weight decay stays without."""
+    """Set the optimizer's rates; parameter groups without weight decay keep none."""
     for group in optimizer.param_groups:
         group["lr"] = rates.learning_rate
         if group["weight_decay"] != 0:

@@ -152,7 +152,7 @@ def test_schedule_free_warm_up_rises_linearly_over_its_steps(name):
 
 
 def test_an_unknown_optimizer_is_refused_with_the_known_names():
-    with pytest.raises(ValueError, match=r"'adagrad' is unknown: use adamw, .* or lion"):
+    with pytest.raises(ValueError, match=r"'adagrad' is unknown, expected adamw, .* or lion"):
         create("adagrad")
 
 

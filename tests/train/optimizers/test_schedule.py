@@ -118,5 +118,5 @@ def test_more_cycles_than_epochs_are_refused_with_both_numbers():
 
 
 def test_an_unknown_schedule_is_refused_with_the_known_names():
-    with pytest.raises(ValueError, match="'linear' is unknown: use cosine_wd, cosine, cosine_fixed_wd or step"):
+    with pytest.raises(ValueError, match="'linear' is unknown, expected cosine_wd, cosine, cosine_fixed_wd or step"):
         schedule("linear", 1, **RECIPE)
