@@ -24,6 +24,7 @@ TOOLS = (
     "tools/stereo.py",
     "tools/truth",
     "tools/stereo_truth",
+    "tools/arena",
     "tools/export.py",
     "tools/peek.py",
     "tools/browse.py",
