@@ -60,9 +60,10 @@ test-quick: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installe
 test-hard: $(VENV)/core.installed $(VENV)/test.installed ## run long kill and fault tests, and print their figures
 	$(BIN)/python tests/support/long_checks.py
 
-lint: $(VENV)/core.installed $(VENV)/test.installed ## check code style and formatting
+lint: $(VENV)/core.installed $(VENV)/test.installed ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 shards: setup ## pack a video: VIDEO=clip.mp4 [OUT=data/train] [PREFIX=name] [MODEL_TYPE=Any_V2_S] [WORKERS=N] [ARGS=...]; or JOBS=jobs.toml
 ifdef JOBS
