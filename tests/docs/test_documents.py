@@ -9,6 +9,7 @@ from tests.support.documents import (
     ROOT,
     Command,
     anchors,
+    code,
     commands,
     documents,
     links,
@@ -16,9 +17,16 @@ from tests.support.documents import (
     options,
     programs,
 )
+from tools.options import PROGRAMS, TOOLS
 
 DOCUMENTS = documents()
 LONGEST_README = 150  # lines
+OTHERS_FLAGS = {  # of torchrun, iw3 and Slurm
+    "--nproc-per-node",
+    "--max-restarts",
+    "--inpaint-model",
+    "--depth-aa",
+}
 
 
 def name_of(path):
@@ -66,6 +74,13 @@ def test_programs_and_their_flags_exist(path):
             known, words = options(command.name), command.words
         unknown = [flag for flag in flags_of(words) if flag not in known]
         assert not unknown, f"{command}: {unknown}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_flags_that_are_named_alone_are_of_one_of_our_programs(path):
+    known = OTHERS_FLAGS.union(*map(options, PROGRAMS + TOOLS))
+    found = {flag for piece in code(path.read_text()) if piece.startswith("--") for flag in flags_of(piece.split())}
+    assert not {flag for flag in found - known if not flag.startswith("--no-")}
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.ja.md"])

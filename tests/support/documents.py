@@ -31,11 +31,6 @@ def documents() -> list[Path]:
     return sorted([*ROOT.glob("*.md"), *(path for room in rooms for path in (ROOT / room).rglob("*.md"))])
 
 
-def without_code(text: str) -> str:
-    """The text of a document without its code blocks and inline code."""
-    return re.sub(r"`[^`\n]*`", "", FENCE.sub("", text))
-
-
 def links(text: str) -> list[str]:
     """The targets of the links and pictures in a document."""
     prose = re.sub(r"`[^`\n]*`", "code", FENCE.sub("", text))
