@@ -142,7 +142,7 @@ def write_sheet(path: Path, network: "LightVideoInpaint", samples: "Sequence[Sam
     import torch  # takes seconds, which --help must not wait for
 
     from train.evaluation.metrics import as_uint8
-    from train.runtime.log import write_picture
+    from train.evaluation.pictures import write_picture
 
     columns = []
     for sample in samples:

@@ -153,7 +153,6 @@ def read_clip(shard: "Index", entry: "Entry", tile: int, device: "torch.device |
     from tools.evaluation.methods import STREAM
     from tools.evaluation.quality import hole_widths
     from train.data.crop import DoesNotFit, choose_tile, frame_indexes
-    from train.data.samples import UNUSABLE
     from train.evaluation.evaluate import trim
 
     try:
@@ -162,7 +161,7 @@ def read_clip(shard: "Index", entry: "Entry", tile: int, device: "torch.device |
         record = decode(entry.key, members, frame_indexes(available, STREAM if available >= STREAM else 12, None))
     except DoesNotFit:  # the tile is larger than the record: --tile is wrong, not the record
         raise
-    except UNUSABLE as error:
+    except (UserError, OSError) as error:
         return f"{entry.key} is left out: {one_line(error)}"
     middle = middle_of(len(record.frames))
     masks = torch.from_numpy(record.masks)

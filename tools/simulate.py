@@ -78,7 +78,8 @@ def startup(config: Config) -> dict[str, str]:
     """Time and memory before the first training step, measured here with generated indexes."""
     # numpy and torch take seconds to import, which --help must not wait for
     from pack.shards.index import parse_index
-    from train.data.plan import Plan, epoch_slots
+    from train.config import epoch_slots
+    from train.data.plan import Plan
     from train.data.samples import Records
 
     each = config.records // config.videos

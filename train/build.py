@@ -13,98 +13,112 @@ from model.checkpoint import create_network, load_weights, network_name
 from pack.shards.cache import Cache
 from pack.shards.exclusion import left_out_keys, read_keys, unknown_keys
 from pack.shards.store import use_endpoint
-from tools.cli import UserError
+from tools.cli import UserError, plural
 from tools.cli.machine import usable_cores
 from tools.cli.sizes import parse_size
-from train.checkpoints.resume import find_checkpoint, goes_on, restore
-from train.checkpoints.save import save
-from train.checkpoints.state import Place, changed, describe_data, read_quarantine, set_aside
+from train.checkpoints.resume import find_checkpoint, is_continued, restore
+from train.checkpoints.state import Position, changed, describe_data, set_aside
 from train.config import Config
+from train.data.dataset import TrainingData
 from train.data.mining import History
-from train.data.plan import Plan, epoch_slots
+from train.data.plan import Plan
+from train.data.quarantine import Quarantine
 from train.data.samples import Records, Samples
 from train.data.sources import load_split
 from train.data.stream import Stream
 from train.objectives.gan import create_gan
+from train.objectives.learner import Learner
 from train.objectives.loss import create_loss
 from train.optimizers.ema import EMA
 from train.optimizers.optim import is_schedule_free
 from train.optimizers.recipe import create_optimizer_of, create_scaler, precision
-from train.run import Run
+from train.run import Run, save
 from train.runtime.dist import Group
+from train.runtime.job import Job
 from train.runtime.log import Curves, add_charts, add_hyperparameters
 from train.runtime.seeds import generator
 from train.runtime.signals import Stop
 
 
 def build(config: Config, group: Group, stop: Stop) -> Run:
-    """Everything that the loop needs, with what a checkpoint holds already in its place.
+    """Everything that the loop needs, with the state of a checkpoint already restored.
 
-    Raises UserError or FileNotFoundError, with what mends it, before any work starts.
+    Raises UserError or MissingFile, with what fixes it, before any work starts.
     """
-    tiles, world = config.tiles_per_record, group.world_size
-    if config.backward_step % (world * tiles):
-        shares = f", {tiles} of a record together" if tiles > 1 else ""
-        raise UserError(
-            f"--backward-step {config.backward_step} counts sequences over all {world} processes{shares}: "
-            f"expected a multiple of {world * tiles}"
-        )
-    folder = Path(config.model_dir)
+    check_shares(config, group.world_size)
+    job = Job(config, group, stop, Path(config.model_dir))
     records, eval_records = group.first(load_splits, config)
-    use_endpoint(config.endpoint_url)
-    cache = group.first(open_cache, config, records, eval_records)
-    read = cache.read_record if cache else None
-    data = describe_data(records, eval_records)
+    description = describe_data(records, eval_records)
     network = create_network(config.arch, config.init)
-    saved = find_checkpoint(config, group, folder, network_name(network), data)
-    place = Place(**saved["backfill"]["place"]) if goes_on(config, saved) else new_place(config, group)
-    network = create_network(config.arch, config.init, generator(place.seed, "weights"))
-    load_first_weights(network, config, group, saved)
-    network.to(group.device).train()
-    network.checkpoint_blocks = config.checkpoint_blocks
-    optimizer = create_optimizer_of(config, network)
-    workers = config.num_workers if config.num_workers >= 0 else max(min(usable_cores() - 2, 8), 0)
-    slots = epoch_slots(config.num_samples, config.frames, config.backward_step)
-    run = Run(
-        config=config,
-        group=group,
-        stop=stop,
-        folder=folder,
-        network=network,
-        forward=network,
-        criterion=create_loss(config.loss, config.lpips_frames, group.device),
-        optimizer=optimizer,
-        scaler=create_scaler(config, group.device),
-        ema=EMA(network, config.ema_decay, config.ema_step) if config.ema_model else None,
-        gan=create_gan(config, place.seed, group.device, saved),
-        history=History(len(records)) if config.hard_example == "linear" else None,
-        plan=Plan(records.sizes, slots, place.seed, config.shuffle_shards, records.shares, tiles),
-        stream=Stream(
-            Samples(records, config.frames, config.tile, place.seed, read, tiles > 1, config.augment == "strong"),
-            workers,
-            group.device.type == "cuda",
-            tiles,
-        ),
-        eval_samples=Samples(eval_records, config.frames, config.tile, read=read) if eval_records else None,
-        eval_workers=workers,
-        data=data,
-        place=place,
-        curves=None,
-        bad=group.first(read_quarantine, folder),
-    )
-    if goes_on(config, saved):
-        restore(run, saved)
+    saved = find_checkpoint(config, group, job.folder, network_name(network), description)
+    continued = is_continued(config, saved)
+    position = Position(**saved["backfill"]["place"]) if continued else new_position(config, group)
+    data = build_data(job, records, eval_records, position.seed, description)
+    learner = build_learner(config, group, position.seed, saved)
+    run = Run(job, learner, data, position)
+    if continued:
+        restore(config, learner, data, position, saved)
     if config.compile:
-        from train.runtime.compiling import compile_forward  # seconds that others need not wait
+        from train.compiling import compile_forward  # takes seconds to import, only with --compile
 
-        run.forward = compile_forward(network, run.criterion, config, group)
+        learner.forward = compile_forward(learner.network, learner.criterion, config, group)
     announce(run, saved)
     if config.dry_run:
         return run
     group.first(open_curves, run)
-    if not goes_on(config, saved):
+    if not continued:
         begin(run)
     return run
+
+
+def check_shares(config: Config, world_size: int) -> None:
+    """Raise UserError when the sequences of a step cannot be divided evenly among the processes."""
+    tiles = config.tiles_per_record
+    if config.backward_step % (world_size * tiles):
+        visits = f" with {tiles} tiles per record" if tiles > 1 else ""
+        raise UserError(
+            f"--backward-step {config.backward_step} counts sequences over all processes, found "
+            f"{plural(world_size, 'process', 'processes')}{visits}: expected a multiple of {world_size * tiles}"
+        )
+
+
+def build_data(
+    job: Job, records: Records, eval_records: Records | None, seed: int, description: dict[str, Any]
+) -> TrainingData:
+    """The plan, the stream and all else that is known of the data."""
+    config, group, tiles = job.config, job.group, job.config.tiles_per_record
+    use_endpoint(config.endpoint_url)
+    cache = group.first(open_cache, config, records, eval_records)
+    read = cache.read_record if cache else None
+    strong = config.augment == "strong"
+    samples = Samples(records, config.frames, config.tile, seed, read, keep=tiles > 1, strong=strong)
+    workers = config.num_workers if config.num_workers >= 0 else max(min(usable_cores() - 2, 8), 0)
+    return TrainingData(
+        plan=Plan(records.sizes, config.epoch_slots, seed, config.shuffle_shards, records.shares, tiles),
+        history=History(len(records)) if config.hard_example == "linear" else None,
+        stream=Stream(samples, workers, pin_memory=group.device.type == "cuda", tiles=tiles),
+        eval_samples=Samples(eval_records, config.frames, config.tile, read=read) if eval_records else None,
+        workers=workers,
+        quarantine=Quarantine(job.folder, len(records), group, writes=not config.dry_run),
+        description=description,
+    )
+
+
+def build_learner(config: Config, group: Group, seed: int, saved: dict[str, Any] | None) -> Learner:
+    """The network with its first weights, and all that changes them."""
+    network = create_network(config.arch, config.init, generator(seed, "weights"))
+    load_first_weights(network, config, group, saved)
+    network.to(group.device).train()
+    network.checkpoint_blocks = config.checkpoint_blocks
+    return Learner(
+        network=network,
+        forward=network,
+        criterion=create_loss(config.loss, config.lpips_frames, group.device),
+        optimizer=create_optimizer_of(config, network),
+        scaler=create_scaler(config, group.device),
+        ema=EMA(network, config.ema_decay, config.ema_step) if config.ema_model else None,
+        gan=create_gan(config, seed, group.device, saved),
+    )
 
 
 def load_splits(config: Config) -> tuple[Records, Records | None]:
@@ -119,7 +133,7 @@ def load_splits(config: Config) -> tuple[Records, Records | None]:
 
 
 def open_cache(config: Config, *splits: Records | None) -> Cache | None:
-    """The cache that is asked for, which these splits fit into. Raises UserError when it is too small."""
+    """The cache of the configuration, if any. Raises UserError when these splits do not fit into it."""
     if not config.cache_dir or config.dry_run:
         return None
     cache = Cache(Path(config.cache_dir), parse_size("--cache-size", config.cache_size))
@@ -127,13 +141,14 @@ def open_cache(config: Config, *splits: Records | None) -> Cache | None:
     return cache
 
 
-def new_place(config: Config, group: Group) -> Place:
+def new_position(config: Config, group: Group) -> Position:
+    """The start of a new run, with a random seed unless one is given."""
     seed = config.seed if config.seed >= 0 else int.from_bytes(os.urandom(3), "big")
-    return group.broadcast(Place(run_id=time.strftime("%Y%m%d%H%M%S"), seed=seed))
+    return group.broadcast(Position(run_id=time.strftime("%Y%m%d%H%M%S"), seed=seed))
 
 
 def load_first_weights(network, config: Config, group: Group, saved: dict[str, Any] | None) -> None:
-    """The weights of the checkpoint, or of --checkpoint-file, which the first process reads for all."""
+    """Load the weights of the checkpoint, or of --checkpoint-file, which the first process reads for all."""
 
     def read() -> dict[str, torch.Tensor]:
         load_weights(network, config.checkpoint_file)
@@ -145,7 +160,7 @@ def load_first_weights(network, config: Config, group: Group, saved: dict[str, A
         if saved["kwargs"] != network.kwargs:
             raise UserError(
                 f"the checkpoint in {config.model_dir} is of a network with {saved['kwargs']}, expected "
-                f"{network.kwargs}: give --arch back or pass another --model-dir"
+                f"{network.kwargs}: restore --arch or pass another --model-dir"
             )
         ours = saved.get("backfill", {}) if config.reset_state else {}
         averages = ours.get("averages") or (ours.get("ema") or {}).get("weights")
@@ -153,48 +168,57 @@ def load_first_weights(network, config: Config, group: Group, saved: dict[str, A
 
 
 def announce(run: Run, saved: dict[str, Any] | None) -> None:
-    """Say what starts, or goes on, and with which changes."""
-    config, place = run.config, run.place
-    parameters = sum(p.numel() for p in run.network.parameters())
-    rates = "no schedule" if is_schedule_free(run.optimizer) else config.scheduler
+    """Log what starts or is resumed."""
+    job, learner, plan, position = run.job, run.learner, run.data.plan, run.position
+    config, eval_samples = job.config, run.data.eval_samples
+    parameters = sum(p.numel() for p in learner.network.parameters())
+    rates = "no schedule" if is_schedule_free(learner.optimizer) else config.scheduler
     lines = [
-        f"{run.name}: {parameters} parameters on {run.group.world_size} x {run.group.device.type} "
-        f"in {precision(config, run.group.device)}, {config.optimizer} with {rates}, loss {config.loss}, "
-        f"seed {place.seed}",
-        f"{run.plan.count} records, {len(run.eval_samples.records) if run.eval_samples else 0} for evaluation; "
-        f"{config.epochs} epochs of {run.plan.slots} sequences, {config.backward_step} a step",
+        f"{learner.name}: {parameters} parameters on {job.group.world_size} x {job.group.device.type} "
+        f"in {precision(config, job.group.device)}, {config.optimizer} with {rates}, loss {config.loss}, "
+        f"seed {position.seed}",
+        f"{plural(plan.count, 'record')}, {len(eval_samples.records) if eval_samples else 0} for evaluation; "
+        f"{plural(config.epochs, 'epoch')} of {plan.slots} sequences, {config.backward_step} per step",
     ]
-    if goes_on(config, saved):
-        lines += [f"changed since the checkpoint: {line}" for line in changed(saved, config)]
-        if saved["backfill"]["data"]["eval_fingerprint"] != run.data["eval_fingerprint"]:
-            lines.append("the records for evaluation have changed: the next evaluation is the best so far")
-        elif place.best is not None and saved["train_kwargs"].get("eval_metric", "loss") != config.eval_metric:
-            lines.append(f"the best network so far has {config.eval_metric} {place.best:.4f}, and stays until a better")
-        if place.epoch > config.epochs:
-            lines.append(f"all {config.epochs} epochs are done: nothing is left to do")
-        else:
-            lines.append(f"resumed in epoch {place.epoch} after {place.slots_done} sequences")
-    if run.group.is_main:
-        print("\n".join(lines), flush=True)
+    if is_continued(config, saved):
+        lines += describe_resume(run, saved)
+    job.group.log("\n".join(lines))
+
+
+def describe_resume(run: Run, saved: dict[str, Any]) -> list[str]:
+    """The lines that say what has changed since the checkpoint, and where the run resumes."""
+    config, position = run.job.config, run.position
+    lines = [f"changed since the checkpoint: {line}" for line in changed(saved, config)]
+    if saved["backfill"]["data"]["eval_fingerprint"] != run.data.description["eval_fingerprint"]:
+        lines.append("the records for evaluation have changed: the next evaluation counts as the best so far")
+    elif position.best is not None and saved["train_kwargs"].get("eval_metric", "loss") != config.eval_metric:
+        lines.append(f"the best network so far has {config.eval_metric} {position.best:.4f} and is kept until a better")
+    if position.epoch > config.epochs:
+        lines.append("all epochs are done: nothing is left to do")
+    else:
+        lines.append(f"resumed in epoch {position.epoch} after {position.slots_done} sequences")
+    return lines
 
 
 def open_curves(run: Run) -> None:
-    """Points behind the checkpoint are dropped; those of an epoch's end, too, when it is still to be evaluated."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    run.curves = Curves(run.folder / "logs" / run.place.run_id, run.place.step, run.place.slots_done == run.plan.slots)
+    """Open TensorBoard's files without the points after the checkpoint, nor those of an epoch's end still to come."""
+    folder, position = run.job.folder, run.position
+    folder.mkdir(parents=True, exist_ok=True)
+    epoch_pending = position.slots_done == run.data.plan.slots
+    run.curves = Curves(folder / "logs" / position.run_id, position.step, epoch_pending)
 
 
 def begin(run: Run) -> None:
-    """Write the configuration down, and a first checkpoint: a run killed in its first epoch goes on as the same run.
+    """Write the configuration and a first checkpoint, so that a run killed in its first epoch resumes as the same run.
 
-    So a folder that cannot be written, or a disk that is too small, is found out before any work is done.
+    A folder that cannot be written, or a disk that is too small, is thus found before any work is done.
     """
-    text = json.dumps(asdict(run.config) | {"seed": run.place.seed}, indent=2)
-    if run.group.is_main:
+    config, group, position = run.job.config, run.job.group, run.position
+    text = json.dumps(asdict(config) | {"seed": position.seed}, indent=2)
+    if group.is_main:
         run.curves.epochs.add_text("configuration", f"```\n{text}\n```", 0)
-        add_hyperparameters(run.curves.epochs, asdict(run.config), run.config.eval_metric)
+        add_hyperparameters(run.curves.epochs, asdict(config), config.eval_metric)
         add_charts(run.curves.epochs)
-    for path in run.group.first(set_aside, run.folder, run.name, run.place.run_id):
-        if run.group.is_main:
-            print(f"a checkpoint of an earlier run is kept as {path}", flush=True)
+    for path in group.first(set_aside, run.job.folder, run.learner.name, position.run_id):
+        group.log(f"the checkpoint of an earlier run is kept as {path}")
     save(run)

@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 
 from tools.cli import UserError
 from tools.cli.sizes import parse_size
-from train.optimizers.schedule import run_length
 
 FRAMES = 12  # that the network takes
 
@@ -170,10 +169,37 @@ class Config:
 
     @property
     def epochs(self) -> int:
-        """How many epochs the run has."""
+        """The epochs of the run."""
         if self.optimizer.endswith("schedulefree"):
             return self.max_epoch
         return run_length(self.scheduler, self.max_epoch, self.learning_rate_cycles)
+
+    @property
+    def epoch_slots(self) -> int:
+        """Sequences of an epoch."""
+        return epoch_slots(self.num_samples, self.frames, self.backward_step)
+
+
+def run_length(scheduler: str, max_epoch: int, cycles: int) -> int:
+    """The epochs of a run, by iw3's rule: whole cycles, minus the epoch that would start another."""
+    if scheduler == "step":
+        return max_epoch
+    return max(cycle_length(max_epoch, cycles) * cycles - 1, 1)
+
+
+def cycle_length(max_epoch: int, cycles: int) -> int:
+    """Epochs of a cosine cycle. Raises UserError when there are more cycles than epochs."""
+    if max_epoch < cycles:
+        raise UserError(
+            f"--max-epoch {max_epoch} is less than --learning-rate-cycles {cycles}: "
+            f"pass --learning-rate-cycles {max_epoch} or less"
+        )
+    return max_epoch // cycles
+
+
+def epoch_slots(num_samples: int, frames: int, backward_step: int) -> int:
+    """Sequences of an epoch: iw3's num_samples // frames, rounded up to whole optimizer steps so that none is lost."""
+    return -(-(num_samples // frames) // backward_step) * backward_step
 
 
 def _expect(config, name, holds, expected):

@@ -1,132 +1,170 @@
-"""One optimizer step of the whole job: its sequences forwards and backwards, the update, and what is known of it."""
+"""One optimizer step of the whole job: forward and backward of its sequences, the update, and its bookkeeping."""
 
 import hashlib
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
-from train.data.samples import Sample
+from tools.cli import UserError, plural
+from train.config import Config
+from train.data.samples import BadRecord, Sample
 from train.evaluation.evaluate import trim
 from train.objectives.adversarial import shared_noise
 from train.objectives.diff_aug import diff_aug
-from train.optimizers.optim import clip_gradients
+from train.objectives.gan import AdversarialResult
+from train.objectives.learner import Learner
+from train.optimizers.optim import StepOutcome, scaled_step
 from train.optimizers.recipe import autocast
 from train.run import Run
-from train.runtime.anomalies import quarantine, skip
 from train.runtime.log import add_scalars
 from train.runtime.seeds import generator
 
+MAX_SKIPPED = 100  # steps that are not finite, after which an epoch ends the run
 
-def step(run: Run, samples: Iterator[Sample]) -> float | None:
-    """One optimizer step of the whole job; its mean loss, or None when a signal came before it was complete."""
+
+@dataclass(frozen=True)
+class SequenceResult:
+    """What is known of one sequence after its backward pass; all processes gather these."""
+
+    index: int  # of its slot
+    record: int
+    digest: int
+    terms: dict[str, float]  # weighted loss terms, whose sum is the loss
+    adversarial: AdversarialResult | None  # with a discriminator
+    bad_records: tuple[BadRecord, ...]  # that were tried before its record
+
+
+class StepReport(NamedTuple):
+    """What the loop reports of a step."""
+
+    loss: float  # mean over the sequences
+    waited: float  # seconds without a sample
+
+
+def step(run: Run, samples: Iterator[Sample]) -> StepReport | None:
+    """One optimizer step of the whole job; None when the run was stopped before it was complete."""
+    job, learner, position = run.job, run.learner, run.position
     started, waited = time.monotonic(), 0.0
-    run.optimizer.zero_grad()
-    if run.gan:
-        run.gan.optimizer.zero_grad()
-    shown, faults = [], []
-    for _ in range(run.config.backward_step // run.group.world_size):
-        if run.group.any(bool(run.stop.name)):
+    learner.optimizer.zero_grad()
+    if learner.gan:
+        learner.gan.optimizer.zero_grad()
+    own = []
+    for _ in range(job.config.backward_step // job.group.world_size):
+        if job.is_stopping():
             return None
         asked = time.monotonic()
         sample = next(samples)
         waited += time.monotonic() - asked
-        terms, judged = forward_backward(run, sample)
-        shown.append([sample.position, sample.record, sample.digest, *terms.values(), *judged])
-        faults += sample.faults
-    run.group.all_reduce_gradients(run.network.parameters())
-    rows = run.group.gather(torch.tensor(shown, dtype=torch.float64)).flatten(0, 1)  # (backward_step 3+terms+judged)
-    rows = rows[rows[:, 0].argsort()]
-    rows, judged = rows.tensor_split([3 + len(terms)], dim=1)
-    quarantine(run, [fault for part in run.group.gather_objects(faults) for fault in part])
-    norm, finite = update(run, rows[:, 3:])
-    account(run, rows, finite, list(terms))
-    if run.gan:
-        judge(run, judged)
-    run.waited += waited
-    losses = rows[:, 3:].sum(1)
-    log_step(
-        run,
-        dict(zip(terms, rows[:, 3:].mean(0).tolist(), strict=True)),
-        float(norm),
-        time.monotonic() - started,
-        waited,
-    )
-    return float(losses.mean())
+        gen = generator(position.seed, position.epoch, sample.slot.index, "loss")
+        terms, adversarial = forward_backward(learner, job.config, job.group.device, sample, position.step, gen)
+        slot = sample.slot
+        own.append(SequenceResult(slot.index, slot.record, sample.digest, terms, adversarial, sample.bad_records))
+    job.group.all_reduce_gradients(learner.network.parameters())
+    results = [result for part in job.group.gather_objects(own) for result in part]
+    run.data.quarantine.add(record for result in results for record in result.bad_records)
+    results.sort(key=lambda result: result.index)  # every sum below is in the order of slots
+    terms = term_matrix(results)
+    outcome = update(learner, job.config, bool(torch.isfinite(terms).all()))
+    count(run, results, outcome.healthy)
+    if learner.gan:
+        discriminator_step(run, [result.adversarial for result in results])
+    log_step(run, results, float(outcome.norm), time.monotonic() - started, waited)
+    return StepReport(float(terms.sum(1).mean()), waited)
 
 
-def forward_backward(run: Run, sample: Sample) -> tuple[dict[str, float], list[float]]:
-    """Loss terms of one sequence and the columns of its discriminator; adds its gradient to that of the step."""
-    config, device = run.config, run.group.device
+def forward_backward(
+    learner: Learner, config: Config, device: torch.device, sample: Sample, step: int, gen: torch.Generator
+) -> tuple[dict[str, float], AdversarialResult | None]:
+    """The weighted loss terms of one sequence, and its adversarial result; adds its gradient to that of the step."""
     frames = sample.frames.to(device, non_blocking=True)  # (12 3 S S)
     holes = sample.holes.to(device, non_blocking=True)  # (12 1 S S)
-    gen = generator(run.place.seed, run.place.epoch, sample.position, "loss")
     with autocast(config, device):
-        masked, mask = run.network.preprocess(frames, holes)
-        output, target = run.forward(masked, mask).float(), trim(frames)  # (12 3 S-32 S-32)
-        if run.gan:
+        masked, mask = learner.network.preprocess(frames, holes)
+        output, target = learner.forward(masked, mask).float(), trim(frames)  # (12 3 S-32 S-32)
+        if learner.gan:
             output, target = shared_noise(output, target, gen)
         pair = output, target, trim(holes)
         if config.diff_aug and config.loss != "dct":
             pair = diff_aug(*pair, gen)
-        terms = run.criterion(*pair, gen)
-    loss = run.scaler.scale(sum(terms.values()) / config.backward_step)
-    judged = []
-    if run.gan:
-        judged = run.gan.backward(run.place.step, loss, output, target, trim(mask), run.network, run.scaler)
+        terms = learner.criterion(*pair, gen)
+    loss = learner.scaler.scale(sum(terms.values()) / config.backward_step)
+    adversarial = None
+    if learner.gan:
+        adversarial = learner.gan.backward(step, loss, output, target, trim(mask), learner.network, learner.scaler)
     else:
         loss.backward()
-    return {name: float(value.detach()) for name, value in terms.items()}, judged
+    return {name: float(value.detach()) for name, value in terms.items()}, adversarial
 
 
-def update(run: Run, terms: torch.Tensor) -> tuple[torch.Tensor, bool]:
-    """Step the optimizer unless loss or gradient is not finite; the gradient norm, and whether all is well.
-
-    It is, too, when a gradient overflows while fp16 looks for its scale.
-    """
-    run.scaler.unscale_(run.optimizer)
-    norm = clip_gradients(run.optimizer, run.config.clip_grad_norm)
-    finite = bool(torch.isfinite(terms).all())
-    stepped = finite and bool(torch.isfinite(norm))
-    if stepped:
-        run.scaler.step(run.optimizer)
-        if run.ema:
-            run.ema.update()
-    well = stepped or (finite and run.scaler.get_scale() > 1)
-    run.scaler.update()
-    return norm, well
+def term_matrix(results: list[SequenceResult]) -> torch.Tensor:  # -> float64 (sequences terms)
+    return torch.tensor([[*result.terms.values()] for result in results], dtype=torch.float64)
 
 
-def account(run: Run, rows: torch.Tensor, finite: bool, names: list[str]) -> None:
-    """Write down what the step was, in the order of slots: the digest of the stream, sums, and losses for mining."""
-    place = run.place
-    for _, record, digest, *terms in rows.tolist():
-        place.digest = hashlib.sha256(f"{place.digest}{int(digest)}".encode()).hexdigest()[:16]
-        if finite:
-            place.losses.append((int(record), sum(terms)))
-            place.counted += 1
-            for name, value in zip(names, terms, strict=True):
-                place.sums[name] = place.sums.get(name, 0.0) + value
-    place.slots_done += len(rows)
-    place.step += 1
-    if not finite:
-        skip(run, "loss or gradient")
+def update(learner: Learner, config: Config, loss_is_finite: bool) -> StepOutcome:
+    """Step the network's optimizer unless loss or gradient is not finite."""
+    outcome = scaled_step(learner.optimizer, learner.scaler, config.clip_grad_norm, loss_is_finite)
+    if outcome.stepped and learner.ema:
+        learner.ema.update()
+    return outcome
 
 
-def judge(run: Run, judged: torch.Tensor) -> None:
-    """Step the discriminator; judged is (backward_step 4)."""
-    if not run.gan.update(run.group, judged):
-        skip(run, "loss or gradient of the discriminator")
-    if run.curves and run.place.step % run.config.log_every_steps == 0:
-        add_scalars(run.curves.steps, run.gan.curves(judged, run.place.step), run.place.step)
+def count(run: Run, results: list[SequenceResult], healthy: bool) -> None:
+    """Advance the position by one step: the digest of the stream, the sums of the epoch, and losses for mining."""
+    position = run.position
+    for result in results:
+        position.digest = hashlib.sha256(f"{position.digest}{result.digest}".encode()).hexdigest()[:16]
+        if healthy:
+            position.losses.append((result.record, sum(result.terms.values())))
+            position.counted += 1
+            for name, value in result.terms.items():
+                position.sums[name] = position.sums.get(name, 0.0) + value
+    position.slots_done += len(results)
+    position.step += 1
+    if not healthy:
+        count_skipped(run, "loss or gradient")
 
 
-def log_step(run: Run, terms: dict[str, float], norm: float, seconds: float, waited: float) -> None:
-    if not run.curves or run.place.step % run.config.log_every_steps:
+def count_skipped(run: Run, what: str) -> None:
+    """Count and report a skipped step. Raises UserError when there are too many, or with --no-ignore-nan."""
+    position = run.position
+    position.skipped += 1
+    run.job.group.log(f"step {position.step}: {what} is not finite, step skipped ({position.skipped} in this epoch)")
+    if not run.job.config.ignore_nan or position.skipped > MAX_SKIPPED:
+        raise UserError(
+            f"loss or gradient was not finite in {plural(position.skipped, 'step')} of epoch {position.epoch}: "
+            f"continue from the last checkpoint with --resume and a lower --learning-rate, --clip-grad-norm 1 "
+            f"or --amp-float bf16"
+        )
+
+
+def discriminator_step(run: Run, results: list[AdversarialResult]) -> None:
+    """Step the discriminator; `results` are those of all sequences, in the order of their slots."""
+    gan, step = run.learner.gan, run.position.step
+    if not gan.update(run.job.group, results):
+        count_skipped(run, "loss or gradient of the discriminator")
+    if is_logged(run):
+        add_scalars(run.curves.steps, gan.curves(results, step), step)
+
+
+def is_logged(run: Run) -> bool:
+    """Whether TensorBoard gets points of this step, on this process."""
+    return bool(run.curves) and run.position.step % run.job.config.log_every_steps == 0
+
+
+def log_step(run: Run, results: list[SequenceResult], norm: float, seconds: float, waited: float) -> None:
+    """Add the points of the step to TensorBoard."""
+    if not is_logged(run):
         return
-    group = run.optimizer.param_groups[0]
+    group = run.learner.optimizer.param_groups[0]
+    terms = dict(zip(results[0].terms, term_matrix(results).mean(0).tolist(), strict=True))
     values = {f"train/{name}": value for name, value in terms.items()}
     values |= {"train/loss": sum(terms.values()), "train/gradient_norm": norm}
     values |= {"rates/learning_rate": group["lr"], "rates/weight_decay": group["weight_decay"]}
-    values |= {"speed/sequences_per_second": run.config.backward_step / seconds, "speed/data_wait": waited / seconds}
-    add_scalars(run.curves.steps, values, run.place.step)
+    values |= {
+        "speed/sequences_per_second": run.job.config.backward_step / seconds,
+        "speed/data_wait": waited / seconds,
+    }
+    add_scalars(run.curves.steps, values, run.position.step)

@@ -180,7 +180,7 @@ def report(process, log, number, send, target, pid=None):
     status = process.wait(120)
     seconds, last = time.monotonic() - began, log.read_text().splitlines()[-1]
     print(f"{number.name} to {target}: ended after {seconds:.1f} s with status {status}: {last}", flush=True)
-    assert "goes on from there" in last
+    assert "continues from there" in last
 
 
 def disk(folder):

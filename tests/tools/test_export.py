@@ -5,7 +5,7 @@ from model.checkpoint import create_network, describe, load_network, read_file, 
 from model.light_video_inpaint import LightVideoInpaint
 from tests.support.programs import refused, succeeds
 from tools.export import main
-from train.checkpoints.state import Place, as_payload
+from train.checkpoints.state import Position, as_payload
 from train.optimizers.ema import EMA
 
 WEIGHT_FILE = ["nunif_model", "name", "updated_at", "kwargs", "train_kwargs", "state_dict"]
@@ -27,7 +27,7 @@ def resume_file(net):
 
 
 def our_file(net, **states):
-    return resume_file(net) | {"backfill": as_payload(Place("20260101000000", 1), {}, **states)}
+    return resume_file(net) | {"backfill": as_payload(Position("20260101000000", 1), {}, **states)}
 
 
 def same(path, weights):

@@ -15,7 +15,7 @@ from train import build as setup
 from train import loop, step
 from train.config import Config
 from train.evaluation.evaluate import trim
-from train.runtime import anomalies
+from train.optimizers.optim import StepOutcome
 from train.runtime.dist import Group
 
 pytestmark = pytest.mark.slow
@@ -77,22 +77,21 @@ def test_a_run_goes_on_with_another_number_of_processes(data, alone, tmp_path):
 
 
 def test_the_gradient_of_a_step_is_that_of_one_large_batch(run, monkeypatch):
-    seen = []
-    real = step.forward_backward
-    monkeypatch.setattr(step, "forward_backward", lambda run, sample: seen.append(sample) or real(run, sample))
-    monkeypatch.setattr(step, "update", lambda run, terms: (torch.tensor(0.0), True))
-    step.step(run, run.stream.samples(loop.slots_to_do(run, 4)))
-    summed = {name: weight.grad.clone() for name, weight in run.network.named_parameters()}
-    run.network.zero_grad()
+    seen = list(run.data.stream.samples(loop.slots_to_do(run, 4)))
+    unchanged = StepOutcome(torch.tensor(0.0), stepped=False, healthy=True)
+    monkeypatch.setattr(step, "update", lambda *_: unchanged)
+    step.step(run, iter(seen))
+    summed = {name: weight.grad.clone() for name, weight in run.learner.network.named_parameters()}
+    run.learner.network.zero_grad()
     losses = []
     for sample in seen:
-        gen = step.generator(run.place.seed, 1, sample.position, "loss")
-        output = run.network(*run.network.preprocess(sample.frames, sample.holes))
+        gen = step.generator(run.position.seed, 1, sample.slot.index, "loss")
+        output = run.learner.network(*run.learner.network.preprocess(sample.frames, sample.holes))
         pair = step.diff_aug(output, trim(sample.frames), trim(sample.holes), gen)
-        losses.append(sum(run.criterion(*pair, gen).values()))
+        losses.append(sum(run.learner.criterion(*pair, gen).values()))
     torch.stack(losses).mean().backward()
     assert len(losses) == 4
-    for name, weight in run.network.named_parameters():
+    for name, weight in run.learner.network.named_parameters():
         assert torch.allclose(summed[name], weight.grad, rtol=1e-4, atol=1e-8), name
 
 
@@ -106,7 +105,7 @@ def test_a_step_that_is_not_finite_on_one_process_is_skipped_on_all(rank, data, 
     )
     hooks = [["nan at", "train.objectives.loss.Loss.forward", [2]]]
     job = trainings.train(two, *trainings.command(data, two, *more), world=2, hooks=hooks, hooked=[rank])
-    assert "step 2: loss or gradient is not finite, skipped (1 in this epoch)" in job.log()
+    assert "step 2: loss or gradient is not finite, step skipped (1 in this epoch)" in job.log()
     assert trainings.results(one) == trainings.results(two)
     assert all(torch.isfinite(weight).all() for weight in trainings.checkpoint(two)["state_dict"].values())
     assert len(trainings.checkpoint(two)["backfill"]["mining"]["seen"]) <= 2  # the step before
@@ -114,37 +113,36 @@ def test_a_step_that_is_not_finite_on_one_process_is_skipped_on_all(rank, data, 
 
 def test_a_hundred_skipped_steps_of_an_epoch_are_borne_and_then_the_run_ends(run):
     for _ in range(100):
-        anomalies.skip(run, "loss")
+        step.count_skipped(run, "loss")
     with pytest.raises(
-        ValueError, match=r"101 steps of epoch 1 were not finite: go on.*--resume and a lower --learning-rate"
+        ValueError, match=r"not finite in 101 steps of epoch 1: continue.*--resume and a lower --learning-rate"
     ):
-        anomalies.skip(run, "loss")
+        step.count_skipped(run, "loss")
 
 
 def test_without_ignore_nan_the_first_one_ends_the_run(data, tmp_path):
     hooks = [["nan at", "train.objectives.loss.Loss.forward", [3]]]
     job = trainings.start(tmp_path, *trainings.command(data, tmp_path, "--no-ignore-nan"), hooks=hooks)
     assert job.wait() == [2]
-    assert job.log().splitlines()[-1].startswith("error: 1 steps of epoch 1 were not finite")
+    assert job.log().splitlines()[-1].startswith("error: loss or gradient was not finite in 1 step of epoch 1")
 
 
 @pytest.mark.parametrize(
-    ("gradient", "loss", "well"), [(0.1, 1.0, True), (float("inf"), 1.0, True), (0.1, float("nan"), False)]
+    ("gradient", "finite", "healthy"), [(0.1, True, True), (float("inf"), True, True), (0.1, False, False)]
 )
-def test_an_overflow_of_fp16_is_no_fault_but_a_loss_that_is_not_finite_is(run, gradient, loss, well):
-    run.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    run.scaler.scale(torch.zeros(()))  # makes its scale
-    for weight in run.network.parameters():
+def test_an_overflow_of_fp16_is_no_fault_but_a_loss_that_is_not_finite_is(run, gradient, finite, healthy):
+    run.learner.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    run.learner.scaler.scale(torch.zeros(()))  # makes its scale
+    for weight in run.learner.network.parameters():
         weight.grad = torch.full_like(weight, gradient)
-    before = {name: weight.clone() for name, weight in run.network.named_parameters()}
-    _, found = step.update(run, torch.full((4, 3), loss))
-    assert found == well
-    assert run.scaler.get_scale() == (512 if gradient == float("inf") else 1024)
-    changed = [name for name, weight in run.network.named_parameters() if not torch.equal(weight, before[name])]
-    assert bool(changed) == (gradient < 1 and well)
+    before = {name: weight.clone() for name, weight in run.learner.network.named_parameters()}
+    assert step.update(run.learner, run.job.config, finite).healthy == healthy
+    assert run.learner.scaler.get_scale() == (512 if gradient == float("inf") else 1024)
+    changed = [name for name, weight in run.learner.network.named_parameters() if not torch.equal(weight, before[name])]
+    assert bool(changed) == (gradient < 1 and healthy)
 
 
-def test_a_worker_that_dies_is_restarted_by_torchrun_and_the_run_heals(data, tmp_path):
+def test_a_worker_that_dies_is_restarted_by_torchrun_and_the_run_recovers(data, tmp_path):
     folder = tmp_path / "model"
     hooks = json.dumps([["signal at", "train.step.forward_backward", 3, signal.SIGKILL]])
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "2"]

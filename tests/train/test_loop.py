@@ -1,4 +1,4 @@
-"""What a run says at the end of an epoch."""
+"""What a run logs at the end of an epoch."""
 
 import pytest
 import torch
@@ -27,34 +27,36 @@ def run(data, tmp_path, monkeypatch):
     flags = trainings.command(data, tmp_path, "--max-epoch", "9", "--scheduler", "step", "--eval-step", "4")
 
     run = setup.build(cli.parse(Config, flags), Group(0, 1, torch.device("cpu")), trainings.NoStop())
-    run.place.epoch, run.place.slots_done = 2, 4
+    run.position.epoch, run.position.slots_done = 2, 4
     yield run
     run.curves.close()
 
 
-def said(capsys, run, **options):
+def logged(capsys, run, **times):
     capsys.readouterr()
-    loop.close_epoch(run, **options)
+    loop.close_epoch(run, loop.EpochTimes(**times))
     return capsys.readouterr().out
 
 
 def test_time_left_is_that_of_the_epochs_and_evaluations_to_come(run, capsys):
-    run.evaluating = 100.0
-    assert said(capsys, run, seconds=10.0, sequences=2).strip().endswith(f", {cli.duration(7 * 20 + 3 * 100)} left")
-    run.place.epoch = 8
-    assert said(capsys, run, seconds=10.0, sequences=4).strip().endswith(f", {cli.duration(10 + 100)} left")
+    out = logged(capsys, run, training=10.0, evaluating=100.0, sequences=2)
+    assert out.strip().endswith(f", {cli.duration(7 * 20 + 3 * 100)} left")
+    run.position.epoch = 8
+    out = logged(capsys, run, training=10.0, evaluating=100.0, sequences=4)
+    assert out.strip().endswith(f", {cli.duration(10 + 100)} left")
 
 
-def test_an_epoch_that_was_only_evaluated_says_nothing_of_time_left(run, capsys):
-    assert "left" not in said(capsys, run, seconds=0.0, sequences=0)
+def test_an_epoch_that_was_only_evaluated_logs_no_time_left(run, capsys):
+    assert "left" not in logged(capsys, run)
 
 
 @pytest.mark.parametrize(("waited", "warned"), [(0.49, False), (0.51, True)])
-def test_waiting_for_data_more_than_a_twentieth_of_the_time_is_said_with_what_to_change(run, capsys, waited, warned):
-    run.waited = waited
-    out = said(capsys, run, seconds=10.0, sequences=4)
+def test_waiting_for_data_more_than_a_twentieth_of_the_time_is_reported_with_flags_to_change(
+    run, capsys, waited, warned
+):
+    out = logged(capsys, run, training=10.0, waiting=waited, sequences=4)
     assert f"data wait {waited * 10:.1f} %" in out
-    assert ("the network waits for data: try --num-workers" in out) == warned
+    assert ("training waits for data: try --num-workers" in out) == warned
 
 
 @pytest.mark.parametrize(

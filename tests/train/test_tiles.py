@@ -8,7 +8,7 @@ from tests.pack.shards.test_faults import flip
 from tests.support import trainings
 from tests.support.shards import make_data, make_split
 from tests.train.data.test_stream import content
-from train.data.plan import Plan, slots_of
+from train.data.plan import Plan, Slot, slots_of
 from train.data.samples import Records, Samples
 from train.data.stream import Stream
 
@@ -27,7 +27,7 @@ def split(tmp_path_factory):
 
 def slots(count):
     records = Plan([3, 2, 2], count, SEED, tiles=TILES).records(2)
-    return [(2, position, int(records[position])) for position in range(count)]
+    return [Slot(2, index, int(records[index])) for index in range(count)]
 
 
 def samples(split, read=None, keep=True):
@@ -58,7 +58,7 @@ def test_a_record_that_stays_decoded_gives_the_same_samples(workers, split):
     expected = [content(sample) for sample in plain.samples(slots(24))]
     found = [content(sample) for sample in Stream(samples(split), workers, tiles=TILES).samples(slots(24))]
     assert found == expected
-    assert any(faults for *_, faults, _ in found) and len({pixels for *_, pixels in found}) == 24
+    assert any(bad_records for *_, bad_records, _ in found) and len({pixels for *_, pixels in found}) == 24
 
 
 def test_a_visited_record_is_read_once(split):
@@ -68,7 +68,7 @@ def test_a_visited_record_is_read_once(split):
         read.append(entry.key)
         return read_record(index, entry)
 
-    row = [slot for slot in slots(24) if slot[2] != 2]  # the damaged one is read again, and replaced
+    row = [slot for slot in slots(24) if slot.record != 2]  # the damaged one is read again, and replaced
     list(Stream(samples(split, counted), 0, tiles=TILES).samples(row))
     assert len(read) == len(row) // TILES
 
@@ -96,4 +96,4 @@ def test_a_step_that_would_divide_a_visit_is_refused(tmp_path):
     data = make_data(tmp_path / "data", records=2, evaluation=1, size=72)
     job = trainings.start(tmp_path, *trainings.command(data, tmp_path, "--tiles-per-record", 2), world=2)
     assert job.wait() == [2, 2]
-    assert "--backward-step 2 counts sequences over all 2 processes, 2 of a record together: expected a" in job.log()
+    assert "found 2 processes with 2 tiles per record: expected a multiple of 4" in job.log()

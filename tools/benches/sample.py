@@ -19,7 +19,7 @@ from tools.benches.case import Case, Goal, Race, Workplace
 from tools.benches.records import as_folders, converted, packed
 from train.data import crop as crop_module
 from train.data import samples as samples_module
-from train.data.crop import AugmentParams, draw, frame_indexes
+from train.data.crop import AugmentParams, draw_params, frame_indexes
 from train.data.samples import Records, Sample, Samples
 from train.runtime.seeds import generator
 
@@ -120,7 +120,7 @@ def prepare(image_format: str) -> Callable[[Workplace], Race]:
 
         def reference(slot):
             epoch, position, number = slot
-            return textbook_sample(folders[number], tile, draw(generator(SEED, epoch, position, "crop")))
+            return textbook_sample(folders[number], tile, draw_params(generator(SEED, epoch, position, "crop")))
 
         def check() -> None:
             for slot in slots:

@@ -19,7 +19,7 @@ from tools.benches.case import Case, Goal, Race, Workplace
 from tools.benches.records import packed
 from tools.benches.sample import FRAMES, SEED, TILE, textbook_crop, textbook_grow, textbook_jitter
 from tools.cli.machine import usable_cores
-from train.data.crop import draw, frame_indexes
+from train.data.crop import draw_params, frame_indexes
 from train.data.samples import Records, Samples
 from train.data.stream import Stream
 from train.runtime.seeds import generator
@@ -125,7 +125,7 @@ def stock_sample(
 ) -> tuple[int, torch.Tensor, torch.Tensor]:  # record, float (T 3 S S), bool (T 1 S S)
     """The training sample from what webdataset decoded: all frames and masks, float (H W 3) in [0, 1]."""
     number = numbers[sample["__key__"]]
-    draws = draw(generator(SEED, 1, number, "crop"))
+    draws = draw_params(generator(SEED, 1, number, "crop"))
     chosen = frame_indexes(sum(name.endswith("_m.png") for name in sample), FRAMES, draws)
     masks = torch.stack([torch.from_numpy(sample[f"{t:02d}_m.png"])[None, ..., 0] for t in chosen])  # (T 1 H W)
     frames = torch.stack([torch.from_numpy(sample[f"{t:02d}_c.webp"]).permute(2, 0, 1) for t in chosen])

@@ -7,11 +7,11 @@ import numpy as np
 from model.checkpoint import read_file
 from pack.shards.index import Index
 from tools.cli import MissingFile, UserError
-from train.checkpoints.state import used_places
-from train.data.mining import DEPTH, History
+from train.checkpoints.state import included_numbers
+from train.data.mining import KEPT, History
 
 
-def read_losses(folder: Path, shards: list[Index]) -> np.ndarray:  # -> float32 (DEPTH N), the newest last
+def read_losses(folder: Path, shards: list[Index]) -> np.ndarray:  # -> float32 (KEPT N), the newest last
     """The last losses of each record of these shards, NaN where there are none.
 
     Raises MissingFile or UserError when no checkpoint in the folder has losses of these records.
@@ -25,7 +25,7 @@ def read_losses(folder: Path, shards: list[Index]) -> np.ndarray:  # -> float32 
     if ours["place"]["losses"]:  # of the unfinished epoch
         numbers, latest = zip(*ours["place"]["losses"], strict=True)
         history.update(np.array(numbers), np.array(latest))
-    age = np.arange(DEPTH, 0, -1)[:, None]
+    age = np.arange(KEPT, 0, -1)[:, None]
     known = np.where(age <= history.counts, history.losses, np.nan)
     losses = rearranged(known, ours["data"]["shards"], shards)
     if np.isnan(losses).all():
@@ -43,7 +43,7 @@ def newest_checkpoint(folder: Path) -> Path:
     return paths[-1]
 
 
-def rearranged(known: np.ndarray, rows: list[list], shards: list[Index]) -> np.ndarray:  # (DEPTH n) -> (DEPTH N)
+def rearranged(known: np.ndarray, rows: list[list], shards: list[Index]) -> np.ndarray:  # (KEPT n) -> (KEPT N)
     """Losses in the order of a checkpoint's shards (`rows`), rearranged to the order of these shards.
 
     `shards` have all their records; the checkpoint's may lack excluded ones.
@@ -51,10 +51,10 @@ def rearranged(known: np.ndarray, rows: list[list], shards: list[Index]) -> np.n
     starts = dict(
         zip([(s.name, s.sha256) for s in shards], np.cumsum([0] + [len(s.records) for s in shards]), strict=False)
     )
-    moved = np.full((DEPTH, sum(len(shard.records) for shard in shards)), np.nan, np.float32)
+    moved = np.full((KEPT, sum(len(shard.records) for shard in shards)), np.nan, np.float32)
     start = 0
     for name, sha256, count, *left_out in rows:
         if (name, sha256) in starts:
-            moved[:, starts[name, sha256] + used_places(count, left_out)] = known[:, start : start + count]
+            moved[:, starts[name, sha256] + included_numbers(count, left_out)] = known[:, start : start + count]
         start += count
     return moved

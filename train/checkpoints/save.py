@@ -1,4 +1,4 @@
-"""What a run leaves on the disk: the checkpoint that it goes on from, and networks to be used."""
+"""What a run writes: the checkpoint to resume from, and networks to use."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,73 +7,82 @@ import torch
 
 from model.checkpoint import describe, save_network, write_checkpoint
 from tools.cli import UserError
-from train.checkpoints.state import as_payload, checkpoint_path, rotate
+from train.checkpoints.state import Position, as_payload, checkpoint_path, rotate
+from train.data.dataset import TrainingData
+from train.objectives.learner import Learner
 from train.optimizers.optim import averaged, is_schedule_free
-from train.run import Run, evaluated_weights
+from train.runtime.job import Job
+from train.runtime.log import Curves
 
 
-def save(run: Run) -> None:
-    """Write the checkpoint, whole, after everything that it vouches for is on the disk."""
-    config = asdict(run.config) | {"seed": run.place.seed}
-    payload = describe(run.network, config) | {
-        "optimizer_state_dict": [part.optimizer.state_dict() for part in (run, run.gan) if part],
+def save_checkpoint(job: Job, learner: Learner, data: TrainingData, position: Position, curves: Curves | None) -> None:
+    """Write the checkpoint, whole, after the curves up to it are on disk. Raises UserError when the disk is full."""
+
+    def write() -> None:
+        try:
+            curves.flush()
+            if position.step:  # a checkpoint from before the first step is another run's
+                rotate(job.folder, learner.name, job.config.keep_checkpoints)
+            write_checkpoint(checkpoint_path(job.folder, learner.name), payload)
+        except OSError as error:
+            raise UserError(
+                f"the checkpoint could not be written to {job.folder} ({error.strerror or error}), the previous one is "
+                f"unchanged: free some space and continue with --resume"
+            ) from error
+
+    payload = checkpoint_payload(job, learner, data, position)
+    job.group.first(write)
+
+
+def checkpoint_payload(job: Job, learner: Learner, data: TrainingData, position: Position) -> dict:
+    """All that a run resumes from, in the layout of iw3's resume file."""
+    parts = [part for part in (learner, learner.gan) if part]  # with an optimizer and a scaler each
+    return describe(learner.network, asdict(job.config) | {"seed": position.seed}) | {
+        "optimizer_state_dict": [part.optimizer.state_dict() for part in parts],
         "scheduler_state_dict": [],  # rates are a function of the epoch
-        "grad_scaler_state_dict": [part.scaler.state_dict() for part in (run, run.gan) if part],
-        "best_loss": run.place.best_metrics.get("loss", 1e9),  # whatever metric chose it
-        "last_epoch": run.place.epoch - 1,
+        "grad_scaler_state_dict": [part.scaler.state_dict() for part in parts],
+        "best_loss": position.best_metrics.get("loss", 1e9),  # also when another metric selects the best network
+        "last_epoch": position.epoch - 1,
         "backfill": as_payload(
-            run.place,
-            run.data,
-            mining=run.history.state_dict() if run.history else None,
-            ema=run.ema.state_dict() if run.ema else None,
-            gan=run.gan.state_dict() if run.gan else None,
-            averages=averages(run),
+            position,
+            data.description,
+            mining=data.history.state_dict() if data.history else None,
+            ema=learner.ema.state_dict() if learner.ema else None,
+            gan=learner.gan.state_dict() if learner.gan else None,
+            averages=averages(learner),
         ),
     }
 
-    run.group.first(write_newest, run, payload)
 
-
-def write_newest(run: Run, payload: dict) -> None:
-    try:
-        run.curves.flush()
-        if run.place.step:  # before, what is there is another run's
-            rotate(run.folder, run.name, run.config.keep_checkpoints)
-        write_checkpoint(checkpoint_path(run.folder, run.name), payload)
-    except OSError as error:
-        raise UserError(
-            f"no checkpoint could be written in {run.folder} ({error.strerror or error}), the one before is as it was: "
-            f"make room and go on with --resume"
-        ) from error
-
-
-def averages(run: Run) -> dict[str, torch.Tensor] | None:
+def averages(learner: Learner) -> dict[str, torch.Tensor] | None:
     """The averaged weights of a schedule-free optimizer, which --reset-state starts from."""
-    if not is_schedule_free(run.optimizer):
+    if not is_schedule_free(learner.optimizer):
         return None
-    with averaged(run.optimizer, run.network):
-        return {name: weight.detach().cpu().clone() for name, weight in run.network.state_dict().items()}
+    with averaged(learner.optimizer, learner.network):
+        return {name: weight.detach().cpu().clone() for name, weight in learner.network.state_dict().items()}
 
 
-def save_best(run: Run) -> None:
-    """The file that iw3 loads, a copy under this run's name, and with --ema-model the weights that it averages."""
-    write_networks(run, run.folder)
-    if not run.config.disable_backup:
-        with evaluated_weights(run):
-            write_network(run, run.folder / f"{run.name}.{run.place.run_id}.pth.bk")
+def save_best(job: Job, learner: Learner, run_id: str) -> None:
+    """Write the file that iw3 loads, a copy under this run's name, and with --ema-model the raw weights."""
+    write_networks(job, learner, job.folder)
+    if not job.config.disable_backup:
+        with learner.evaluated_weights():
+            write_network(job, learner, job.folder / f"{learner.name}.{run_id}.pth.bk")
 
 
-def write_networks(run: Run, folder: Path) -> None:
-    """The network that is evaluated and, with --ema-model, its raw weights beside it."""
-    with evaluated_weights(run):
-        write_network(run, folder / f"{run.name}.pth")
-    if run.ema:
-        write_network(run, folder / f"{run.name}.raw.pth")
+def write_networks(job: Job, learner: Learner, folder: Path) -> None:
+    """Write the network that is evaluated and, with --ema-model, its raw weights beside it."""
+    with learner.evaluated_weights():
+        write_network(job, learner, folder / f"{learner.name}.pth")
+    if learner.ema:
+        write_network(job, learner, folder / f"{learner.name}.raw.pth")
 
 
-def write_network(run: Run, path: Path) -> None:
+def write_network(job: Job, learner: Learner, path: Path) -> None:
+    """Write the network with its present weights; the first process alone writes."""
+
     def write() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_network(path, run.network, asdict(run.config))
+        save_network(path, learner.network, asdict(job.config))
 
-    run.group.first(write)
+    job.group.first(write)

@@ -1,15 +1,13 @@
-"""The training checkpoint: everything that a run needs to go on as if nothing had happened.
+"""The training checkpoint: everything that a run needs to continue as if it had never been stopped.
 
 `NAME.checkpoint.pth` is iw3's resume file (weights, optimizer, scaler, best loss, last epoch) with a key `backfill`
-that adds what iw3 forgets. Earlier ones are kept as `NAME.checkpoint.1.pth`, `.2`, ... and used when the newest cannot
+for what iw3 does not store. Earlier ones are kept as `NAME.checkpoint.1.pth`, `.2`, ... and used when the newest cannot
 be read.
 """
 
-import json
 import os
 import re
 import shutil
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,12 @@ from typing import Any
 import numpy as np
 
 from model.checkpoint import read_file
-from tools.cli import UserError
-from tools.cli.files import write_file
+from tools.cli import UserError, plural
 from train.config import Config
-from train.data.samples import BadRecord, Records
+from train.data.samples import Records
 
 VERSION = 1
-# settings that decide what a step computes: with another value the run would not be the one that was begun
+# settings that decide what a step computes: with another value it would not be the same run
 FIXED = (
     "arch loss lpips_frames diff_aug num_samples backward_step tile tiles_per_record frames augment hard_example "
     "shuffle_shards optimizer ema_model ema_decay ema_step discriminator seed"
@@ -31,22 +28,22 @@ FIXED = (
 
 
 @dataclass
-class Place:
-    """Where a run stands."""
+class Position:
+    """How far a run has come. Checkpoints store the fields under these names."""
 
     run_id: str  # local start time, which names backups, the loss CSV and the curves
     seed: int
-    epoch: int = 1  # that is being trained
-    slots_done: int = 0  # of it
+    epoch: int = 1  # the current one, from 1
+    slots_done: int = 0  # in the current epoch
     step: int = 0  # optimizer steps of the run
-    best: float | None = None  # of --eval-metric so far
-    best_metrics: dict[str, float] = field(default_factory=dict)  # of the network that had it
-    passed: list[str] = field(default_factory=list)  # simple fills that the network has been better than
-    evaluated: float | None = None  # last evaluation
-    digest: str = ""  # of every sample that the run has seen, in order
-    sums: dict[str, float] = field(default_factory=dict)  # of the epoch's loss terms
+    best: float | None = None  # value of --eval-metric so far
+    best_metrics: dict[str, float] = field(default_factory=dict)  # of the network that has it
+    passed: list[str] = field(default_factory=list)  # simple fills that the network has outperformed
+    evaluated: float | None = None  # loss of the last evaluation
+    digest: str = ""  # hash of all samples that the run has seen, in order
+    sums: dict[str, float] = field(default_factory=dict)  # of each loss term over the epoch
     counted: int = 0  # sequences in the sums
-    skipped: int = 0  # steps of the epoch that were not finite
+    skipped: int = 0  # steps of the epoch whose loss or gradient was not finite
     losses: list[tuple[int, float]] = field(default_factory=list)  # (record, loss) of the epoch, for mining
     rows: list[list[float | None]] = field(default_factory=list)  # of the loss CSV
 
@@ -61,7 +58,7 @@ def checkpoint_path(folder: Path, name: str, age: int = 0) -> Path:
 
 
 def rotate(folder: Path, name: str, keep: int) -> None:
-    """Make room for a new checkpoint without the newest ever missing: it gets a second name, to be written over."""
+    """Keep the newest checkpoint as `.1`; it also keeps its name until the new one replaces it."""
     ages = older(folder, name)
     for age in sorted(ages, reverse=True):
         if age + 1 < keep:
@@ -74,7 +71,7 @@ def rotate(folder: Path, name: str, keep: int) -> None:
 
 
 def second_name(path: Path, name: Path) -> None:
-    """Give a file another name, in place of what had it before."""
+    """Give a file a second name, replacing the file that had it."""
     link = name.with_name(name.name + ".tmp")
     link.unlink(missing_ok=True)
     try:
@@ -99,22 +96,22 @@ def checkpoints(folder: Path, name: str) -> list[Path]:
 def read_newest(folder: Path, name: str) -> tuple[dict[str, Any] | None, list[str]]:
     """The newest checkpoint that can be read, None when there is none, and a warning for each that cannot.
 
-    Those that cannot be read are renamed to `*.unreadable`: the next save would keep them in place of older, good ones.
+    Unreadable ones are renamed to `*.unreadable`, so that the next save does not keep them instead of good ones.
     Raises UserError when there are checkpoints and none of them can be read.
     """
     bad = {}
     for path in checkpoints(folder, name):
         try:
             saved = read_file(path)
-        except ValueError as error:
+        except UserError as error:
             bad[path] = str(error)
             continue
         for unreadable in bad:
             unreadable.rename(f"{unreadable}.unreadable")
-        return saved, [f"{reason}; going on from {path.name}, which is older" for reason in bad.values()]
+        return saved, [f"{reason}; resuming from {path.name}, which is older" for reason in bad.values()]
     if bad:
         first = next(iter(bad.values()))
-        raise UserError(f"{first}; no older one in {folder} can be read either: start anew without --resume")
+        raise UserError(f"{first}; no older one in {folder} can be read either: start a new run without --resume")
     return None, []
 
 
@@ -128,9 +125,9 @@ def other_networks(folder: Path, name: str) -> list[str]:
 
 
 def set_aside(folder: Path, name: str, run_id: str) -> list[Path]:
-    """Keep the checkpoints of an earlier run under names of their own, which are returned.
+    """Keep the checkpoints of an earlier run under other names, which are returned.
 
-    The newest has its old name, too, until the first one of the new run is written over it.
+    The newest also keeps its name until the first checkpoint of the new run replaces it.
     """
     kept = {path: path.with_name(f"{path.name}.{run_id}.bk") for path in checkpoints(folder, name)}
     for path, new in kept.items():
@@ -141,22 +138,25 @@ def set_aside(folder: Path, name: str, run_id: str) -> list[Path]:
 
 
 def describe_data(train: Records, evaluation: Records | None) -> dict[str, Any]:
-    """What a checkpoint says of the dataset."""
+    """The description of the dataset that a checkpoint holds."""
     rows = zip(train.shards, train.sizes, strict=True)
     return {
         "fingerprint": train.fingerprint(),
-        # name, sha256, number of records, and the places in the tar of those that are excluded
+        # name, sha256, number of records, and the numbers within the tar of those that are excluded
         "shards": [[shard.name, shard.sha256, size, *shard.left_out] for shard, size in rows],
         "eval_fingerprint": evaluation.fingerprint() if evaluation else "",
     }
 
 
 def differences(saved: dict[str, Any], config: Config, data: dict[str, Any]) -> list[str]:
-    """What keeps a run from going on, each as "name: old -> new", with what mends it."""
+    """The differences that forbid to resume, each as "name: old -> new"."""
     found = []
     old, new = saved["train_kwargs"], asdict(config)
     for name in FIXED:
-        before, now = old.get(name, getattr(Config, name)), new[name]  # an older Backfill had no setting but this
+        before, now = (
+            old.get(name, getattr(Config, name)),
+            new[name],
+        )  # the default of a setting that an older Backfill did not have
         if name == "seed":
             before = saved["backfill"]["place"]["seed"]
             now = config.seed if config.seed >= 0 else before
@@ -166,19 +166,21 @@ def differences(saved: dict[str, Any], config: Config, data: dict[str, Any]) -> 
             found.append(f"--{name.replace('_', '-')}: {before} -> {now}")
     before = saved["backfill"]["data"]
     if before["fingerprint"] != data["fingerprint"] and not config.accept_data:
-        found.append(f"training data: {in_words(before)} -> {in_words(data)}, --accept-data goes on with it")
+        found.append(
+            f"training data: {describe_size(before)} -> {describe_size(data)}, --accept-data continues with it"
+        )
     return found
 
 
-def in_words(data: dict[str, Any]) -> str:
-    """How large a dataset is that a checkpoint tells of."""
+def describe_size(data: dict[str, Any]) -> str:
+    """The size of the dataset of a checkpoint, in words."""
     records, excluded = sum(row[2] for row in data["shards"]), sum(len(row) - 3 for row in data["shards"])
-    without = f" without {excluded} excluded ones" if excluded else ""
-    return f"{len(data['shards'])} shards with {records} records{without} ({data['fingerprint']})"
+    without = f" ({excluded} excluded)" if excluded else ""
+    return f"{plural(len(data['shards']), 'shard')} with {plural(records, 'record')}{without} ({data['fingerprint']})"
 
 
 def changed(saved: dict[str, Any], config: Config) -> list[str]:
-    """The other settings that differ from the checkpoint's, which a run may change."""
+    """The settings that differ from the checkpoint's and may be changed on resume."""
     ignored = {*FIXED, "resume", "reset_state", "accept_data", "checkpoint_file", "model_dir", "data_dir"}
     old, new = saved["train_kwargs"], asdict(config)  # an older Backfill may have had fewer settings
     free = [name for name in new if name in old and name not in ignored]
@@ -187,41 +189,23 @@ def changed(saved: dict[str, Any], config: Config) -> list[str]:
 
 def moved_records(before: list[list], now: list[list]) -> np.ndarray:  # -> int64 (old N)
     """The new number of every old record, -1 for those that are excluded and those of shards that are gone."""
-    numbers, start = {}, 0  # by shard, of every place in its tar
+    numbers, start = {}, 0  # by shard, of all records of its tar
     for name, sha256, count, *left_out in now:
         numbers[name, sha256] = np.full(count + len(left_out), -1)
-        numbers[name, sha256][used_places(count, left_out)] = start + np.arange(count)
+        numbers[name, sha256][included_numbers(count, left_out)] = start + np.arange(count)
         start += count
     parts = [
-        numbers[name, sha256][used_places(count, left_out)] if (name, sha256) in numbers else np.full(count, -1)
+        numbers[name, sha256][included_numbers(count, left_out)] if (name, sha256) in numbers else np.full(count, -1)
         for name, sha256, count, *left_out in before
     ]
     return np.concatenate(parts)
 
 
-def used_places(count: int, left_out: list[int]) -> np.ndarray:  # -> int64 (count)
-    """Where in its tar the records of a shard stand of which some are excluded."""
+def included_numbers(count: int, left_out: list[int]) -> np.ndarray:  # -> int64 (count)
+    """The numbers within their tar of the `count` records of a shard that are not excluded."""
     return np.delete(np.arange(count + len(left_out)), left_out)
 
 
-def write_quarantine(folder: Path, faults: Iterable[BadRecord]) -> None:
-    """Name bad records in quarantine.jsonl, a line each."""
-    lines = "".join(json.dumps(asdict(fault)) + "\n" for fault in faults)
-    write_file(folder / "quarantine.jsonl", lines.encode())
-
-
-def read_quarantine(folder: Path) -> dict[str, BadRecord]:
-    """The bad records of quarantine.jsonl by key. Raises UserError when it is not ours."""
-    path = folder / "quarantine.jsonl"
-    try:
-        faults = [BadRecord(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    except FileNotFoundError:
-        return {}
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a list of bad records ({error}): remove it") from error
-    return {fault.key: fault for fault in faults}
-
-
-def as_payload(place: Place, data: dict[str, Any], **states: dict | None) -> dict[str, Any]:
-    """What our key in a checkpoint holds."""
-    return {"version": VERSION, "place": asdict(place), "data": data, **states}
+def as_payload(position: Position, data: dict[str, Any], **states: dict | None) -> dict[str, Any]:
+    """The value of the key `backfill` in a checkpoint."""
+    return {"version": VERSION, "place": asdict(position), "data": data, **states}

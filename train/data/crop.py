@@ -1,7 +1,7 @@
-"""From a record to a sample: frames, tile and augmentation, each a pure function of what a slot's generator drew.
+"""From a record to a sample: frames, tile and augmentation, as pure functions of random parameters.
 
 T frames (12), H height and W width of the record, S side of the tile. iw3's augmentations in iw3's order; colour jitter
-changes each pixel by itself, so it is done on the tile only.
+changes each pixel independently, so it is applied to the tile only.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from pack.shards.record import Box
 from tools.cli import UserError
 from train.data.looks import Look, apply_look, draw_look, shrink
 
-EVAL_STRIDE = 64  # between the windows that evaluation chooses from
-TILES = 4  # random windows that training chooses from
+EVAL_STRIDE = 64  # pixels between the candidate windows of evaluation
+TILES = 4  # random candidate windows of training
 
 
 class DoesNotFit(UserError):
@@ -25,19 +25,19 @@ class DoesNotFit(UserError):
 
 @dataclass(frozen=True)
 class AugmentParams:
-    """What chance says of one slot, before its record is read. Fractions are in [0, 1)."""
+    """Random augmentation parameters of one sample, drawn before its record is read. Fractions are in [0, 1)."""
 
     reverse: bool
     start: float
-    jitter: tuple[tuple[float, ...], tuple[float, ...]] | str | None  # (scale, bias) by channel, "gray" or nothing
-    outer: int  # pixels by which holes grow to the right
+    jitter: tuple[tuple[float, ...], tuple[float, ...]] | str | None  # (scale, bias) by channel, "gray" or none
+    outer: int  # pixels by which holes are dilated to the right
     inner: int  # and to the left
-    tiles: tuple[tuple[float, float], ...]  # (y, x) of each window
+    tiles: tuple[tuple[float, float], ...]  # (y, x) of each candidate window
     look: Look | None = None  # with --augment strong
 
 
-def draw(gen: torch.Generator, strong: bool = False) -> AugmentParams:
-    """The draws of a training slot. The number of draws is fixed, so that no draw depends on another's outcome."""
+def draw_params(gen: torch.Generator, strong: bool = False) -> AugmentParams:
+    """Random parameters of a training slot. The number of draws is fixed, so that none depends on another's value."""
     u = torch.rand(14, generator=gen, dtype=torch.float64).tolist()
     tiles = torch.rand(TILES, 2, generator=gen, dtype=torch.float64).tolist()
     return AugmentParams(
@@ -51,84 +51,84 @@ def draw(gen: torch.Generator, strong: bool = False) -> AugmentParams:
     )
 
 
-def frame_indexes(available: int, frames: int, draws: AugmentParams | None) -> list[int]:
-    """The consecutive frames that a slot shows, in its order; without draws the middle ones, as evaluation does."""
+def frame_indexes(available: int, frames: int, params: AugmentParams | None) -> list[int]:
+    """The consecutive frames that a slot shows, in its order; without parameters the middle ones, for evaluation."""
     if available < frames:
         raise DoesNotFit(f"found {available} frames, expected at least {frames}: pack with --seq {frames} or more")
-    if draws is None:
+    if params is None:
         start = (available - frames) // 2
         return list(range(start, start + frames))
-    start = int(draws.start * (available - frames + 1))
+    start = int(params.start * (available - frames + 1))
     indexes = list(range(start, start + frames))
-    return [available - 1 - t for t in indexes] if draws.reverse else indexes
+    return [available - 1 - t for t in indexes] if params.reverse else indexes
 
 
-def augment_masks(masks: torch.Tensor, draws: AugmentParams | None) -> torch.Tensor:  # uint8 (T H W) -> same
-    """Masks with holes grown as drawn; a grown mask has no half values left."""
-    if draws is None or not draws.outer + draws.inner:
+def augment_masks(masks: torch.Tensor, params: AugmentParams | None) -> torch.Tensor:  # uint8 (T H W) -> same
+    """Masks with their holes dilated; a dilated mask has no half values."""
+    if params is None or not params.outer + params.inner:
         return masks
-    holes = masks.bool()  # a fifth of the time of a comparison
-    return dilate_inner(dilate_outer(holes, draws.outer), draws.inner).view(torch.uint8) * 255
+    holes = masks.bool()  # takes a fifth of the time of a comparison
+    return dilate_inner(dilate_outer(holes, params.outer), params.inner).view(torch.uint8) * 255
 
 
 def choose_tile(
-    masks: torch.Tensor, side: int, draws: AugmentParams | None
+    masks: torch.Tensor, side: int, params: AugmentParams | None
 ) -> tuple[int, int]:  # uint8 (T H W) -> y, x
-    """The candidate window with the most hole, the first one on ties."""
+    """The candidate window with the most hidden pixels, the first one on ties."""
     height, width = masks.shape[1:]
     if side > min(height, width):
         raise DoesNotFit(
             f"tile {side} does not fit {width}x{height} records: pass --tile {min(height, width) // 8 * 8} or less"
         )
     rows, columns = height - side + 1, width - side + 1
-    if draws is None:
+    if params is None:
         windows = [(y, x) for y in range(0, rows, EVAL_STRIDE) for x in range(0, columns, EVAL_STRIDE)]
     else:
-        windows = [(int(y * rows), int(x * columns)) for y, x in draws.tiles]
+        windows = [(int(y * rows), int(x * columns)) for y, x in params.tiles]
     plane = masks.numpy().sum(0, dtype=np.int32)  # torch takes five times as long
     sums = [plane[y : y + side, x : x + side].sum(dtype=np.int64) for y, x in windows]
     return windows[int(np.argmax(sums))]
 
 
 def to_float(pixels: np.ndarray) -> torch.Tensor:  # uint8 (T S S 3) -> float (T 3 S S) in [0, 1]
-    """Pixels as the network takes them."""
+    """Pixels in the form that the network takes."""
     planes = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     frames = torch.empty(planes.shape)
-    for to, plane in zip(frames, planes, strict=True):  # a frame stays in the processor's cache, twelve do not
+    for to, plane in zip(frames, planes, strict=True):  # one frame fits the processor's cache, twelve do not
         to.copy_(plane).div_(255)
     return frames
 
 
-def jitter_(frames: torch.Tensor, draws: AugmentParams | None) -> torch.Tensor:  # float (T 3 S S) -> same, in place
-    """Colours changed alike in all frames."""
-    if draws is None or draws.jitter is None:
+def jitter_(frames: torch.Tensor, params: AugmentParams | None) -> torch.Tensor:  # float (T 3 S S) -> same, in place
+    """The same colour change in all frames."""
+    if params is None or params.jitter is None:
         return frames
-    if draws.jitter == "gray":
+    if params.jitter == "gray":
         return frames.copy_(frames.mean(1, keepdim=True))
-    scale, bias = (frames.new_tensor(values).view(3, 1, 1) for values in draws.jitter)
+    scale, bias = (frames.new_tensor(values).view(3, 1, 1) for values in params.jitter)
     for frame in frames:
         frame.mul_(scale).add_(bias).clamp_(0, 1)
     return frames
 
 
 def cut(
-    frames: Callable[[Box], np.ndarray], masks: np.ndarray, side: int, draws: AugmentParams | None
+    frames: Callable[[Box], np.ndarray], masks: np.ndarray, side: int, params: AugmentParams | None
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[int, int]]:
-    """The sample's frames float (T 3 S S) in [0, 1], its holes bool (T 1 S S), and where its tile stands (y, x).
+    """The sample's frames float (T 3 S S) in [0, 1], its holes bool (T 1 S S), and the corner of its tile (y, x).
 
-    masks are uint8 (T H W). They alone say where the tile is, so `frames` decodes no more than that box: uint8
-    (T S S 3), or twice the side for a look that shrinks. This is the one place where frames become float.
+    masks are uint8 (T H W). They alone decide where the tile is, so `frames` decodes only that box: uint8 (T S S 3), or
+    twice the side for a look that shrinks. This is the one place where frames become float.
     """
-    grown = augment_masks(torch.from_numpy(masks), draws)
-    look = draws and draws.look
+    grown = augment_masks(torch.from_numpy(masks), params)
+    look = params and params.look
     factor = look.shrink if look and side * look.shrink <= min(masks.shape[1:]) else 1
     seen = side * factor
-    y, x = choose_tile(grown, seen, draws)
+    y, x = choose_tile(grown, seen, params)
     colours = to_float(frames((x, y, x + seen, y + seen)))  # (T 3 seen seen)
     holes = grown[:, None, y : y + seen, x : x + seen].bool()  # (T 1 seen seen)
     if look:
         colours, holes = apply_look(*shrink(colours, holes, factor), look)
-    return jitter_(colours.contiguous(), draws), holes.contiguous(), (y, x)
+    return jitter_(colours.contiguous(), params), holes.contiguous(), (y, x)
 
 
 def _jitter(scales: list[float], biases: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,8 +1,8 @@
-"""Looks: the same tile as another film might have shown it. iw3 has none of this; it is for training on few films.
+"""Looks: appearance augmentation of a tile for training on few films. iw3 has none of this.
 
-A network that has seen one film knows its colours, its sharpness and the size of its holes. A look halves the size of
-what the tile shows, turns it upside down, gives it other colours and contrasts, and softens it as lenses, upscaling and
-compression do. What is hidden stays behind the right end of its hole.
+A network trained on one film overfits to its colours, its sharpness and the size of its holes. A look halves the size
+of the content, flips it vertically, changes colours and contrast, and blurs it as lenses, upscaling and compression
+do. The background of a hole still begins at its right end.
 """
 
 import math
@@ -13,25 +13,24 @@ import torch
 import torch.nn.functional as F
 
 CHANNELS = tuple(permutations(range(3)))
-SOFTEST = 3.0  # standard deviation of the blur, pixels; the least is SHARPEST
-SHARPEST = 0.5
+MIN_BLUR, MAX_BLUR = 0.5, 3.0  # standard deviation of the blur, pixels
 
 
 @dataclass(frozen=True)
 class Look:
-    """What chance says of the look of one slot."""
+    """Random parameters of the look of one sample."""
 
-    shrink: int  # how many pixels of the record become one, in height and width
+    shrink: int  # factor by which height and width are reduced
     upside_down: bool
-    channels: tuple[int, int, int]  # where red, green and blue come from
-    gain: tuple[float, ...]  # value = (value - pivot) * gain + level, clipped as an exposure is; () changes nothing
+    channels: tuple[int, int, int]  # source channels of red, green and blue
+    gain: tuple[float, ...]  # value = (value - pivot) * gain + level, clipped; () changes nothing
     pivot: float
     level: float
     blur: float  # standard deviation of a Gaussian, pixels; 0: none
 
 
 def draw_look(gen: torch.Generator) -> Look:
-    """The look of a training slot. The number of draws is fixed, so that no draw depends on another's outcome."""
+    """The look of a training slot. The number of draws is fixed, so that none depends on another's value."""
     u = torch.rand(13, generator=gen, dtype=torch.float64).tolist()
     contrast = 4 ** (u[4] - 0.5)  # half to double
     return Look(
@@ -41,12 +40,12 @@ def draw_look(gen: torch.Generator) -> Look:
         gain=tuple(contrast * 2 ** (v - 0.5) for v in u[5:8]) if u[3] < 0.5 else (),
         pivot=0.2 + 0.4 * u[8],
         level=0.2 + 0.6 * u[9],
-        blur=SHARPEST * (SOFTEST / SHARPEST) ** u[11] if u[10] < 0.5 else 0.0,
+        blur=MIN_BLUR * (MAX_BLUR / MIN_BLUR) ** u[11] if u[10] < 0.5 else 0.0,
     )
 
 
 def shrink(frames: torch.Tensor, holes: torch.Tensor, factor: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Frames (T 3 S S) averaged over squares; holes bool (T 1 S S) are where a part is hidden."""
+    """Frames (T 3 S S) averaged over squares; holes bool (T 1 S S) are set where any part of the square is hidden."""
     if factor == 1:
         return frames, holes
     return F.avg_pool2d(frames, factor), F.max_pool2d(holes.float(), factor) > 0
@@ -55,7 +54,7 @@ def shrink(frames: torch.Tensor, holes: torch.Tensor, factor: int) -> tuple[torc
 def apply_look(
     frames: torch.Tensor, holes: torch.Tensor, look: Look
 ) -> tuple[torch.Tensor, torch.Tensor]:  # float (T 3 S S) in [0, 1], bool (T 1 S S) -> same
-    """The frames, shrunk before, with that look, alike in all of them, and their holes."""
+    """The frames, already shrunk, with the same look applied to all of them, and their holes."""
     if look.upside_down:
         frames, holes = frames.flip(2), holes.flip(2)
     if look.channels != (0, 1, 2):
@@ -63,11 +62,11 @@ def apply_look(
     if look.gain:
         gain = frames.new_tensor(look.gain).view(3, 1, 1)
         frames = (frames - look.pivot).mul_(gain).add_(look.level).clamp_(0, 1)
-    return soften(frames, look.blur), holes
+    return blur(frames, look.blur), holes
 
 
-def soften(frames: torch.Tensor, sigma: float) -> torch.Tensor:  # float (T 3 H W) -> same
-    """A Gaussian blur; beyond the border the picture is mirrored."""
+def blur(frames: torch.Tensor, sigma: float) -> torch.Tensor:  # float (T 3 H W) -> same
+    """A Gaussian blur with mirrored borders."""
     if sigma == 0:
         return frames
     radius = math.ceil(3 * sigma)

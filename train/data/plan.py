@@ -1,36 +1,45 @@
 """The training plan: which record every slot of an epoch shows, from (records, seed, epoch, weights) alone.
 
-N records, S slots an epoch. Who computes a slot (rank, worker, prefetch) has no part in it, so resume is exact and
-another number of processes sees the same batches.
+N records, S slots per epoch. It does not depend on what computes a slot (rank, worker, prefetch), so that a resume is
+exact and any number of processes sees the same batches.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from train.runtime.seeds import mix, numpy_generator
 
 
+class Slot(NamedTuple):
+    """One draw of the plan: the `index`-th of its epoch, and the number of the record that it shows."""
+
+    epoch: int
+    index: int
+    record: int
+
+
 @dataclass(frozen=True)
 class Plan:
     """Maps (epoch, slot) to records.
 
-    Without weights every record is shown once before any is shown twice, carried over the ends of epochs. With
-    weights records are drawn with replacement in proportion to them, as iw3 does.
+    Without weights every record is shown once before any is shown twice, across the ends of epochs. With weights
+    records are drawn with replacement in proportion to them, as in iw3.
 
-    Of several sources each gets its share of the slots. With weights that is its chance at every draw, and the weights
-    decide within the source. Without, it is its number of slots in every epoch, to the nearest whole one; each source
-    goes through its own permutations, and the sources are shuffled into one another.
+    Each of several sources gets its share of the slots. With weights the share is the probability of the source at
+    every draw, and the weights apply within the source. Without weights it is the number of its slots in every epoch,
+    rounded; each source has its own permutations, and the slots of all sources are shuffled.
     """
 
     shard_sizes: Sequence[int]  # records of each shard, in the order of the dataset
     slots: int  # slots of an epoch
     seed: int
-    window: int = 0  # shards that are open to draws at one time; 0 is all of them
-    sources: Sequence[tuple[int, float]] = ()  # (number of shards, weight) of each, when there are several
-    tiles: int = 1  # slots in a row that show the same record
+    window: int = 0  # shuffle window, in shards; 0: global shuffle
+    sources: Sequence[tuple[int, float]] = ()  # (number of shards, weight) of each of several sources
+    tiles: int = 1  # consecutive slots that show the same record
 
     def records(self, epoch: int, weights: np.ndarray | None = None) -> np.ndarray:  # (N) -> int64 (S)
         """The record of every slot of the epoch, counted from 1."""
@@ -38,13 +47,14 @@ class Plan:
             visits = replace(self, slots=self.slots // self.tiles, tiles=1)
             return visits.records(epoch, weights).repeat(self.tiles)
         if weights is not None:
-            return self._drawn(epoch, self._shared(weights) if self.sources else weights)
+            return self._weighted(epoch, self._scaled(weights) if self.sources else weights)
         if self.sources:
             return self._mixed(epoch)
         return self._permuted((epoch - 1) * self.slots)
 
     @property
     def count(self) -> int:
+        """The number of records."""
         return int(sum(self.shard_sizes))
 
     def _parts(self) -> list["Plan"]:
@@ -61,8 +71,8 @@ class Plan:
             for s, (size, quota) in enumerate(zip(sizes, quotas, strict=True))
         ]
 
-    def _shared(self, weights: np.ndarray) -> np.ndarray:  # (N) -> float64 (N)
-        """The weights, scaled so that those of a source sum up to the source's."""
+    def _scaled(self, weights: np.ndarray) -> np.ndarray:  # (N) -> float64 (N)
+        """The weights, scaled so that those of each source sum up to the weight of the source."""
         ends = np.cumsum([part.count for part in self._parts()])
         scaled = [
             weight * part / part.sum(dtype=np.float64)
@@ -71,7 +81,7 @@ class Plan:
         return np.concatenate(scaled)
 
     def _mixed(self, epoch: int) -> np.ndarray:  # -> int64 (S)
-        """The next slots of every source, in the source's order, at places that are drawn."""
+        """The next records of every source, in the order of the source, in randomly chosen slots."""
         parts = self._parts()
         starts = np.concatenate([[0], np.cumsum([part.count for part in parts])])
         labels = np.repeat(np.arange(len(parts)), [part.slots for part in parts])
@@ -83,14 +93,14 @@ class Plan:
         return row
 
     def _permuted(self, start: int) -> np.ndarray:
-        """Slots start, start + 1, ... of the endless row of permutations."""
+        """Slots start, start + 1, ... of all permutations in a row."""
         first, offset = divmod(start, self.count)
         last = (start + self.slots - 1) // self.count
         row = np.concatenate([self.permutation(number) for number in range(first, last + 1)])
         return row[offset : offset + self.slots]
 
     def permutation(self, number: int) -> np.ndarray:  # -> int64 (N)
-        """Every record once. With a window, the shards come in random order and mix only with their neighbours."""
+        """Every record once. With a window, shards come in random order and are shuffled only within a window."""
         gen = numpy_generator(self.seed, "permutation", number)
         if not self.window:
             return gen.permutation(self.count)
@@ -100,7 +110,8 @@ class Plan:
         ranges = [np.concatenate([np.arange(starts[s], starts[s + 1]) for s in window]) for window in windows]
         return np.concatenate([gen.permutation(records) for records in ranges])
 
-    def _drawn(self, epoch: int, weights: np.ndarray) -> np.ndarray:
+    def _weighted(self, epoch: int, weights: np.ndarray) -> np.ndarray:  # (N) -> int64 (S)
+        """Records drawn with replacement in proportion to the weights."""
         gen = numpy_generator(self.seed, "draws", epoch)
         edges = np.cumsum(weights, dtype=np.float64)
         drawn = np.searchsorted(edges, gen.random(self.slots) * edges[-1], side="right")
@@ -115,15 +126,10 @@ class Plan:
 
 
 def replacement(seed: int, epoch: int, slot: int, attempt: int, count: int) -> int:
-    """The record that a slot shows instead of a bad one, the same on every rank."""
+    """The record that a slot shows instead of a bad one, identical on every rank."""
     return mix(seed, "replacement", epoch, slot, attempt) % count
 
 
-def slots_of(rank: int, world: int, start: int, stop: int, tiles: int = 1) -> list[int]:
-    """The slots from start to stop that a rank computes, all of a record's; start is that of an optimizer step."""
-    return [slot for slot in range(start, stop) if (slot - start) // tiles % world == rank]
-
-
-def epoch_slots(num_samples: int, frames: int, backward_step: int) -> int:
-    """Sequences of an epoch: iw3's num_samples // frames, rounded up to whole optimizer steps so that none is lost."""
-    return -(-(num_samples // frames) // backward_step) * backward_step
+def slots_of(rank: int, world_size: int, start: int, stop: int, tiles: int = 1) -> list[int]:
+    """The slots in start..stop that a rank computes, all `tiles` of a record; start begins an optimizer step."""
+    return [index for index in range(start, stop) if (index - start) // tiles % world_size == rank]

@@ -1,7 +1,7 @@
-"""What a slot becomes: the sample that is cut from its record, or the fault that keeps it from being one.
+"""From a slot to its sample, or to the record that is bad.
 
-A record is checked against its index before anything of it is decoded. One that is bad is read again, and if it
-still is, the slot takes the record that a pure function of (seed, epoch, slot, attempt) names.
+A record is checked against its index before anything of it is decoded. A bad record is read again; if it is still bad,
+the slot shows another record, a pure function of (seed, epoch, slot, attempt).
 """
 
 import hashlib
@@ -17,15 +17,14 @@ from pack.shards.index import Entry, Index
 from pack.shards.record import Box, Record, decode, decode_frames, decode_masks, frame_count
 from pack.shards.shard import read_record
 from pack.shards.store import RemotePath, StoreError
-from tools.cli import UserError
-from train.data.crop import AugmentParams, DoesNotFit, cut, draw, frame_indexes
-from train.data.plan import replacement
+from tools.cli import UserError, one_line
+from tools.cli.program import is_users
+from train.data.crop import AugmentParams, DoesNotFit, cut, draw_params, frame_indexes
+from train.data.plan import Slot, replacement
 from train.runtime.seeds import generator
 
 ATTEMPTS = 10  # bad records in a row before a slot gives up
-UNUSABLE = (ValueError, OSError, SyntaxError)  # what a bad record raises; Pillow calls a broken PNG a SyntaxError
 
-Slot = tuple[int, int, int]  # epoch, position in the epoch, record
 Reader = Callable[[Index, Entry], dict[str, bytes]]
 
 
@@ -39,30 +38,29 @@ class BadRecord:
 
 
 class StoreUnavailable(BadRecord):
-    """A record of which nothing is known, for its store refuses or stays away: it must not be replaced by another."""
+    """A record whose store refuses or does not answer: nothing is known of it, so it must not be replaced."""
 
 
 @dataclass
 class Sample:
-    """What a slot becomes. T frames, S side of the tile."""
+    """The sample of a slot. T frames, S side of the tile."""
 
     frames: torch.Tensor  # float (T 3 S S) in [0, 1]
     holes: torch.Tensor  # bool (T 1 S S)
-    position: int
-    record: int
-    digest: int  # 48 bits that stand for record, frames, tile and augmentation
-    faults: tuple[BadRecord, ...] = ()
+    slot: Slot  # its record is the one shown, which is not the planned one where that was bad
+    digest: int  # 48-bit hash of record, frames, tile and augmentation
+    bad_records: tuple[BadRecord, ...] = ()  # that were tried before
 
 
 class Records:
     """All records of a split, by number.
 
-    They are kept in arrays: of millions of objects each worker process would come to hold a copy, page by page, as it
-    looks at them and so counts references.
+    They are kept in arrays: counting references to millions of objects would copy their pages into every worker
+    process.
     """
 
     def __init__(self, shards: Sequence[Index], shares: Sequence[tuple[int, float]] = ()):
-        self.shares = tuple(shares)  # (number of shards, weight) of each source, when there are several
+        self.shares = tuple(shares)  # (number of shards, weight) of each of several sources
         entries = [entry for shard in shards for entry in shard.records]
         self.sizes = [len(shard.records) for shard in shards]
         self.ends = np.cumsum(self.sizes)
@@ -79,11 +77,11 @@ class Records:
 
     @property
     def remote(self) -> bool:
-        """Whether any of them lies in an object store."""
+        """Whether any of them is in an object store."""
         return any(isinstance(shard.tar, RemotePath) for shard in self.shards)
 
     def fingerprint(self) -> str:
-        """What names this dataset: the same records in the same order and mixture, wherever they lie."""
+        """Identifies the dataset: the same records in the same order and mixture, wherever they are stored."""
         lines = [" ".join([shard.name, shard.sha256, *(f"-{n}" for n in shard.left_out)]) for shard in self.shards]
         names = "\n".join(lines + [f"{s}" for s in self.shares])
         return hashlib.sha256(names.encode()).hexdigest()[:16]
@@ -92,8 +90,8 @@ class Records:
 class Samples(Dataset):
     """Samples by slot: augmented for training with a seed, the fixed ones of evaluation without.
 
-    `read` fetches the members of a record: from where its shard lies, or through a cache. With `keep` the last record
-    stays decoded, for slots in a row that show the same one. `strong` augmentation adds looks to iw3's.
+    `read` fetches the members of a record: from its shard, or through a cache. With `keep` the last record stays
+    decoded, for consecutive slots that show the same one. `strong` augmentation adds looks to iw3's.
     """
 
     def __init__(
@@ -110,64 +108,74 @@ class Samples(Dataset):
         self.read, self.keep, self.strong = read or read_record, keep, strong
         self.kept: tuple[int, Record] | None = None
 
-    def __getitem__(self, slot: Slot) -> Sample | BadRecord:
-        """The slot's sample, or why there is none: the last of ATTEMPTS faults, the only one in evaluation."""
-        epoch, position, number = slot
+    def __getitem__(self, slot: Slot | tuple[int, int, int]) -> Sample | BadRecord:
+        """The sample of a slot, or the record that is bad: the last of ATTEMPTS, in evaluation the only one."""
+        slot = Slot(*slot)
         if self.seed is None:
-            return self.sample(number, position, None)
-        draws = draw(generator(self.seed, epoch, position, "crop"), self.strong)
-        faults = []
+            return self.sample(slot, None)
+        params = draw_params(generator(self.seed, slot.epoch, slot.index, "crop"), self.strong)
+        bad = []
         for attempt in range(ATTEMPTS):
-            chosen = replacement(self.seed, epoch, position, attempt, len(self.records)) if attempt else number
-            found = self.sample(chosen, position, draws)
+            if attempt:
+                chosen = replacement(self.seed, slot.epoch, slot.index, attempt, len(self.records))
+                slot = slot._replace(record=chosen)
+            found = self.sample(slot, params)
             if isinstance(found, Sample):
-                return replace(found, faults=tuple(faults))
+                return replace(found, bad_records=tuple(bad))
             if isinstance(found, StoreUnavailable):
                 return found
-            faults.append(found)
-        return faults[-1]
+            bad.append(found)
+        return bad[-1]
 
     def check_fit(self) -> None:
-        """Raise UserError when the first record is too small or too short for what is asked, as all others may be."""
+        """Raise UserError when the first record, and so probably all, is too small or too short for the settings."""
         try:
-            self._cut(0, 0, None)
+            self._cut(Slot(0, 0, 0), None)
         except DoesNotFit as error:
             raise UserError(f"{self.records[0][0].tar}: {error}") from None
         except StoreError:
             raise
-        except UNUSABLE:
-            pass  # told when its turn comes
+        except (UserError, OSError) as error:
+            if not is_users(error):
+                raise
+            # a bad record is reported when it is drawn
 
-    def sample(self, number: int, position: int, draws: AugmentParams | None) -> Sample | BadRecord:
+    def sample(self, slot: Slot, params: AugmentParams | None) -> Sample | BadRecord:
+        """The sample that these parameters cut from the record of the slot, or why the record cannot be used.
+
+        What the readers of records and the operating system raise makes a record bad; anything else is a bug.
+        """
         try:
-            return self._cut(number, position, draws)
-        except UNUSABLE as error:
-            index, entry = self.records[number]
+            return self._cut(slot, params)
+        except (UserError, OSError) as error:
+            if not is_users(error):
+                raise
+            index, entry = self.records[slot.record]
             kind = StoreUnavailable if isinstance(error, StoreError) else BadRecord
-            return kind(entry.key, str(index.tar), " ".join(str(error).split()))
+            return kind(entry.key, str(index.tar), one_line(error))
 
-    def _cut(self, number: int, position: int, draws: AugmentParams | None) -> Sample:
-        _, entry = self.records[number]
+    def _cut(self, slot: Slot, params: AugmentParams | None) -> Sample:
+        _, entry = self.records[slot.record]
         if self.keep:
-            record = self._whole(number)
-            indexes = frame_indexes(len(record.frames), self.frames, draws)
+            record = self._whole(slot.record)
+            indexes = frame_indexes(len(record.frames), self.frames, params)
             masks = record.masks[indexes]
 
             def frames_in(box: Box) -> np.ndarray:
                 return record.frames[indexes, box[1] : box[3], box[0] : box[2]]
         else:
-            members = self._members(number)
-            indexes = frame_indexes(frame_count(entry.key, members), self.frames, draws)
+            members = self._members(slot.record)
+            indexes = frame_indexes(frame_count(entry.key, members), self.frames, params)
             masks = decode_masks(entry.key, members, indexes)
 
             def frames_in(box: Box) -> np.ndarray:
                 return decode_frames(entry.key, members, indexes, box)
 
-        frames, holes, corner = cut(frames_in, masks, self.tile, draws)
-        return Sample(frames, holes, position, number, _digest(entry, indexes, corner, draws))
+        frames, holes, corner = cut(frames_in, masks, self.tile, params)
+        return Sample(frames, holes, slot, _digest(entry, indexes, corner, params))
 
     def _whole(self, number: int) -> Record:
-        """The record, kept until another one is asked for."""
+        """The decoded record, kept until another one is needed."""
         if self.kept is None or self.kept[0] != number:
             self.kept = number, decode(self.records[number][1].key, self._members(number))
         return self.kept[1]
@@ -176,13 +184,15 @@ class Samples(Dataset):
         index, entry = self.records[number]
         try:
             return self.read(index, entry)
-        except StoreError:  # it has been asked many times
+        except StoreError:  # it was retried many times
             raise
-        except (ValueError, OSError):  # a passing fault of the disk or the network: once more
-            return self.read(index, entry)
+        except (UserError, OSError) as error:
+            if not is_users(error):
+                raise
+            return self.read(index, entry)  # again, in case the disk or the network failed for a moment
 
 
-def _digest(entry: Entry, indexes: list[int], corner: tuple[int, int], draws: AugmentParams | None) -> int:
-    drawn = draws and [draws.jitter, draws.outer, draws.inner, *([astuple(draws.look)] if draws.look else [])]
+def _digest(entry: Entry, indexes: list[int], corner: tuple[int, int], params: AugmentParams | None) -> int:
+    drawn = params and [params.jitter, params.outer, params.inner, *([astuple(params.look)] if params.look else [])]
     text = json.dumps([entry.key, entry.crc32, indexes, corner, drawn])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "big")

@@ -1,4 +1,4 @@
-"""Where the records come from: one dataset or a mixture of several, in folders and object stores."""
+"""The sources of the records: one dataset or a mixture of several, in folders and object stores."""
 
 import math
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ from train.data.samples import Records, Samples
 
 @dataclass(frozen=True)
 class Source:
-    """A folder or prefix with the splits train/ and eval/, and the share of the samples that it gets."""
+    """A folder or prefix with the splits train/ and eval/, and its share of the samples."""
 
     place: Location
     weight: float = 1.0
 
 
 def parse_sources(text: str) -> list[Source]:
-    """The sources of `PLACE*WEIGHT,PLACE*WEIGHT`; a weight that is left out is 1. Raises UserError."""
+    """The sources of `SOURCE*WEIGHT,SOURCE*WEIGHT`; the default weight is 1. Raises UserError."""
     if Path(text).exists():  # a folder whose name has a comma or an asterisk
         return [Source(Path(text))]
     sources = [_parse_source(part.strip()) for part in text.split(",")]
     places = [str(source.place) for source in sources]
     if len(set(places)) < len(places):
-        raise UserError(f"-i {text}: names the same place twice, expected each once with its whole weight")
+        raise UserError(f"-i {text}: names the same source twice, expected each once with its total weight")
     return sources
 
 
@@ -42,14 +42,14 @@ def _parse_source(text: str) -> Source:
     except ValueError:
         number = math.nan
     if not (number > 0 and math.isfinite(number)) or not str(place).strip("."):
-        raise UserError(f"-i {place}: has the weight {weight or 1}, expected PLACE*WEIGHT with a number above 0")
+        raise UserError(f"-i {place}: has the weight {weight or 1}, expected SOURCE*WEIGHT with a number above 0")
     return Source(place, number)
 
 
 def load_split(config: Config, split: str, excluded: frozenset[str] = frozenset()) -> Records:
-    """The records of all sources, but for those on a split's list and the `excluded`; what is left out is said.
+    """The records of all sources, except those excluded by a split's list or by key; it prints what is excluded.
 
-    Raises UserError, FileNotFoundError or StoreError, with what mends it.
+    Raises UserError, MissingFile or StoreError.
     """
     sources = parse_sources(config.data_dir)
     parts = [list_split(source, split, excluded) for source in sources]
@@ -82,12 +82,12 @@ def list_split(source: Source, split: str, excluded: frozenset[str]) -> list[Ind
 
 
 def check_keys(records: Records) -> None:
-    """Raise UserError when two sources have a record of the same key, which would be drawn more often than asked."""
+    """Raise UserError when two sources share a record, which would be drawn more often than its weight says."""
     order = np.argsort(records.keys, kind="stable")
     same = np.flatnonzero(records.keys[order[1:]] == records.keys[order[:-1]])
     if len(same):
         (first, entry), (second, _) = (records[int(order[same[0] + i])] for i in range(2))
         raise UserError(
-            f"record {entry.key} is in {first.tar} and in {second.tar}: expected sources without a record in common, "
-            f"leave one of them out"
+            f"record {entry.key} is in {first.tar} and in {second.tar}: expected sources without common records: "
+            f"remove one of them"
         )

@@ -1,4 +1,4 @@
-"""The stream of samples: a slot goes in, a sample comes out, whichever process computes it."""
+"""The stream of samples: slots go in, samples come out in the same order, whichever process computes them."""
 
 import contextlib
 import signal
@@ -11,14 +11,17 @@ from torch.utils.data import DataLoader, Sampler
 
 from pack.shards.store import StoreError, parse_location
 from tools.cli import UserError
-from train.data.handover import AHEAD, Handover
-from train.data.samples import ATTEMPTS, BadRecord, Sample, Samples, Slot, StoreUnavailable
+from train.data.handover import PREFETCH, Handover
+from train.data.plan import Slot
+from train.data.samples import ATTEMPTS, BadRecord, Sample, Samples, StoreUnavailable
 from train.runtime.signals import SIGNALS
 
-WORKER_DIED = "a data worker died, often for lack of memory ({}): go on with --resume, perhaps with fewer --num-workers"
+WORKER_DIED = (
+    "a data worker died, often for lack of memory ({}): continue with --resume, perhaps with fewer --num-workers"
+)
 
 
-class Positions(Sampler):
+class SlotSampler(Sampler):
     """The slots that this rank computes next; set before every pass over the loader."""
 
     def __init__(self):
@@ -38,39 +41,43 @@ class Stream:
     """
 
     def __init__(self, samples: Samples, workers: int, pin_memory: bool = False, tiles: int = 1):
-        self.positions, self.pin_memory = Positions(), pin_memory
+        self.sampler, self.pin_memory = SlotSampler(), pin_memory
         context = worker_context(samples.records.remote) if workers else None
         self.handover = Handover(context, workers, tiles, samples.frames, samples.tile) if workers else None
         self.loader = DataLoader(
             samples,
             batch_size=tiles,
-            collate_fn=self.handover.leave if self.handover else list,
-            sampler=self.positions,
+            collate_fn=self.handover.store if self.handover else list,
+            sampler=self.sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=_settle,
-            prefetch_factor=AHEAD if workers else None,
+            worker_init_fn=_ignore_signals,
+            prefetch_factor=PREFETCH if workers else None,
             multiprocessing_context=context,
         )
 
     def __call__(self, slots: Sequence[Slot]) -> Iterator[Sample | BadRecord]:
-        """The sample of each slot, or its fault. Raises StoreError when a store refuses or stays away."""
-        self.positions.slots = slots
+        """The sample of each slot, or its bad record. Raises StoreError when a store refuses or does not answer."""
+        self.sampler.slots = slots
         for found in chain.from_iterable(iter(self.loader)):
             if isinstance(found, StoreUnavailable):
-                raise StoreError(f"{found.reason}; when that is mended, go on with --resume")
+                raise StoreError(f"{found.reason}; then continue with --resume")
             yield self.handover.fetch(found, self.pin_memory) if self.handover else found
 
     def close(self) -> None:
-        """End the workers. Without it a process that exits would wait for them, who ignore what exiting sends them."""
+        """End the workers, which ignore the signals of an exiting process, so that it would wait for them.
+
+        The iterator and its workers are private, but DataLoader has no public way to end persistent workers. It ends
+        them when the iterator is collected, which the traceback of an exception can delay.
+        """
         iterator = self.loader._iterator
         if iterator is not None:
-            iterator._shutdown_workers()  # as when it is collected, which an exception's traceback can put off
+            iterator._shutdown_workers()  # without it, their end would be reported as a crash
             for worker in iterator._workers:
                 worker.kill()
 
     def samples(self, slots: Sequence[Slot]) -> Iterator[Sample]:
-        """Samples alone. Raises UserError when a slot found no usable record."""
+        """The sample of each slot. Raises UserError when a slot found no usable record."""
         for sample in self(slots):
             if isinstance(sample, BadRecord):
                 raise UserError(
@@ -81,37 +88,41 @@ class Stream:
 
 
 @contextlib.contextmanager
-def deaths_told() -> Iterator[None]:
-    """Inside the block the death of a worker is an OSError; torch raises it in whatever the main process is doing."""
+def explain_worker_death() -> Iterator[None]:
+    """Inside the block the death of a worker process is a UserError.
+
+    torch raises it as a RuntimeError in whatever the main process is doing. An exception of a worker is a bug, and
+    torch raises it again with the worker's traceback.
+    """
     try:
         yield
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not str(error).startswith("DataLoader worker (pid"):
             raise
         raise UserError(WORKER_DIED.format(str(error).splitlines()[0].rstrip(". "))) from error
 
 
-def eval_slots(count: int, rank: int, world: int) -> list[Slot]:
+def eval_slots(count: int, rank: int, world_size: int) -> list[Slot]:
     """Every record of the evaluation split once over all ranks."""
-    return [(0, number, number) for number in range(rank, count, world)]
+    return [Slot(0, record, record) for record in range(rank, count, world_size)]
 
 
 def worker_context(remote: bool) -> Any:
-    """How workers start: by fork, or for a store from a process that has no client, as none survives a fork."""
+    """How workers start: by fork, or for a store from a process without clients, which do not survive a fork."""
     if not remote:
         return get_context("fork")
     context = get_context("forkserver")
     context.set_forkserver_preload(["train.data.stream"])
-    resource_tracker.ensure_running()  # it lets through the signals that are held back below
-    ours = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    resource_tracker.ensure_running()  # first, as it must not inherit the blocked signals
+    blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        forkserver.ensure_running()  # which, with all that it forks, keeps them held back: see _settle
+        forkserver.ensure_running()  # it and its workers inherit the blocked signals
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, ours)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked_before)
     return context
 
 
-def _settle(_: int) -> None:
-    """Make a worker of the process: one that ignores the signals of stopping."""
-    for number in SIGNALS:  # the main process decides; workers that died first would look like a crash
+def _ignore_signals(_: int) -> None:
+    """Let a worker ignore the signals that stop a run: the main process decides when its workers end."""
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

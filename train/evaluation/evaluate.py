@@ -11,8 +11,8 @@ from train.data.samples import BadRecord, Sample, Samples
 from train.data.stream import Stream, eval_slots
 from train.evaluation.fills import nearest_frame, replicate
 from train.evaluation.metrics import hole_share, sequence_metrics
+from train.evaluation.pictures import eval_picture, write_picture
 from train.runtime.dist import Group
-from train.runtime.log import eval_picture, write_picture
 from train.runtime.signals import Stop
 
 SHOWN = 4  # images written to TensorBoard
@@ -25,7 +25,7 @@ class Result:
 
     metrics: dict[str, float]  # means over all records; "loss" is the criterion
     pictures: dict[int, torch.Tensor]  # uint8 (H W 3) by record number, the first few
-    faults: tuple[BadRecord, ...] = ()  # records that were left out
+    bad_records: tuple[BadRecord, ...] = ()  # records that were left out
 
 
 def trim(frames: torch.Tensor) -> torch.Tensor:  # (T C S S) -> (T C S-32 S-32)
@@ -44,7 +44,7 @@ def evaluate(
     count = len(samples.records)
     stream = Stream(samples, workers)
     mine = stream(eval_slots(count, group.rank, group.world_size))
-    rows, pictures, faults = {}, {}, []
+    rows, pictures, bad_records = {}, {}, []
     network.eval()
     try:
         for first in range(0, count, group.world_size):  # as many iterations on every rank, for `any` below
@@ -53,7 +53,7 @@ def evaluate(
             number = first + group.rank
             found = next(mine) if number < count else None
             if isinstance(found, BadRecord):
-                faults.append(found)
+                bad_records.append(found)
             elif found:
                 rows[number], picture = measure(network, criterion, found, group.device)
                 if folder and number % picture_step == 0:
@@ -63,7 +63,7 @@ def evaluate(
     finally:
         network.train()
         stream.close()
-    return _collect(group, rows, pictures, faults)
+    return _collect(group, rows, pictures, bad_records)
 
 
 @torch.inference_mode()
@@ -87,9 +87,11 @@ def _collect(group: Group, *mine) -> Result:
     parts = group.gather_objects(mine)
     rows = {number: row for part in parts for number, row in part[0].items()}
     pictures = {number: picture for part in parts for number, picture in part[1].items()}
-    faults = tuple(fault for part in parts for fault in part[2])
+    bad_records = tuple(record for part in parts for record in part[2])
     if not rows:
-        raise UserError(f"no record for evaluation can be used, the last is in {faults[-1].shard}: {faults[-1].reason}")
+        raise UserError(
+            f"no record for evaluation can be used, the last is in {bad_records[-1].shard}: {bad_records[-1].reason}"
+        )
     names = rows[min(rows)]
     metrics = {name: sum(rows[number][name] for number in sorted(rows)) / len(rows) for name in names}
-    return Result(metrics, {number: pictures[number] for number in sorted(pictures)}, faults)
+    return Result(metrics, {number: pictures[number] for number in sorted(pictures)}, bad_records)

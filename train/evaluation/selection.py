@@ -1,33 +1,38 @@
-"""Evaluates the network of a run, and says whether it is the best so far, and what it has come to pass."""
+"""Evaluates the network of a run and selects the best one."""
 
 import contextlib
 
+from train.checkpoints.state import Position
 from train.config import Config
+from train.data.dataset import TrainingData
 from train.evaluation.evaluate import FILLS, Result, evaluate
 from train.evaluation.metrics import HIGHER
-from train.run import Run, evaluated_weights, say
-from train.runtime.anomalies import quarantine
+from train.objectives.learner import Learner
+from train.runtime.dist import Group
+from train.runtime.job import Job
 from train.runtime.log import Curves, add_scalars
 
-AVERAGED, RAW = "eval", "eval_raw"  # curves of what is exported, and of the weights that --ema-model averages
+AVERAGED, RAW = "eval", "eval_raw"  # curves of the exported weights, and of the raw ones that --ema-model averages
 
 
-def evaluate_epoch(run: Run) -> bool | None:
-    """Evaluate and log; whether the network is the best so far, None when a signal came before all was known."""
-    results = evaluate_weights(run)
+def evaluate_epoch(
+    job: Job, learner: Learner, data: TrainingData, position: Position, curves: Curves | None
+) -> bool | None:
+    """Evaluate and log; whether the network is the best so far, or None when the run was stopped before the end."""
+    results = evaluate_weights(job, learner, data)
     if results is None:
         return None
-    place, result = run.place, results[AVERAGED]
-    quarantine(run, [fault for result in results.values() for fault in result.faults])
-    run.group.first(draw_evaluations, run.curves, results, place.step)
-    place.evaluated = result.metrics["loss"]
-    best = is_better(run.config.eval_metric, result.metrics[run.config.eval_metric], place.best)
+    group, result, metric = job.group, results[AVERAGED], job.config.eval_metric
+    data.quarantine.add(record for result in results.values() for record in result.bad_records)
+    group.first(plot_evaluations, curves, results, position.step)
+    position.evaluated = result.metrics["loss"]
+    best = is_better(metric, result.metrics[metric], position.best)
     if best:
-        place.best, place.best_metrics = result.metrics[run.config.eval_metric], result.metrics
-    say(run, f"epoch {place.epoch}: evaluation {numbers(result)}{' (best)' if best else ''}")
+        position.best, position.best_metrics = result.metrics[metric], result.metrics
+    group.log(f"epoch {position.epoch}: evaluation {numbers(result)}{' (best)' if best else ''}")
     if RAW in results:
-        say(run, f"epoch {place.epoch}: evaluation of the raw weights {numbers(results[RAW])}")
-    tell_passed(run, result.metrics)
+        group.log(f"epoch {position.epoch}: evaluation of the raw weights {numbers(results[RAW])}")
+    report_passed(group, position, result.metrics)
     return best
 
 
@@ -36,23 +41,24 @@ def is_due(config: Config, epoch: int) -> bool:
     return epoch % config.eval_step == 0 or epoch == config.epochs
 
 
-def evaluate_weights(run: Run) -> dict[str, Result] | None:
-    """What evaluation finds of the weights that are exported and, with --ema-model, of the raw ones beside them."""
-    weights = {AVERAGED: evaluated_weights(run)} | ({RAW: contextlib.nullcontext()} if run.ema else {})
+def evaluate_weights(job: Job, learner: Learner, data: TrainingData) -> dict[str, Result] | None:
+    """The results of the exported weights and, with --ema-model, of the raw ones; None when the run was stopped."""
+    weights = {AVERAGED: learner.evaluated_weights()} | ({RAW: contextlib.nullcontext()} if learner.ema else {})
     results = {}
     for name, these in weights.items():
-        pictures = run.folder / "eval" if name == AVERAGED else None
+        pictures = job.folder / "eval" if name == AVERAGED else None
         with these:
             results[name] = evaluate(
-                run.network, run.criterion, run.eval_samples, run.group, run.eval_workers, run.stop,
-                run.config.save_eval_step, pictures,
+                learner.network, learner.criterion, data.eval_samples, job.group, data.workers, job.stop,
+                job.config.save_eval_step, pictures,
             )  # fmt: skip
         if results[name] is None:
             return None
     return results
 
 
-def draw_evaluations(curves: Curves, results: dict[str, Result], step: int) -> None:
+def plot_evaluations(curves: Curves, results: dict[str, Result], step: int) -> None:
+    """Add the metrics and the first pictures to TensorBoard."""
     for run, result in results.items():
         add_scalars(curves.epochs, {f"{run}/{name}": value for name, value in result.metrics.items()}, step)
         for number, picture in result.pictures.items():
@@ -60,7 +66,7 @@ def draw_evaluations(curves: Curves, results: dict[str, Result], step: int) -> N
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:
-    """Whether the value is the best so far; never, when it is NaN."""
+    """Whether the value is the best so far, which NaN never is."""
     if best is None:
         return value == value
     return value > best if metric in HIGHER else value < best
@@ -72,15 +78,16 @@ def numbers(result: Result) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items() if not name.endswith(fills))
 
 
-def tell_passed(run: Run, metrics: dict[str, float]) -> None:
-    """Say when the network fills better than a simple fill for the first time."""
+def report_passed(group: Group, position: Position, metrics: dict[str, float]) -> None:
+    """Log when the network outperforms a simple fill for the first time."""
     for fill in FILLS:
         ours, theirs = metrics["masked_psnr"], metrics[f"masked_psnr_{fill}"]
-        if ours > theirs and fill not in run.place.passed:
-            run.place.passed.append(fill)
-            say(run, f"epoch {run.place.epoch}: passes {fill.replace('_', ' ')} in holes, {ours:.2f} > {theirs:.2f} dB")
+        if ours > theirs and fill not in position.passed:
+            position.passed.append(fill)
+            name = fill.replace("_", " ")
+            group.log(f"epoch {position.epoch}: better than {name} in holes, {ours:.2f} > {theirs:.2f} dB")
 
 
-def shown(metric: str) -> str:
-    """The metric's name in a line, where the loss that is evaluated stands beside that of training."""
+def metric_label(metric: str) -> str:
+    """The name of the metric in a log line that also shows the training loss."""
     return "evaluation" if metric == "loss" else metric

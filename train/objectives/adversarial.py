@@ -1,4 +1,4 @@
-"""Training against a discriminator: pure functions of scores, and the one running number that is kept between steps."""
+"""Adversarial losses as pure functions of scores, and their adaptive weight, the only state between steps."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 import torch
 import torch.nn.functional as F
 
-# T frames, h x w cells; scores are (T 1 h w), high where frames look real; m is bool of the same shape, or None for all
+# T frames, h x w cells; scores are (T 1 h w), high where frames look real; m is a bool mask of that shape, or None
 
 NOISE = 0.5 / 255
-LEAK = 0.1  # share of the gradient that passes where a value is clamped
+LEAK = 0.1  # fraction of the gradient that passes where a value is clamped
 RATIO_RANGE = 1e-3, 10.0
 DECAY = 0.99
 WARM_UP_ITERATIONS = 500
@@ -17,7 +17,7 @@ WARM_UP_START = 0.1
 
 
 def shared_noise(output, target, gen):  # (T 3 H W) x2 -> same
-    """Both under the same noise of half a grey level, so that rounding does not give a painted frame away.
+    """Output and target plus the same noise of half a grey level, so that quantisation does not tell them apart.
 
     n = clamp(N(0, .5), -1, 1) * .5 / 255; the output is z + n, the target clamp(y + n, 0, 1).
     """
@@ -27,39 +27,39 @@ def shared_noise(output, target, gen):  # (T 3 H W) x2 -> same
 
 
 def clamp_leaky(z):
-    """z clamped to [0, 1], with a tenth of the gradient where it is clamped."""
+    """z clamped to [0, 1], with LEAK times the gradient where it is clamped."""
     clamped = z.clamp(0, 1)
     leaky = clamped + LEAK * (z - clamped)
     return leaky + (clamped - leaky).detach()
 
 
 def generator_loss(score):  # -> ()
-    """-mean D(z): the network wants to be taken for real."""
+    """The generator loss -mean D(z)."""
     return -score.mean()
 
 
 def discriminator_loss(real, fake, m=None):  # -> ()
-    """Hinge loss, the mean over cells of .5 (relu(1 - D(y)) + relu(1 + D(z))), where m says if it is given."""
+    """The hinge loss .5 (relu(1 - D(y)) + relu(1 + D(z))), averaged over all cells or those of m."""
     return 0.5 * (_mean(F.relu(1 - real), m) + _mean(F.relu(1 + fake), m))
 
 
 def gradient_norms(reconstruction, generator, last_weight):  # () x2, parameter -> (2)
-    """Lengths of the two losses' gradients at the network's last weight; processes must average them."""
+    """Norms of the two losses' gradients at the network's last weight; the caller averages them over sequences."""
     grads = (torch.autograd.grad(loss, last_weight, retain_graph=True)[0] for loss in (reconstruction, generator))
     return torch.stack([grad.float().norm() for grad in grads])
 
 
 @dataclass
 class AdaptiveWeight:
-    """The running ratio of the gradients' lengths, which keeps the adversarial loss in proportion.
+    """The weight that matches the norm of the adversarial gradient to that of the reconstruction loss.
 
-    As in VQGAN (Esser et al. 2021, arXiv:2012.09841), with a mean over time: w = .99 w + .01 clamp(|g_rec| / |g_gen|).
+    As in VQGAN (Esser et al. 2021, arXiv:2012.09841), with a running mean: w = .99 w + .01 clamp(|g_rec| / |g_gen|).
     """
 
     value: float | None = None
 
     def update(self, norms):  # (2) -> float or None
-        """The new weight, or None when a gradient is NaN and the adversarial loss is to be left out of this step."""
+        """The new weight, or None when a norm is NaN; the old weight stays then."""
         reconstruction, generator = norms.double().unbind()
         ratio = (reconstruction / generator).item()
         if math.isnan(ratio):
@@ -76,7 +76,7 @@ class AdaptiveWeight:
 
 
 def warm_up(iteration, iterations=WARM_UP_ITERATIONS):
-    """Share of the adversarial loss at step t of n: (e^(4 t/n) - 1) / (e^4 - 1), but 0 while below .1; 1 from n on."""
+    """Warm-up factor at step t of n: (e^(4 t/n) - 1) / (e^4 - 1), but 0 while below .1; 1 from n on."""
     if iteration >= iterations:
         return 1.0
     share = math.expm1(4 * iteration / iterations) / math.expm1(4)

@@ -1,6 +1,7 @@
-"""The discriminator's side of a training: what it adds to the network's gradient, and how it learns itself."""
+"""Adversarial training: what the discriminator adds to the network's gradient, and the discriminator's own steps."""
 
-from dataclasses import replace
+import math
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
 import torch
@@ -15,21 +16,29 @@ from train.objectives.adversarial import (
     gradient_norms,
     warm_up,
 )
-from train.optimizers.optim import clip_gradients
+from train.optimizers.optim import scaled_step
 from train.optimizers.recipe import autocast, create_optimizer_of, create_scaler
 from train.runtime.dist import Group
 from train.runtime.seeds import generator, mix
 
-# T frames, H height, W width of what the network puts out; columns are numbers of one sequence
+# T frames, H height, W width of the network's output
 
-COLUMNS = ("reconstruction_norm", "generator_norm", "generator_loss", "discriminator_loss")
+
+@dataclass(frozen=True)
+class AdversarialResult:
+    """The numbers of one sequence; the norms are those of the losses' gradients at the network's last weight."""
+
+    reconstruction_norm: float
+    generator_norm: float
+    generator_loss: float
+    discriminator_loss: float
 
 
 class Gan:
-    """A discriminator with its optimizer and scaler, and the running weight of its loss.
+    """A discriminator with its optimizer and scaler, and the adaptive weight of the adversarial loss.
 
-    The adversarial loss of a step is weighed by the gradients of the steps before it, so that the gradient of a
-    sequence does not depend on who computes the others. In the first step it has no weight.
+    The weight in a step follows from the gradients of earlier steps, so that the gradient of a sequence does not depend
+    on the others of its step. In the first step it is 0.
     """
 
     def __init__(self, config: Config, seed: int, device: torch.device):
@@ -41,30 +50,30 @@ class Gan:
         self.adaptive = AdaptiveWeight()
 
     def factor(self, step: int) -> float:
-        """What the adversarial loss is multiplied by in this step of the run, counted from 0."""
+        """The factor of the adversarial loss in this step of the run, counted from 0."""
         share = warm_up(step, self.config.generator_warmup_iteration)
         return self.config.discriminator_weight * share * (self.adaptive.value or 0.0)
 
-    def backward(self, step, loss, output, target, mask, network, scaler):
-        """The gradients of one sequence in both networks, and its COLUMNS.
+    def backward(self, step, loss, output, target, mask, network, scaler) -> AdversarialResult:
+        """Add the gradients of one sequence to those of both networks.
 
-        `loss` is the reconstruction's, scaled and divided by the sequences of a step; output and target are
-        (T 3 H W), mask (T 1 H W). The network learns without an adversarial loss or gradient that is not finite.
+        `loss` is the reconstruction loss, scaled and divided by the sequences of a step; output and target are
+        (T 3 H W), mask (T 1 H W). An adversarial loss or gradient that is not finite is left out.
         """
-        member = generator(self.seed, step, "member")  # the same judge on all processes
+        member = generator(self.seed, step, "member")  # the same member of an ensemble on all processes
         with autocast(self.config, self.device):
             score, _ = self.network(clamp_leaky(output), target, mask, member)
             adversarial = generator_loss(score.float())
         scaled = scaler.scale(adversarial / self.config.backward_step)
-        # each loss is gone back through once, to the output; a product with it has the same gradient from there on
+        # one backward pass of each loss to the output; the product of both has the same gradient from there on
         gradients = [torch.autograd.grad(value, output)[0] for value in (loss, scaled)]
         norms = gradient_norms(*((output * gradient).sum() for gradient in gradients), network.to_image.weight)
         factor = self.factor(step) if torch.isfinite(norms[1] + adversarial) else 0.0
         output.backward(torch.add(*gradients, alpha=factor) if factor else gradients[0])
-        judgement = self._learn(output.detach(), target, mask, member)
-        return [*norms.tolist(), float(adversarial.detach()), float(judgement)]
+        discriminator = self._backward_discriminator(output.detach(), target, mask, member)
+        return AdversarialResult(*norms.tolist(), float(adversarial.detach()), float(discriminator))
 
-    def _learn(self, output, target, mask, member):
+    def _backward_discriminator(self, output, target, mask, member):
         with autocast(self.config, self.device):
             fake, cells = self.network(output.clamp(0, 1), target, mask, member)
             real, _ = self.network(target, target, mask, member)
@@ -72,29 +81,24 @@ class Gan:
         self.scaler.scale(loss / self.config.backward_step).backward()
         return loss.detach()
 
-    def update(self, group: Group, rows: torch.Tensor) -> bool:  # (sequences columns)
-        """Step the discriminator unless its loss or gradient is not finite; whether all is well.
+    def update(self, group: Group, results: list[AdversarialResult]) -> bool:
+        """Step the discriminator with the gradients of all processes; whether its loss and gradient were finite.
 
-        It is, too, when a gradient overflows while fp16 looks for its scale.
+        `results` are those of all sequences of the step, in the order of their slots.
         """
         group.all_reduce_gradients(self.network.parameters())
-        self.scaler.unscale_(self.optimizer)
-        norm = clip_gradients(self.optimizer, self.config.clip_grad_norm)
-        finite = bool(torch.isfinite(rows[:, 3]).all())
-        stepped = finite and bool(torch.isfinite(norm))
-        if stepped:
-            self.scaler.step(self.optimizer)
-        well = stepped or (finite and self.scaler.get_scale() > 1)
-        self.scaler.update()
+        finite = all(math.isfinite(result.discriminator_loss) for result in results)
+        outcome = scaled_step(self.optimizer, self.scaler, self.config.clip_grad_norm, finite)
         update_spectral_norms(self.network)
-        means = rows.mean(0)
-        if means.isfinite().all():
-            self.adaptive.update(means[:2])
-        return well
+        mean = mean_result(results)
+        if all(map(math.isfinite, astuple(mean))):
+            norms = torch.tensor([mean.reconstruction_norm, mean.generator_norm], dtype=torch.float64)
+            self.adaptive.update(norms)
+        return outcome.healthy
 
-    def curves(self, rows: torch.Tensor, step: int) -> dict[str, float]:  # (sequences columns)
-        """What TensorBoard shows of a step."""
-        values = dict(zip(COLUMNS, rows.mean(0).tolist(), strict=True)) | {"factor": self.factor(step)}
+    def curves(self, results: list[AdversarialResult], step: int) -> dict[str, float]:
+        """The TensorBoard points of a step."""
+        values = asdict(mean_result(results)) | {"factor": self.factor(step)}
         return {f"adversarial/{name}": value for name, value in values.items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -107,13 +111,19 @@ class Gan:
         self.adaptive.load_state_dict(state["adaptive"])
 
     def load_weights(self, state: dict[str, Any]) -> None:
-        """Take the weights alone, where they are of such a discriminator."""
+        """Load the weights only, if they are of the same kind of discriminator."""
         if state["name"] == self.config.discriminator:
             self.network.load_state_dict(state["weights"])
 
 
+def mean_result(results: list[AdversarialResult]) -> AdversarialResult:
+    """The means over sequences."""
+    rows = torch.tensor([astuple(result) for result in results], dtype=torch.float64)  # (sequences 4)
+    return AdversarialResult(*rows.mean(0).tolist())
+
+
 def create_gan(config: Config, seed: int, device: torch.device, saved: dict[str, Any] | None) -> Gan | None:
-    """The discriminator that is asked for, with the weights of a checkpoint's where it has one of that kind."""
+    """The discriminator of the configuration, if any, with the weights of a checkpoint that has one of its kind."""
     if config.discriminator == "none":
         return None
     gan = Gan(config, seed, device)

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from schedulefree import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree
@@ -100,6 +100,28 @@ def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> torch.T
         if max_norm > 0:
             clip_grads_with_norm_(parameters, max_norm, norms[-1])
     return get_total_norm(norms)
+
+
+class StepOutcome(NamedTuple):
+    """What an optimizer step did."""
+
+    norm: torch.Tensor  # () of all gradients, before clipping
+    stepped: bool
+    healthy: bool  # False when loss or gradient is not finite, unless fp16 is still looking for its scale
+
+
+def scaled_step(
+    optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, max_norm: float, loss_is_finite: bool
+) -> StepOutcome:
+    """Unscale and clip the gradients, step unless loss or gradient is not finite, and update the scale."""
+    scaler.unscale_(optimizer)
+    norm = clip_gradients(optimizer, max_norm)
+    stepped = loss_is_finite and bool(torch.isfinite(norm))
+    if stepped:
+        scaler.step(optimizer)
+    healthy = stepped or (loss_is_finite and scaler.get_scale() > 1)
+    scaler.update()
+    return StepOutcome(norm, stepped, healthy)
 
 
 class Lion(torch.optim.Optimizer):

@@ -3,14 +3,13 @@
 import torch
 
 from train.config import Config
-from train.data.plan import epoch_slots
 from train.optimizers.optim import create_optimizer, is_schedule_free
 from train.optimizers.schedule import apply, schedule
 
 
 def create_optimizer_of(config: Config, network: torch.nn.Module) -> torch.optim.Optimizer:
     """The optimizer that the configuration asks for."""
-    steps = epoch_slots(config.num_samples, config.frames, config.backward_step) // config.backward_step
+    steps = config.epoch_slots // config.backward_step
     return create_optimizer(
         config.optimizer,
         network,

@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 from tools.cli import UserError
+from train.config import cycle_length
 
 MAX_FIXED_WEIGHT_DECAY = 65000.0
 
@@ -43,7 +44,7 @@ def schedule(
     if name == "step":
         rates = Rates(learning_rate * decay ** _decays(epoch - 1, decay_steps), weight_decay)
     elif name in ("cosine", "cosine_wd", "cosine_fixed_wd"):
-        period = _period(max_epoch, cycles)
+        period = cycle_length(max_epoch, cycles)
         angle = math.pi * ((epoch - 1) % period) / period
         rate = min_learning_rate + (learning_rate - min_learning_rate) * (1 + math.cos(angle)) / 2
         if name == "cosine_wd":
@@ -58,25 +59,12 @@ def schedule(
     return rates._replace(learning_rate=warmup_learning_rate) if epoch <= warmup_epochs else rates
 
 
-def run_length(name: str, max_epoch: int, cycles: int) -> int:
-    """How many epochs a run has: iw3's rule, whole cycles less the epoch that would start another."""
-    if name == "step":
-        return max_epoch
-    return max(_period(max_epoch, cycles) * cycles - 1, 1)
-
-
 def apply(optimizer, rates: Rates) -> None:
     """Set the optimizer's rates; parameter groups without weight decay keep none."""
     for group in optimizer.param_groups:
         group["lr"] = rates.learning_rate
         if group["weight_decay"] != 0:
             group["weight_decay"] = rates.weight_decay
-
-
-def _period(max_epoch, cycles):  # epochs a cycle
-    if max_epoch < cycles:
-        raise UserError(f"{max_epoch} epochs do not hold {cycles} cycles: ask for {max_epoch} cycles or fewer")
-    return max_epoch // cycles
 
 
 def _decays(epochs_done, decay_steps):

@@ -1,12 +1,13 @@
-"""The processes of a job: who this one is, and the few things that they tell each other.
+"""The processes of a job: the rank of this one, and the collective operations between them.
 
 Gradients are summed by hand in one flat all-reduce instead of torch's DistributedDataParallel: that regroups its
-buckets after the first step, so sums come in another order after a resume and weights differ in their last bits.
+buckets after the first step, so the order of its sums differs after a resume and weights differ in their last bits.
 """
 
 import atexit
 import contextlib
 import os
+import re
 import sys
 import threading
 import time
@@ -21,11 +22,16 @@ from torch.distributed.rendezvous import rendezvous
 
 from model.device import choose_device
 from tools.cli import UserError
+from tools.cli.program import is_users
+
+# how gloo's messages begin when a connection is closed, reset or times out; a failed check of its own, as of two
+# tensors of different sizes, begins with "[enforce fail at"
+GLOO_CONNECTION = re.compile(r"\[\S*gloo/transport/\S+\] ")
 
 
 @dataclass(frozen=True)
 class Group:
-    """This process among the `world` processes of the job. Raises OSError when another one is gone."""
+    """This process among the processes of the job. Collective operations raise UserError when another one is gone."""
 
     rank: int
     world_size: int
@@ -35,22 +41,28 @@ class Group:
     def is_main(self) -> bool:
         return self.rank == 0
 
+    def log(self, line: str) -> None:
+        """Print a line, once for all processes."""
+        if self.is_main:
+            print(line, flush=True)
+
     def all_reduce_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Every process gets the sum of all processes' gradients, alike to the last bit."""
+        """Every process gets the sum of all processes' gradients, identical to the last bit."""
         if self.world_size == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = torch._utils._flatten_dense_tensors(gradients)
-        _talk(dist.all_reduce, flat)
-        for gradient, total in zip(gradients, torch._utils._unflatten_dense_tensors(flat, gradients), strict=True):
-            gradient.copy_(total)
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        _collective(dist.all_reduce, flat)
+        totals = flat.split([gradient.numel() for gradient in gradients])
+        for gradient, total in zip(gradients, totals, strict=True):
+            gradient.copy_(total.view(gradient.shape))
 
-    def gather(self, values: torch.Tensor) -> torch.Tensor:  # CPU (...) -> (world ...)
+    def gather(self, values: torch.Tensor) -> torch.Tensor:  # CPU (...) -> (world_size ...)
         """The values of every process, by rank."""
         if self.world_size == 1:
             return values[None]
         rows = [torch.empty_like(values) for _ in range(self.world_size)]
-        _talk(dist.all_gather, rows, values)
+        _collective(dist.all_gather, rows, values)
         return torch.stack(rows)
 
     def gather_objects(self, value: Any) -> list[Any]:
@@ -58,101 +70,124 @@ class Group:
         if self.world_size == 1:
             return [value]
         values = [None] * self.world_size
-        _talk(dist.all_gather_object, values, value)
+        _collective(dist.all_gather_object, values, value)
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so on any process."""
+        """Whether the flag is set on any process."""
         return bool(self.gather(torch.tensor([flag])).any())
 
     def broadcast(self, value: Any) -> Any:
         """The first process's value, on every process."""
         if self.world_size == 1:
             return value
-        box = [value]
-        _talk(dist.broadcast_object_list, box)
-        return box[0]
+        values = [value]
+        _collective(dist.broadcast_object_list, values)
+        return values[0]
 
     def first(self, act: Callable[..., Any], *arguments: Any) -> Any:
-        """Let the first process act alone; what it returns, or its UserError or OSError, is every process's."""
-        result = failure = None
+        """Run `act` on the first process alone; every process returns its result or raises its user's error.
+
+        Any other exception is a bug: the first process raises it, with its traceback, and the others refer to it.
+        """
+        if self.world_size == 1:
+            return act(*arguments)
+        result = failure = bug = None
         if self.is_main:
             try:
                 result = act(*arguments)
-            except (UserError, OSError) as error:
-                failure = error
-        result, failure = self.broadcast((result, failure))
+            except Exception as error:  # whatever it is, the others are waiting
+                failure, bug = (error, None) if is_users(error) else (None, error)
+        result, failure, has_bug = self.broadcast((result, failure, bug is not None))
+        if bug:
+            raise bug
+        if has_bug:
+            raise UserError("the first process of the job failed: see its traceback")
         if failure:
             raise failure
         return result
 
 
-def _talk(operation: Callable[..., Any], *arguments: Any) -> None:
-    """Do a collective operation; torch says nothing better than RuntimeError when a process has gone."""
+def _collective(operation: Callable[..., Any], *arguments: Any) -> None:
+    """Run a collective operation. Raises UserError when another process is gone or cannot be reached."""
     try:
         operation(*arguments)
     except RuntimeError as error:
+        if not is_connection_failure(error):
+            raise
         reason = str(error).strip().splitlines()[0].partition(". ")[0]
         raise UserError(
-            f"another process of the job ended, or cannot be reached ({reason}): see what it says, go on with --resume"
+            f"another process of the job ended or cannot be reached ({reason}): see its output, continue with --resume"
         ) from error
+
+
+def is_connection_failure(error: RuntimeError) -> bool:
+    """Whether the connection between processes failed, as opposed to a wrong call of ours.
+
+    torch has an exception type for its stores, sockets and NCCL; gloo raises a plain RuntimeError for everything.
+    """
+    if isinstance(error, dist.DistError):
+        return "ncclInvalid" not in str(error)  # invalid usage or argument
+    return GLOO_CONNECTION.search(str(error)) is not None
 
 
 @contextlib.contextmanager
 def join(device: str) -> Iterator[Group]:
-    """This process's place in the job that torchrun started, or a job of one."""
-    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    """This process's rank in the job that torchrun started, or a job of one process."""
+    world_size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    if world == 1:
+    if world_size == 1:
         yield Group(0, 1, chosen)
         return
-    _talk(connect, "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
+    _collective(connect, "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield Group(rank, world, chosen)
+        yield Group(rank, world_size, chosen)
     finally:
         dist.destroy_process_group()
 
 
 def end_of_job() -> typing.NoReturn:
-    """End this process well, once its threads and exit handlers are done, but leave the interpreter as it is.
+    """End this process with status 0 after its threads and exit handlers, without tearing down the interpreter.
 
-    While that is torn down, a thread of gloo's that still lets go of a tensor aborts a process that has done its work
+    During the teardown a thread of gloo's that still releases a tensor can abort a process that has finished its work
     (PyTorch pull request 179291).
     """
     for thread in threading.enumerate():
         if not (thread is threading.current_thread() or thread.daemon):
             thread.join()
-    atexit._run_exitfuncs()
+    atexit._run_exitfuncs()  # private, but nothing public runs the handlers without the teardown
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
 def connect(backend: str) -> None:
-    """Meet the other processes of the job."""
-    store, rank, world = next(rendezvous("env://"))
-    dist.init_process_group(backend, store=unused_part(store, rank, world), rank=rank, world_size=world)
-    dist.all_reduce(torch.zeros(1))  # one that left at once, as over a wrong option, would fail those still connecting
+    """Connect to the other processes of the job."""
+    store, rank, world_size = next(rendezvous("env://"))
+    part = unused_part(store, rank, world_size)
+    dist.init_process_group(backend, store=part, rank=rank, world_size=world_size)
+    dist.all_reduce(torch.zeros(1))  # a process that ends at once, as for a wrong flag, would fail those connecting
 
 
-def unused_part(store: dist.Store, rank: int, world: int) -> dist.Store:
-    """A part of the store that this start of the job alone has, although torchrun restarts it with the same store.
+def unused_part(store: dist.Store, rank: int, world_size: int) -> dist.Store:
+    """A part of the store that only this start of the job uses.
 
-    There the addresses of processes that died would be found. Rank 0 numbers the start and tells each of the others as
-    soon as it asks, under a word that none has used before; how often torchrun restarted is not the same on every node.
+    torchrun restarts a job with the same store, which still holds the addresses of processes that died. Rank 0 numbers
+    the start and answers each of the others under a random key of theirs; the number of restarts that torchrun gives
+    differs between nodes.
     """
     if rank:
-        word = os.urandom(8).hex()
-        store.set(f"ask/{rank}", word)
-        start = int(store.get(f"tell/{word}"))  # waits
-        store.add(f"told/{start}", 1)
+        key = os.urandom(8).hex()
+        store.set(f"ask/{rank}", key)
+        start = int(store.get(f"answer/{key}"))  # waits
+        store.add(f"answered/{start}", 1)
     else:
         start = store.add("starts", 1)
-        while store.add(f"told/{start}", 0) < world - 1:
-            for asking in (f"ask/{other}" for other in range(1, world)):
-                if store.check([asking]):
-                    store.set(f"tell/{store.get(asking).decode()}", str(start))
+        while store.add(f"answered/{start}", 0) < world_size - 1:
+            for request in (f"ask/{other}" for other in range(1, world_size)):
+                if store.check([request]):
+                    store.set(f"answer/{store.get(request).decode()}", str(start))
             time.sleep(0.02)
     return dist.PrefixStore(f"start/{start}", store)

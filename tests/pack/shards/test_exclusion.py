@@ -50,14 +50,16 @@ def build(data, folder, *flags):
 
 
 def keys_of(run):
-    records = run.stream.loader.dataset.records
+    records = run.data.stream.loader.dataset.records
     return [records[number][1].key for number in range(len(records))]
 
 
 def drawn(run, epochs=20):
     """The keys of all records that the plan shows, with weights and without."""
-    numbers = {int(n) for epoch in range(1, epochs) for n in run.plan.records(epoch)}
-    return {keys_of(run)[number] for number in numbers | set(run.plan.records(1, run.history.weights()).tolist())}
+    numbers = {int(n) for epoch in range(1, epochs) for n in run.data.plan.records(epoch)}
+    return {
+        keys_of(run)[number] for number in numbers | set(run.data.plan.records(1, run.data.history.weights()).tolist())
+    }
 
 
 def test_a_list_is_a_text_that_people_can_write(tmp_path):
@@ -108,7 +110,9 @@ def test_training_never_draws_an_excluded_record_and_says_how_many_there_are(dat
     (data / "eval" / LIST).write_text("test_1000_0\n")
     run = build(data, tmp_path / "model")
     assert drawn(run) == {"test_0_0", "test_1_0", "test_4_0", "test_5_0"}
-    assert [run.eval_samples.records[n][1].key for n in range(len(run.eval_samples.records))] == ["test_1001_0"]
+    assert [run.data.eval_samples.records[n][1].key for n in range(len(run.data.eval_samples.records))] == [
+        "test_1001_0"
+    ]
     said = capsys.readouterr().out
     assert f"{data / 'train'}: 2 of 6 records are excluded" in said
     assert f"{data / 'eval'}: 1 of 2 records is excluded" in said
@@ -122,7 +126,7 @@ def test_a_list_of_ones_own_counts_for_both_splits_and_unknown_keys_are_told(dat
     (tmp_path / "mine.txt").write_text("test_0_0\ntest_1001_0\nno_such_1_0\n")
     (data / "train" / LIST).write_text("gone_1_0\ngone_2_0\ngone_3_0\ngone_4_0\n")
     run = build(data, tmp_path / "model", "--exclude", tmp_path / "mine.txt")
-    assert "test_0_0" not in drawn(run) and run.plan.count == 5 and len(run.eval_samples.records) == 1
+    assert "test_0_0" not in drawn(run) and run.data.plan.count == 5 and len(run.data.eval_samples.records) == 1
     said = capsys.readouterr().out
     assert f"warning: {tmp_path / 'mine.txt'}: no record has this key: no_such_1_0" in said
     assert "excluded.txt: no record has these 4 keys: gone_1_0, gone_2_0, gone_3_0, ...\n" in said
@@ -140,18 +144,16 @@ def test_an_exclusion_is_another_dataset_which_one_flag_accepts_and_mining_keeps
     run = build(data, tmp_path / "model", "--max-epoch", 1, "--num-samples", 144)
     assert train_loop(run)
     run.curves.close()
-    before = dict(zip(keys_of(run), run.history.averages().tolist(), strict=True))
+    before = dict(zip(keys_of(run), run.data.history.averages().tolist(), strict=True))
     assert sum(np.isfinite(loss) for loss in before.values()) > 3
     flags = ("--max-epoch", 3, "--num-samples", 144, "--resume")
     (data / "train" / LIST).write_text("test_2_0\n")
-    expected = (
-        r"2 shards with 6 records \(\w+\) -> 2 shards with 5 records without 1 excluded ones \(\w+\), --accept-data"
-    )
+    expected = r"2 shards with 6 records \(\w+\) -> 2 shards with 5 records \(1 excluded\) \(\w+\), --accept-data"
     with pytest.raises(ValueError, match=expected):
         build(data, tmp_path / "model", *flags)
     later = build(data, tmp_path / "model", *flags, "--accept-data")
     assert keys_of(later) == [key for key in before if key != "test_2_0"]
-    assert later.history.averages().tolist() == [before[key] for key in keys_of(later)]
+    assert later.data.history.averages().tolist() == [before[key] for key in keys_of(later)]
     known = losses.read_losses(tmp_path / "model", list_shards(data / "train"))
     means = dict(zip(before, np.nanmean(known, axis=0).tolist(), strict=True))
     assert means == pytest.approx(before, nan_ok=True)

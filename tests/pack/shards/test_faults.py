@@ -145,7 +145,7 @@ class Injector:
         self.folder = folder
         self.clean = make_split(folder / "clean", records=RECORDS, shards=SHARDS, size=64)
         self.records = Records(list_shards(self.clean))
-        self.expected = [self.of(self.clean).sample(record, 0, None) for record in range(RECORDS)]
+        self.expected = [self.of(self.clean)[0, 0, record] for record in range(RECORDS)]
 
     def of(self, split, seed=None):
         """The samples of a split, listed while it was clean."""
@@ -171,7 +171,7 @@ class Injector:
 
     def check_samples(self, split, bad):
         for record, clean in enumerate(self.expected):
-            found = self.of(split).sample(record, 0, None)
+            found = self.of(split)[0, 0, record]
             if record in bad:
                 assert isinstance(found, BadRecord) and found.key == self.records[record][1].key, record
             else:
@@ -186,10 +186,10 @@ class Injector:
         if good is None:
             assert isinstance(one, BadRecord)
             return
-        assert one.record == other.record == good and torch.equal(one.frames, other.frames)
+        assert one.slot.record == other.slot.record == good and torch.equal(one.frames, other.frames)
         assert torch.equal(one.frames, self.of(self.clean, SEED)[1, slot, good].frames)
         skipped = chosen[: chosen.index(good)]
-        assert [fault.key for fault in one.faults] == [self.records[number][1].key for number in skipped]
+        assert [bad_record.key for bad_record in one.bad_records] == [self.records[number][1].key for number in skipped]
 
     def check_start(self, split, bad):
         """A run that starts on it says which shard it is, or meets nothing but what was caught above."""
@@ -198,7 +198,7 @@ class Injector:
         except ValueError as error:
             assert any(self.records[record][0].name in str(error) for record in bad)
             return
-        found = [Samples(records, 12, 64).sample(record, 0, None) for record in range(RECORDS)]
+        found = [Samples(records, 12, 64)[0, 0, record] for record in range(RECORDS)]
         assert {record for record, sample in enumerate(found) if isinstance(sample, BadRecord)} == bad
 
 
@@ -229,7 +229,7 @@ def test_no_bit_of_an_index_can_turn_into_a_wrong_sample(injector):
             continue
         loaded += 1
         for record in range(RECORDS):
-            found = Samples(records, 12, 64).sample(record, 0, None)
+            found = Samples(records, 12, 64)[0, 0, record]
             if not isinstance(found, BadRecord):
                 assert torch.equal(found.frames, injector.expected[record].frames)
     assert 5 < loaded < 70
@@ -255,7 +255,7 @@ def test_an_index_that_vouches_for_a_broken_image_gives_no_sample(injector):
     index["records"][0]["crc32"] = zlib.crc32(data[entry.offset : entry.offset + entry.length])
     index_path(tar).write_text(json.dumps(index))
     assert read_index(index_path(tar)).records
-    assert isinstance(Samples(Records(list_shards(split)), 12, 64).sample(0, 0, None), BadRecord)
+    assert isinstance(Samples(Records(list_shards(split)), 12, 64)[0, 0, 0], BadRecord)
 
 
 @pytest.mark.slow

@@ -8,7 +8,15 @@ from model.checkpoint import read_file, write_checkpoint
 from tests.support import trainings
 from tests.support.shards import make_data
 from train.checkpoints.resume import moved_history
-from train.checkpoints.state import Place, checkpoint_path, checkpoints, moved_records, read_newest, rotate, set_aside
+from train.checkpoints.state import (
+    Position,
+    checkpoint_path,
+    checkpoints,
+    moved_records,
+    read_newest,
+    rotate,
+    set_aside,
+)
 from train.data.mining import History
 
 NAME = "net"
@@ -102,7 +110,7 @@ def test_when_the_newest_does_not_read_the_one_before_is_used_and_never_written_
         damage(checkpoint_path(folder, NAME), rng)
         saved, warnings = read_newest(folder, NAME)
         assert saved == {"number": 1}
-        assert len(warnings) == 1 and "going on from net.checkpoint.1.pth, which is older" in warnings[0]
+        assert len(warnings) == 1 and "resuming from net.checkpoint.1.pth, which is older" in warnings[0]
         rotate(folder, NAME, keep=2)  # what a save begins with: a kill here must leave a good one
         assert kept(folder) == [1]
         assert (folder / "net.checkpoint.pth.unreadable").exists()
@@ -114,7 +122,7 @@ def test_when_none_reads_the_run_says_so_and_touches_nothing(tmp_path):
     for path in checkpoints(tmp_path, NAME):
         os.truncate(path, 100)
     with pytest.raises(
-        ValueError, match=r"net.checkpoint.pth is not a checkpoint or is truncated.*start anew without --resume"
+        ValueError, match=r"net.checkpoint.pth is not a checkpoint or is truncated.*start a new run without --resume"
     ):
         read_newest(tmp_path, NAME)
     assert len(checkpoints(tmp_path, NAME)) == 2
@@ -161,16 +169,16 @@ def test_a_full_disk_ends_the_run_with_one_line_and_leaves_the_checkpoint_as_it_
     job = trainings.start(tmp_path, *flags, world=2, hooks=[["limit at", "train.loop.save", 3, 1_000_000]])
     assert job.wait() == [2, 2]
     assert "Traceback" not in job.log() and job.log().splitlines()[-1] == (
-        f"error: no checkpoint could be written in {tmp_path} (File too large), the one before is as it was: "
-        f"make room and go on with --resume"
+        f"error: the checkpoint could not be written to {tmp_path} (File too large), the previous one is unchanged: "
+        f"free some space and continue with --resume"
     )
     assert trainings.checkpoint(tmp_path)["backfill"]["place"]["step"] == 2
     assert not list(tmp_path.glob("*.tmp"))
     assert "resumed in epoch 2 after 0 sequences" in trainings.train(tmp_path, *flags, "--resume").log()
 
 
-def test_a_place_survives_the_file(tmp_path):
-    place = Place("20260101120000", 7, losses=[(3, 0.25)], rows=[[1, 0.5, None]], sums={"l1": 0.125})
-    write_checkpoint(tmp_path / "x", {"place": vars(place)})
-    again = Place(**read_file(tmp_path / "x")["place"])
-    assert again == place
+def test_a_position_survives_the_file(tmp_path):
+    position = Position("20260101120000", 7, losses=[(3, 0.25)], rows=[[1, 0.5, None]], sums={"l1": 0.125})
+    write_checkpoint(tmp_path / "x", {"place": vars(position)})
+    again = Position(**read_file(tmp_path / "x")["place"])
+    assert again == position

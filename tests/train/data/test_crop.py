@@ -4,7 +4,7 @@ import torch
 
 from model.morphology import dilate_inner, dilate_outer
 from tests.support.trainings import one_thread  # noqa: F401
-from train.data.crop import AugmentParams, augment_masks, choose_tile, cut, draw, frame_indexes, jitter_
+from train.data.crop import AugmentParams, augment_masks, choose_tile, cut, draw_params, frame_indexes, jitter_
 from train.runtime.seeds import generator
 
 COUNT = 20_000
@@ -13,7 +13,7 @@ COUNT = 20_000
 @pytest.fixture(scope="module")
 def drawn():
     """The draws of many slots of one epoch."""
-    return [draw(generator(7, 3, slot, "crop")) for slot in range(COUNT)]
+    return [draw_params(generator(7, 3, slot, "crop")) for slot in range(COUNT)]
 
 
 def fixed(**changes):
@@ -86,9 +86,11 @@ def test_each_window_lies_anywhere(drawn):
 
 def test_slots_epochs_and_seeds_draw_for_themselves():
     keys = [(1, 1, 1), (1, 1, 2), (1, 2, 1), (2, 1, 1)]
-    assert len({draw(generator(*key, "crop")) for key in keys}) == 4
-    assert draw(generator(1, 1, 1, "crop")) == draw(generator(1, 1, 1, "crop"))
-    starts = np.array([[draw(generator(1, epoch, slot, "crop")).start for slot in range(1000)] for epoch in (1, 2)])
+    assert len({draw_params(generator(*key, "crop")) for key in keys}) == 4
+    assert draw_params(generator(1, 1, 1, "crop")) == draw_params(generator(1, 1, 1, "crop"))
+    starts = np.array(
+        [[draw_params(generator(1, epoch, slot, "crop")).start for slot in range(1000)] for epoch in (1, 2)]
+    )
     assert abs(np.corrcoef(starts)[0, 1]) < 0.1
 
 

@@ -7,8 +7,8 @@ from torchvision.transforms.functional import gaussian_blur
 
 from tests.support.trainings import one_thread  # noqa: F401
 from tests.train.data.test_crop import assert_shares, assert_uniform
-from train.data.crop import cut, draw
-from train.data.looks import CHANNELS, Look, apply_look, draw_look, shrink, soften
+from train.data.crop import cut, draw_params
+from train.data.looks import CHANNELS, Look, apply_look, blur, draw_look, shrink
 from train.runtime.seeds import generator
 
 COUNT = 20_000
@@ -48,7 +48,10 @@ def test_numbers_of_looks_are_uniform_between_their_bounds(drawn):
 
 def test_a_slot_has_the_same_draws_as_iw3s_and_a_look_besides():
     for slot in range(20):
-        plain, strong = draw(generator(1, 2, slot, "crop")), draw(generator(1, 2, slot, "crop"), strong=True)
+        plain, strong = (
+            draw_params(generator(1, 2, slot, "crop")),
+            draw_params(generator(1, 2, slot, "crop"), strong=True),
+        )
         assert plain.look is None and strong.look is not None and replace(strong, look=None) == plain
 
 
@@ -71,9 +74,9 @@ def test_channels_gain_and_level_are_alike_in_all_frames_and_leave_holes(clip):
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.3, 3.0])
-def test_softening_is_torchvisions_gaussian_blur(clip, sigma):
+def test_bluring_is_torchvisions_gaussian_blur(clip, sigma):
     size = 2 * int(np.ceil(3 * sigma)) + 1
-    assert torch.allclose(soften(clip[0], sigma), gaussian_blur(clip[0], size, sigma), atol=1e-6)
+    assert torch.allclose(blur(clip[0], sigma), gaussian_blur(clip[0], size, sigma), atol=1e-6)
 
 
 def test_what_is_shrunk_is_the_mean_of_squares_hidden_where_a_part_is(clip):
@@ -94,7 +97,7 @@ def test_a_look_shrinks_where_the_record_is_large_enough(size, seen):
         boxes.append((box[2] - box[0], box[3] - box[1]))
         return frames[:, box[1] : box[3], box[0] : box[2]]
 
-    draws = replace(draw(generator(1)), jitter=None, outer=0, inner=0, look=replace(PLAIN, shrink=2))
+    draws = replace(draw_params(generator(1)), jitter=None, outer=0, inner=0, look=replace(PLAIN, shrink=2))
     colours, holes, (y, x) = cut(frames_in, masks, 64, draws)
     assert boxes == [(seen, seen)] and colours.shape == (12, 3, 64, 64) and holes.shape == (12, 1, 64, 64)
     inside = frames[:, y : y + seen, x : x + seen].transpose(0, 3, 1, 2)

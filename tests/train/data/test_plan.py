@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from train.data.plan import Plan, epoch_slots, replacement, slots_of
+from train.config import epoch_slots
+from train.data.plan import Plan, replacement, slots_of
 
 
 def epochs(plan, count, first=1):

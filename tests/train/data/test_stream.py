@@ -1,4 +1,5 @@
 import ctypes
+import errno
 import hashlib
 import os
 import shutil
@@ -19,11 +20,12 @@ from tests.pack.shards.test_faults import flip
 from tests.support import ROOT, trainings
 from tests.support.shards import make_data, make_split
 from tests.support.trainings import one_thread  # noqa: F401
+from tools.cli import UserError
 from train.data.handover import Handover
 from train.data.looks import draw_look
-from train.data.plan import Plan, replacement, slots_of
+from train.data.plan import Plan, Slot, replacement, slots_of
 from train.data.samples import BadRecord, Records, Samples
-from train.data.stream import Stream, deaths_told, eval_slots
+from train.data.stream import Stream, eval_slots, explain_worker_death
 
 SEED, TILE = 11, 64
 
@@ -42,13 +44,13 @@ def samples(split, seed=SEED, strong=False):
 
 def slots(count, start=0):
     records = Plan([3, 2, 2], count, SEED).records(4)
-    return [(4, position, int(records[position])) for position in range(start, count)]
+    return [Slot(4, index, int(records[index])) for index in range(start, count)]
 
 
 def content(sample):
     """All that the network sees of a sample, and what the run writes down of it."""
     pixels = hashlib.sha256(sample.frames.numpy().tobytes() + sample.holes.numpy().tobytes()).hexdigest()
-    return sample.position, sample.record, sample.digest, sample.faults, pixels
+    return sample.slot.index, sample.slot.record, sample.digest, sample.bad_records, pixels
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +139,7 @@ def test_the_digest_covers_record_frames_place_and_augmentation(split, monkeypat
 
     plain = samples(split)[1, 1, 0]
     assert samples(split)[1, 1, 1].digest != plain.digest
-    drawn = module.draw(module.generator(SEED, 1, 1, "crop"))
+    drawn = module.draw_params(module.generator(SEED, 1, 1, "crop"))
     for change in [
         {"reverse": not drawn.reverse},
         {"start": (drawn.start + 0.5) % 1},
@@ -148,12 +150,12 @@ def test_the_digest_covers_record_frames_place_and_augmentation(split, monkeypat
         {"look": draw_look(module.generator(SEED))},
     ]:
         changed = type(drawn)(**(vars(drawn) | change))
-        monkeypatch.setattr(module, "draw", lambda *_, changed=changed: changed)
+        monkeypatch.setattr(module, "draw_params", lambda *_, changed=changed: changed)
         assert samples(split)[1, 1, 0].digest != plain.digest, change
 
 
 def test_a_bad_record_is_named_and_replaced_by_what_the_slot_alone_decides(split):
-    fault = samples(split)[4, 9, 2].faults[0]
+    fault = samples(split)[4, 9, 2].bad_records[0]
     assert fault.key == "test_6_0" and fault.shard.endswith("s0-00.tar") and "crc32" in fault.reason
     for position in range(15):
         attempt, chosen = 1, replacement(SEED, 4, position, 1, 7)
@@ -161,7 +163,7 @@ def test_a_bad_record_is_named_and_replaced_by_what_the_slot_alone_decides(split
             attempt += 1
             chosen = replacement(SEED, 4, position, attempt, 7)
         found = samples(split)[4, position, 2]
-        assert (found.record, len(found.faults)) == (chosen, attempt)
+        assert (found.slot.record, len(found.bad_records)) == (chosen, attempt)
         assert torch.equal(found.frames, samples(split)[4, position, chosen].frames)
 
 
@@ -180,7 +182,7 @@ def test_a_passing_fault_of_the_disk_is_read_again(split, monkeypatch):
     def flaky(index, entry):
         calls.append(entry.key)
         if len(calls) == 1:
-            raise OSError("Input/output error")
+            raise OSError(errno.EIO, "Input/output error")
         return real(index, entry)
 
     expected = content(samples(split)[1, 0, 0])
@@ -191,7 +193,7 @@ def test_a_passing_fault_of_the_disk_is_read_again(split, monkeypatch):
 def test_evaluation_leaves_a_bad_record_out_instead_of_counting_another_twice(split):
     found = list(Stream(samples(split, seed=None), 0)(eval_slots(7, 0, 1)))
     assert [type(item) for item in found].count(BadRecord) == 1
-    assert [item.record for item in found if not isinstance(item, BadRecord)] == [0, 1, 3, 4, 5, 6]
+    assert [item.slot.record for item in found if not isinstance(item, BadRecord)] == [0, 1, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("world", [1, 2, 4, 9])
@@ -239,7 +241,7 @@ def test_workers_ignore_the_signals_that_stop_a_run(split, expected):
 
 def test_a_worker_that_dies_is_one_line(split):
     before = children(os.getpid())
-    with pytest.raises(OSError, match=r"^a data worker died.*--resume.*--num-workers$"), deaths_told():
+    with pytest.raises(UserError, match=r"^a data worker died.*--resume.*--num-workers$"), explain_worker_death():
         for _ in Stream(samples(split), 1).samples(slots(10) * 100):
             for worker in set(children(os.getpid())) - set(before):
                 os.kill(worker, signal.SIGKILL)

@@ -82,7 +82,7 @@ def test_the_numbers_are_the_means_over_every_record_once(split, network, alone)
 @pytest.mark.parametrize("world", [2, 3, 4, 9])
 def test_any_number_of_processes_finds_the_same_to_the_last_bit(world, split, network, alone, tmp_path):
     found = evaluate_with(world, split, network, tmp_path)
-    assert found.metrics == alone.metrics and found.faults == ()
+    assert found.metrics == alone.metrics and found.bad_records == ()
     assert found.pictures.keys() == alone.pictures.keys()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.png", "3.png", "6.png"]
 
@@ -120,7 +120,7 @@ def test_a_bad_record_is_left_out_and_named(world, network, alone, tmp_path):
     split = make_split(tmp_path / "eval", records=COUNT, shards=2, size=136)
     flip(split, record=4, at=0.5)
     found = evaluate_with(world, split, network, tmp_path / "pictures")
-    assert [fault.key for fault in found.faults] == ["test_1_0"]
+    assert [fault.key for fault in found.bad_records] == ["test_1_0"]
     network.eval()
     loss = [
         measure(network, create_loss("hole_l1"), samples(split)[0, n, n], CPU)[0]["loss"] for n in (0, 1, 2, 3, 5, 6)

@@ -75,7 +75,7 @@ def test_a_resume_with_another_metric_says_what_the_best_network_has_and_keeps_i
     again = (*flags, "--eval-metric", "masked_psnr")
     log = trainings.train(tmp_path, *again, "--max-epoch", 3, hooks=numbers({"loss": 0.1, "masked_psnr": 21})).log()
     assert "changed since the checkpoint: eval_metric: loss -> masked_psnr" in log
-    assert "the best network so far has masked_psnr 22.0000, and stays until a better" in log
+    assert "the best network so far has masked_psnr 22.0000 and is kept until a better" in log
     assert trainings.sha256(weights(tmp_path / f"{trainings.NAME}.pth")) == trainings.sha256(kept)
     trainings.train(tmp_path, *again, "--max-epoch", 4, hooks=numbers({"loss": 0.9, "masked_psnr": 23}))
     assert trainings.sha256(weights(tmp_path / f"{trainings.NAME}.pth")) != trainings.sha256(kept)
@@ -87,9 +87,9 @@ def test_passing_a_simple_fill_is_said_once_for_each_even_when_the_run_was_stopp
     flags = trainings.command(data, tmp_path, "--scheduler", "step", "--resume")
     trainings.train(tmp_path, *flags, "--max-epoch", 2, hooks=numbers(*told[:2]))
     log = trainings.train(tmp_path, *flags, "--max-epoch", 4, hooks=numbers(*told[2:])).log()
-    assert re.findall(r"epoch \d: passes .*", log) == [
-        "epoch 2: passes replicate in holes, 21.00 > 20.00 dB",
-        "epoch 4: passes nearest frame in holes, 25.00 > 24.00 dB",
+    assert re.findall(r"epoch \d: better than .*", log) == [
+        "epoch 2: better than replicate in holes, 21.00 > 20.00 dB",
+        "epoch 4: better than nearest frame in holes, 25.00 > 24.00 dB",
     ]
 
 

@@ -11,7 +11,7 @@ from tests.support.small_discriminators import small_ensemble
 from train.config import Config
 from train.evaluation.evaluate import trim
 from train.objectives.adversarial import AdaptiveWeight, clamp_leaky
-from train.objectives.gan import COLUMNS, Gan, create_gan
+from train.objectives.gan import AdversarialResult, Gan, create_gan
 from train.runtime.dist import Group
 from train.runtime.seeds import generator
 
@@ -54,8 +54,8 @@ def one_backward(gan, network, step=0, number=0):
     return gan.backward(step, loss / 2, output, target, mask, network, scaler)
 
 
-def updated(gan, *columns):
-    return gan.update(Group(0, 1, CPU), torch.tensor(columns, dtype=torch.float64))
+def update(gan, result):
+    return gan.update(Group(0, 1, CPU), [result])
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def updated(gan, *columns):
 def test_both_networks_get_the_gradients_of_the_formulas(name):
     gan, network = make_gan(name), Painter()
     gan.adaptive.value = 2.0
-    columns = one_backward(gan, network)
+    result = one_backward(gan, network)
 
     plain, judge = Painter(), make_gan(name).network
     member = generator(5, 0, "member")
@@ -83,21 +83,22 @@ def test_both_networks_get_the_gradients_of_the_formulas(name):
         assert (ours.grad is None) == (theirs.grad is None)
         if ours.grad is not None:
             torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-7)
-    assert columns[2:] == pytest.approx([adversarial.item(), hinge.item()], rel=1e-4)
+    assert result.generator_loss == pytest.approx(adversarial.item(), rel=1e-4)
+    assert result.discriminator_loss == pytest.approx(hinge.item(), rel=1e-4)
 
 
 def test_the_adversarial_gradient_becomes_as_long_as_the_other_times_its_weight():
     gan, network = make_gan(), Painter()
     first = one_backward(gan, network)
     alone = network.to_image.weight.grad.clone()
-    assert alone.norm() == pytest.approx(first[0], rel=1e-5)  # no weight is known yet
-    assert updated(gan, first)
-    assert gan.adaptive.value == pytest.approx(first[0] / first[1])
+    assert alone.norm() == pytest.approx(first.reconstruction_norm, rel=1e-5)  # no weight is known yet
+    assert update(gan, first)
+    assert gan.adaptive.value == pytest.approx(first.reconstruction_norm / first.generator_norm)
     again = make_gan()  # the same judge as before its first step
     again.adaptive.value = gan.adaptive.value
     network.zero_grad()
     one_backward(again, network)
-    assert (network.to_image.weight.grad - alone).norm() == pytest.approx(0.2 * first[0], rel=1e-3)
+    assert (network.to_image.weight.grad - alone).norm() == pytest.approx(0.2 * first.reconstruction_norm, rel=1e-3)
 
 
 def test_a_scaled_loss_changes_neither_the_weight_nor_the_proportion():
@@ -114,9 +115,10 @@ def test_a_scaled_loss_changes_neither_the_weight_nor_the_proportion():
     loss = 1024 * (output - target).abs().mean() / 2
     scaled = make_gan()
     scaled.adaptive.value = 1.0
-    columns = scaled.backward(0, loss, output, target, mask, twin, Scaler)
+    result = scaled.backward(0, loss, output, target, mask, twin, Scaler)
     torch.testing.assert_close(twin.to_image.weight.grad / 1024, network.to_image.weight.grad)
-    assert columns[0] / columns[1] == pytest.approx(plain[0] / plain[1], rel=1e-5)
+    ratios = [found.reconstruction_norm / found.generator_norm for found in (result, plain)]
+    assert ratios[0] == pytest.approx(ratios[1], rel=1e-5)
 
 
 def test_a_judge_that_gives_nan_leaves_the_network_its_reconstruction_and_is_not_stepped():
@@ -126,9 +128,9 @@ def test_a_judge_that_gives_nan_leaves_the_network_its_reconstruction_and_is_not
     with torch.no_grad():
         gan.network.classifier.bias.fill_(float("nan"))
         before = gan.network.features[1].weight.clone()
-    columns = one_backward(gan, network)
+    result = one_backward(gan, network)
     torch.testing.assert_close(network.to_image.weight.grad, plain.to_image.weight.grad)
-    assert not updated(gan, columns)
+    assert not update(gan, result)
     assert torch.equal(gan.network.features[1].weight, before) and gan.adaptive.value == 3.0
 
 
@@ -137,9 +139,9 @@ def test_the_judge_learns_to_tell_painted_from_true():
     losses = []
     for step in range(4):
         gan.optimizer.zero_grad()
-        columns = one_backward(gan, network, step)
-        assert updated(gan, columns)
-        losses.append(columns[COLUMNS.index("discriminator_loss")])
+        result = one_backward(gan, network, step)
+        assert update(gan, result)
+        losses.append(result.discriminator_loss)
     assert losses[-1] < 0.7 * losses[0]
 
 
@@ -161,7 +163,7 @@ def test_the_member_of_an_ensemble_hangs_on_the_step_alone(monkeypatch):
 
 def test_a_restored_judge_goes_on_with_weights_and_running_weight():
     gan, network = make_gan(), Painter()
-    updated(gan, one_backward(gan, network))
+    update(gan, one_backward(gan, network))
     saved = {"backfill": {"gan": gan.state_dict()}}
     other = make_gan()
     other.load_state_dict(gan.state_dict())
@@ -183,8 +185,8 @@ def test_any_size_of_network_has_the_weight_that_the_proportion_is_measured_at()
         scaler = torch.amp.GradScaler("cpu", enabled=False)
         gan = make_gan()
         gan.adaptive.value = 1.0
-        norms = gan.backward(0, loss, output, target, mask, network, scaler)[:2]
-        assert all(norm > 0 for norm in norms)
+        result: AdversarialResult = gan.backward(0, loss, output, target, mask, network, scaler)
+        assert result.reconstruction_norm > 0 and result.generator_norm > 0
         assert all(p.grad is not None for p in network.parameters())
 
 

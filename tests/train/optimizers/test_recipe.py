@@ -113,10 +113,10 @@ def test_the_average_of_the_weights_is_exported_beside_the_weights_that_it_is_of
 def test_steps_that_are_not_finite_are_left_out_counted_and_end_a_run_that_allows_none(data, tmp_path):
     hook = ["nan at", "train.objectives.loss.Loss.forward", [2, 5]]
     job = trainings.train(tmp_path / "a", *trainings.command(data, tmp_path / "a", "--skip-eval"), hooks=[hook])
-    assert job.log().count("loss or gradient is not finite, skipped") == 2
+    assert job.log().count("loss or gradient is not finite, step skipped") == 2
     assert all(value.isfinite().all() for value in trainings.checkpoint(tmp_path / "a")["state_dict"].values())
     strict = trainings.start(tmp_path / "b", *trainings.command(data, tmp_path / "b", "--no-ignore-nan"), hooks=[hook])
-    assert strict.wait() == [2] and "were not finite: go on from the last checkpoint with --resume" in strict.log()
+    assert strict.wait() == [2] and "of epoch 1: continue from the last checkpoint with --resume" in strict.log()
 
 
 @pytest.mark.parametrize(
@@ -159,20 +159,22 @@ def test_a_gradient_that_is_not_finite_leaves_weights_optimizer_and_average_alon
     network = torch.nn.Linear(3, 2)
     optimizer = create_optimizer("adamw", network, 0.1, 0.01)
     scaler = torch.amp.GradScaler("cpu", init_scale=8.0, enabled=scaled)  # fp16 needs a GPU, its scaler does not
-    run = SimpleNamespace(
-        config=Config(), optimizer=optimizer, scaler=scaler, network=network, ema=EMA(network, decay=0.5)
-    )
+    ema = EMA(network, decay=0.5)
+    learner = SimpleNamespace(optimizer=optimizer, scaler=scaler, network=network, ema=ema)
 
-    def step(factor, term=0.0):
+    def step(factor, finite=True):
         optimizer.zero_grad()
         scaler.scale(network(torch.ones(1, 3)).square().sum() * factor).backward()
-        return update(run, torch.tensor([[term]]))
+        return update(learner, Config(), finite).healthy
 
-    assert step(1.0)[1]
-    before = trainings.sha256([network.state_dict(), optimizer.state_dict()["state"], run.ema.state_dict()])
-    assert step(float(bad))[1] == scaled  # while a scale is looked for, overflow is nothing to count
-    assert not step(float(bad), float(bad))[1]
-    assert trainings.sha256([network.state_dict(), optimizer.state_dict()["state"], run.ema.state_dict()]) == before
+    def state():
+        return trainings.sha256([network.state_dict(), optimizer.state_dict()["state"], ema.state_dict()])
+
+    assert step(1.0)
+    before = state()
+    assert step(float(bad)) == scaled  # while fp16 looks for its scale, an overflow is not counted
+    assert not step(float(bad), finite=False)
+    assert state() == before
     assert scaler.get_scale() == (2.0 if scaled else 1.0)
-    assert step(1.0)[1]
-    assert trainings.sha256([network.state_dict(), optimizer.state_dict()["state"], run.ema.state_dict()]) != before
+    assert step(1.0)
+    assert state() != before

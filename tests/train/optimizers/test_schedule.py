@@ -4,7 +4,8 @@ import torch
 from torch.optim import lr_scheduler
 
 from tests.support import GOLDEN as GOLDEN_FOLDER
-from train.optimizers.schedule import Rates, apply, run_length, schedule
+from train.config import run_length
+from train.optimizers.schedule import Rates, apply, schedule
 
 GOLDEN = np.load(GOLDEN_FOLDER / "schedule_sampler.npz")
 RECIPE = {"max_epoch": 200, "learning_rate": 1e-4, "weight_decay": 1e-3}
@@ -111,9 +112,9 @@ def test_weight_decay_may_fall_to_zero_and_rises_again_with_the_next_cycle():
 
 
 def test_more_cycles_than_epochs_are_refused_with_both_numbers():
-    with pytest.raises(ValueError, match="3 epochs do not hold 5 cycles: ask for 3 cycles or fewer"):
+    with pytest.raises(ValueError, match="--learning-rate-cycles 5: pass --learning-rate-cycles 3 or less"):
         run_length("cosine", 3, 5)
-    with pytest.raises(ValueError, match="3 epochs do not hold 5 cycles"):
+    with pytest.raises(ValueError, match="--max-epoch 3 is less than --learning-rate-cycles 5"):
         schedule("cosine", 1, **RECIPE | {"max_epoch": 3})
 
 

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from model.light_video_inpaint import LightVideoInpaint
+from train import compiling
 from train.config import Config
 from train.objectives.loss import create_loss
 from train.objectives.perceptual import Perceptual, vgg16_trunk
-from train.runtime import compiling
 from train.runtime.dist import Group
 
 ALONE = Group(0, 1, torch.device("cpu"))
@@ -44,7 +44,7 @@ def test_compiled_passes_give_the_same_and_keep_the_names_of_weights(parts, monk
 
 def test_a_training_against_a_discriminator_is_not_compiled(parts, capsys):
     assert compiling.compile_forward(*parts, Config(discriminator="ffc", compile=True), ALONE) is parts[0]
-    assert capsys.readouterr().out.startswith("--compile changes nothing: --discriminator")
+    assert capsys.readouterr().out.startswith("--compile has no effect: --discriminator")
 
 
 @pytest.mark.slow
@@ -55,5 +55,5 @@ def test_what_cannot_be_compiled_runs_as_it_is_and_one_line_says_why(parts, monk
     monkeypatch.setattr(compiling, "BACKEND", broken)
     assert compiling.compile_forward(*parts, CONFIG, ALONE) is parts[0]
     said = capsys.readouterr().out
-    assert said.count("\n") == 1 and said.startswith("--compile changes nothing: ") and "no working C++" in said
+    assert said.count("\n") == 1 and said.startswith("--compile has no effect: ") and "no working C++" in said
     step(parts[0], *parts)

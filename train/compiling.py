@@ -1,9 +1,9 @@
-"""torch.compile for the forward passes of training, or why it cannot be."""
+"""--compile: torch.compile for the forward passes of training."""
 
 from collections.abc import Callable
 
 import torch
-from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.exc import TorchDynamoException  # private, but torch.compiler exports no exception
 
 from model.light_video_inpaint import FRAMES, LightVideoInpaint
 from train.config import Config
@@ -17,15 +17,14 @@ BACKEND = "inductor"
 
 
 def compile_forward(network: LightVideoInpaint, criterion: Loss, config: Config, group: Group) -> Forward:
-    """The network as a compiled function, and the features of LPIPS compiled; as they are where that is impossible.
+    """The compiled network, with the features of LPIPS compiled too; the network itself where that is impossible.
 
-    Network and loss keep their own weights and state keys. Processes take the same way, and the first says why.
+    Network and loss keep their weights and state keys. All processes decide alike, and the first logs the reason.
     """
     forward = torch.compile(network, backend=BACKEND)
     reasons = group.gather_objects(failure(forward, network, config, group.device))
     if any(reasons):
-        if group.is_main:
-            print(f"--compile changes nothing: {next(filter(None, reasons))}", flush=True)
+        group.log(f"--compile has no effect: {next(filter(None, reasons))}")
         return network
     if criterion.perceptual is not None:
         criterion.perceptual.features = torch.compile(criterion.perceptual.features, backend=BACKEND)
@@ -33,14 +32,14 @@ def compile_forward(network: LightVideoInpaint, criterion: Loss, config: Config,
 
 
 def failure(forward: Forward, network: LightVideoInpaint, config: Config, device: torch.device) -> str:
-    """Why a step cannot be compiled, in one line; empty when it can."""
+    """The reason why a step cannot be compiled, in one line; empty if it can."""
     if config.discriminator != "none":
-        return "--discriminator looks at the gradient half way, which a compiled step does not show"
+        return "--discriminator needs the gradient at the output, which a compiled step does not give"
     frames = torch.zeros(FRAMES, 3, config.tile, config.tile, device=device)
     try:
         with autocast(config, device):
             output = forward(*network.preprocess(frames, frames[:, :1] > 0))
-        torch.autograd.grad(output.float().sum(), network.to_image.weight)  # compiles what goes back, too
+        torch.autograd.grad(output.float().sum(), network.to_image.weight)  # compiles the backward pass, too
     except TorchDynamoException as error:
         return " ".join(str(error).split("\n\n")[0].split())
     return ""

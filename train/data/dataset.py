@@ -1,0 +1,23 @@
+"""The data of a run: what is drawn, how it arrives, and what is known of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from train.data.mining import History
+from train.data.plan import Plan
+from train.data.quarantine import Quarantine
+from train.data.samples import Samples
+from train.data.stream import Stream
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The records for training and for evaluation."""
+
+    plan: Plan
+    history: History | None  # with --hard-example
+    stream: Stream
+    eval_samples: Samples | None  # None with --skip-eval
+    workers: int  # processes that prepare samples
+    quarantine: Quarantine
+    description: dict[str, Any]  # for the checkpoint, see train.checkpoints.state.describe_data
