@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("pack", "train", "model", "tools")
 HEAVY = ("torch", "torchvision", "av", "transformers", "numba", "tensorboard")
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py") if path.name != "__init__.py")
+TRAIN_ROOMS = {"tools.cli", "model", "pack.shards", "train.config"} | {
+    f"train.{room}" for room in ("runtime", "optimizers", "objectives", "data", "checkpoints", "evaluation")
+}
 ALLOWED = {  # what a room and all below it may import, besides itself; the longest name that fits counts
     "tools.cli": set(),
     "model": {"tools.cli"},
@@ -24,6 +27,13 @@ ALLOWED = {  # what a room and all below it may import, besides itself; the long
     "pack.video": {"tools.cli"},
     "pack.scenes": {"tools.cli", "pack.kernels.compiled"},
     "pack": {"tools.cli", "model"},
+    "train.config": {"tools.cli"},
+    "train.runtime": {"tools.cli", "model", "train.config"},
+    "train.optimizers": {"tools.cli", "model", "train.config"},
+    "train.objectives": {"tools.cli", "model", "train.config", "train.optimizers", "train.runtime"},
+    "train.data": {"tools.cli", "model", "pack.shards", "train.config", "train.runtime"},
+    "train.checkpoints": TRAIN_ROOMS - {"train.evaluation"},
+    "train.evaluation": TRAIN_ROOMS,
     "train": {"tools.cli", "model", "pack.shards"},
     "tools": {"pack", "train", "model"},
 }
@@ -67,6 +77,45 @@ def test_a_module_imports_only_what_its_room_may(path):
     for name in imports(path):
         if room_of(name) in ROOMS:
             assert any(inside(name, other) for other in {room, *ALLOWED[room]}), f"{name_of(path)} imports {name}"
+
+
+def part_of(name):
+    """The sub-package of a module, or the module itself where it stands directly in a folder of the design card."""
+    top, _, rest = name.partition(".")
+    part = rest.partition(".")[0]
+    return f"{top}.{part}" if part else top
+
+
+def cycle_in(arrows):
+    """The names of a cycle of the graph, from a name to the same name; none when there is none."""
+    finished = set()
+
+    def visit(name, path):
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name not in finished:
+            for other in sorted(arrows.get(name, ())):
+                if found := visit(other, [*path, name]):
+                    return found
+            finished.add(name)
+        return []
+
+    return next(filter(None, (visit(name, []) for name in sorted(arrows))), [])
+
+
+def test_no_sub_packages_import_each_other_in_a_circle():
+    arrows = {}
+    for path in MODULES:
+        part = part_of(name_of(path))
+        others = {part_of(name) for name in imports(path) if room_of(name) in ROOMS}
+        arrows.setdefault(part, set()).update(others - {part})
+    assert cycle_in(arrows) == []
+
+
+def test_a_circle_would_be_found():
+    arrows = {"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"a"}}
+    assert cycle_in(arrows) == ["a", "b", "d", "a"]
+    assert cycle_in(arrows | {"d": {"c"}}) == []
 
 
 def test_a_network_needs_torch_and_numpy_alone():

@@ -263,7 +263,7 @@ def test_processes_that_do_not_share_a_step_evenly_are_told(data, tmp_path):
     config = cli.parse(Config, trainings.command(data, tmp_path))
     with pytest.raises(
         ValueError,
-        match="--backward-step 2 counts .* over all processes, found 3 processes: expected a multiple of 3",
+        match=r"--backward-step 2 counts .* over all processes, found 3 processes: expected a multiple of 3",
     ):
         setup.build(config, Group(0, 3, torch.device("cpu")), trainings.NoStop())
 
