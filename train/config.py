@@ -1,4 +1,4 @@
-"""Every setting of a training run: the command line, the log and the checkpoint are this one dataclass."""
+"""Every setting of a training run: one dataclass is the command line, the log and the checkpoint."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from tools.cli import UserError
 from tools.cli.sizes import parse_size
 
-FRAMES = 12  # that the network takes
+FRAMES = 12  # per sequence, which the networks expect
 
 
 @dataclass(frozen=True)
@@ -17,23 +17,23 @@ class Config:
     ALIASES: ClassVar = {"data_dir": ("-i",)}
 
     data_dir: str = "data"  # folder or URL with the splits train/ and eval/, or several: "s3://a/x*0.7,./local*0.3"
-    endpoint_url: str = ""  # S3 server other than Amazon's, as AWS_ENDPOINT_URL
-    exclude: str = ""  # file with keys of records to leave out, one a line, besides excluded.txt in each split
-    cache_dir: str = ""  # folder that keeps whole shards of object stores
-    cache_size: str = "200GB"  # most that it may hold
-    model_dir: str = "models/video_inpaint_v1"  # where networks, checkpoints and logs go
+    endpoint_url: str = ""  # S3 server other than Amazon's; default: AWS_ENDPOINT_URL
+    exclude: str = ""  # file with keys of records to exclude, one per line, in addition to excluded.txt in each split
+    cache_dir: str = ""  # folder for a local cache of shards from object stores
+    cache_size: str = "200GB"  # maximum size of the cache
+    model_dir: str = "models/video_inpaint_v1"  # output folder for networks, checkpoints and logs
     arch: Literal[
         "inpaint.light_video_inpaint_v1",
         "inpaint.light_video_inpaint_v1_small",
         "inpaint.light_video_inpaint_v1_medium",
         "inpaint.light_video_inpaint_v1_large",
-    ] = "inpaint.light_video_inpaint_v1"  # network; _small is another name of the first
-    init: Literal["copy", "iw3"] = "copy"  # first weights: what is visible is copied, or iw3's
-    checkpoint_file: str = ""  # start from the weights of this file, ours or iw3's, or from base, which is here
+    ] = "inpaint.light_video_inpaint_v1"  # network; _small is an alias of the first
+    init: Literal["copy", "iw3"] = "copy"  # initial weights: copy reproduces visible pixels from the start; iw3: iw3's
+    checkpoint_file: str = ""  # start from the weights of this file, of Backfill or iw3; base: those included here
 
-    resume: bool = False  # go on from the checkpoint in --model-dir; without one, start
-    reset_state: bool = False  # with --resume: take the weights alone, start optimizer and epochs anew
-    accept_data: bool = False  # with --resume: go on although shards were added or removed, or records excluded
+    resume: bool = False  # resume from the checkpoint in --model-dir; start a new run if there is none
+    reset_state: bool = False  # with --resume: load the weights only, reset optimizer and epoch
+    accept_data: bool = False  # with --resume: accept that shards were added or removed, or records excluded
 
     loss: Literal[
         "temporal_l1lpips",
@@ -46,40 +46,42 @@ class Config:
         "hole_l1",
         "band_l1lpips",
         "band_l1",
-    ] = "temporal_l1lpips"  # what is minimised; names without lpips need no VGG16 weights
-    lpips_frames: int = 3  # random frames of each sequence that LPIPS looks at; iw3: 12
+    ] = "temporal_l1lpips"  # training loss; names without lpips need no VGG16 weights
+    lpips_frames: int = 3  # number of random frames per sequence that LPIPS is computed on; iw3: 12
     diff_aug: bool = True  # move output and truth together before the loss (never for --loss dct)
 
-    max_epoch: int = 200  # epochs; cosine schedules end one early, at their minimum, as in iw3
-    num_samples: int = 20000  # frames of an epoch; 1/12 of it are sequences
-    backward_step: int = 4  # sequences of an optimizer step, over all processes
-    tile: int = 256  # side of the square that the network sees, in pixels; padded to the next larger multiple of 64:
-    # 248 costs 0.74 of 256
-    tiles_per_record: int = 1  # sequences cut from each visited record, which is read and decoded once
-    frames: int = FRAMES  # frames of a sequence; the networks take 12
-    augment: Literal["iw3", "strong"] = "iw3"  # strong: half size, upside down, other colours, contrast, softness, too
-    hard_example: Literal["linear", "none"] = "linear"  # draw records by their last losses, or each equally often
-    shuffle_shards: int = 0  # shards that draws mix at a time (0: all), fewer suit a cache
+    max_epoch: int = 200  # number of epochs; cosine schedules end one epoch earlier, at their minimum, as in iw3
+    num_samples: int = 20000  # frames per epoch; an epoch has 1/12 as many sequences
+    backward_step: int = 4  # sequences per optimizer step, over all processes
+    tile: int = (
+        256  # side of the square training crop, in pixels; padded to the next larger multiple of 64,
+    )
+    # so that 248 takes 0.74 of the time of 256
+    tiles_per_record: int = 1  # sequences cut from each record that is read and decoded
+    frames: int = FRAMES  # frames per sequence; the networks expect 12
+    augment: Literal["iw3", "strong"] = "iw3"  # strong adds random scale, vertical flip, colour, contrast and blur
+    hard_example: Literal["linear", "none"] = "linear"  # linear samples records by their recent losses, none uniformly
+    shuffle_shards: int = 0  # shuffle window, in shards (0: global shuffle); a small window suits a cache
 
     optimizer: Literal[
         "adamw", "adamw_schedulefree", "radam_schedulefree", "sgd_schedulefree", "adam", "sgd", "lion"
-    ] = "adamw"  # schedule-free ones take no --scheduler
-    learning_rate: float = 1e-4  # highest learning rate
-    scheduler: Literal["cosine_wd", "cosine", "cosine_fixed_wd", "step"] = "cosine_wd"  # learning rate by epoch
-    learning_rate_cycles: int = 5  # falls of the cosine schedules
-    learning_rate_decay: float = 0.99  # factor of the step schedule
-    learning_rate_decay_step: tuple[int, ...] = (1,)  # epochs between its factors, or the epochs of several
-    weight_decay: float = 0.001  # weight decay at the highest learning rate
-    weight_decay_end: float = 0.01  # and at the lowest, with cosine_wd
-    adam_beta1: float = 0.9  # of the adam family
-    adam_beta2: float = 0.999  # of the adam family
-    momentum: float = 0.9  # of sgd
-    warmup_epoch: int = 0  # epochs of warm-up
-    warmup_learning_rate: float = 1e-6  # learning rate in the warm-up
-    clip_grad_norm: float = 0.0  # largest gradient norm of a parameter group; 0 clips nothing
-    ema_model: bool = False  # average the weights over steps; evaluated and exported, beside NAME.raw.pth without
-    ema_decay: float = 0.999  # share of the old average
-    ema_step: int = 1  # optimizer steps between averages
+    ] = "adamw"  # optimizer; the schedule-free ones ignore --scheduler
+    learning_rate: float = 1e-4  # maximum learning rate
+    scheduler: Literal["cosine_wd", "cosine", "cosine_fixed_wd", "step"] = "cosine_wd"  # learning rate schedule
+    learning_rate_cycles: int = 5  # number of cosine cycles
+    learning_rate_decay: float = 0.99  # decay factor of the step schedule
+    learning_rate_decay_step: tuple[int, ...] = (1,)  # decay every N epochs, or at each of the listed epochs
+    weight_decay: float = 0.001  # weight decay at the maximum learning rate
+    weight_decay_end: float = 0.01  # weight decay at the minimum learning rate, with cosine_wd
+    adam_beta1: float = 0.9  # beta1 of the adam optimizers
+    adam_beta2: float = 0.999  # beta2 of the adam optimizers
+    momentum: float = 0.9  # momentum of the sgd optimizers
+    warmup_epoch: int = 0  # number of warm-up epochs
+    warmup_learning_rate: float = 1e-6  # learning rate during the warm-up
+    clip_grad_norm: float = 0.0  # maximum gradient norm per parameter group; 0: no clipping
+    ema_model: bool = False  # evaluate and export a moving average of the weights; the raw weights go to NAME.raw.pth
+    ema_decay: float = 0.999  # decay of the moving average
+    ema_step: int = 1  # optimizer steps between updates of the moving average
 
     discriminator: Literal[
         "none",
@@ -89,10 +91,11 @@ class Config:
         "ffce",
         "l3cffce",
         "t_patchgan",
-    ] = "none"  # judge that the network learns to deceive, for fine-tuning
-    discriminator_weight: float = 0.2  # of the adversarial gradient, after it is made as long as the other
-    discriminator_learning_rate: float = 0.0  # of the discriminator; 0: as --learning-rate
-    generator_warmup_iteration: int = 500  # optimizer steps until it has its full weight
+    ] = "none"  # discriminator for adversarial fine-tuning
+    discriminator_weight: float = 0.2  # weight of the adversarial gradient, after its norm is matched to the
+    # reconstruction loss
+    discriminator_learning_rate: float = 0.0  # learning rate of the discriminator; 0: same as --learning-rate
+    generator_warmup_iteration: int = 500  # optimizer steps until the adversarial loss has its full weight
 
     eval_step: int = 4  # epochs between evaluations
     eval_metric: Literal[
@@ -102,30 +105,30 @@ class Config:
         "masked_ssim",
         "masked_mae",
         "masked_tde",
-    ] = "loss"  # which evaluated number says what network is best; masked: in holes, tde: temporal difference error
-    save_eval_step: int = 10  # every how manieth evaluation record is written as a picture
-    skip_eval: bool = False  # never evaluate; every epoch counts as the best
-    save_epoch: bool = False  # keep the network of every epoch under epoch/N/
-    disable_backup: bool = False  # keep no copy of the best network under this run's name
-    save_every_steps: int = 0  # optimizer steps between checkpoints inside an epoch; 0: at its end only
-    keep_checkpoints: int = 2  # newest checkpoints kept
-    log_every_steps: int = 1  # optimizer steps between points in TensorBoard
-    ignore_nan: bool = True  # skip a step whose loss or gradient is not finite; up to 100 an epoch
+    ] = "loss"  # metric that selects the best network; masked: in holes only, tde: temporal difference error
+    save_eval_step: int = 10  # save every Nth evaluation sample as an image
+    skip_eval: bool = False  # no evaluation; every epoch counts as the best
+    save_epoch: bool = False  # save the network of every epoch under epoch/N/
+    disable_backup: bool = False  # save no copy of the best network under the name of this run
+    save_every_steps: int = 0  # optimizer steps between checkpoints within an epoch; 0: only at its end
+    keep_checkpoints: int = 2  # number of latest checkpoints to keep
+    log_every_steps: int = 1  # optimizer steps between TensorBoard points
+    ignore_nan: bool = True  # skip steps whose loss or gradient is not finite, up to 100 per epoch
 
     device: str = "auto"  # cpu, cuda or auto
-    num_workers: int = -1  # processes that prepare samples, for each training process; -1: cores - 2, at most 8
-    compile: bool = False  # torch.compile of network and LPIPS; minutes at the start, faster steps on GPUs
-    disable_amp: bool = False  # train in fp32 everywhere
-    amp_float: Literal["fp16", "bf16"] = "fp16"  # precision on GPUs; bf16: also on CPUs that have instructions for it
-    dry_run: bool = False  # one step: say what memory, workers and time the run would need, and write nothing
-    profile: int = 0  # write a torch.profiler trace of so many optimizer steps below logs/
-    checkpoint_blocks: bool = False  # recompute whole blocks: keeps fewer activations, takes more time
-    seed: int = -1  # of data order, augmentation and first weights; -1 draws one
+    num_workers: int = -1  # data worker processes per training process; -1: cores - 2, at most 8
+    compile: bool = False  # torch.compile the network and LPIPS: takes minutes at the start, faster steps on GPUs
+    disable_amp: bool = False  # train in fp32 only
+    amp_float: Literal["fp16", "bf16"] = "fp16"  # precision on GPUs; bf16 also on CPUs with bf16 instructions
+    dry_run: bool = False  # run one step, print the memory, workers and time that the run would need, and write nothing
+    profile: int = 0  # write a torch.profiler trace of N optimizer steps below logs/
+    checkpoint_blocks: bool = False  # activation checkpointing of whole blocks: less memory, more time
+    seed: int = -1  # random seed of data order, augmentation and initial weights; -1: choose one
 
     def __post_init__(self):
         self._check_ranges()
         if self.frames != FRAMES:
-            raise UserError(f"--frames {self.frames}: the networks take {FRAMES} frames, leave it at {FRAMES}")
+            raise UserError(f"--frames {self.frames}: expected {FRAMES}, which the networks need")
         parse_size("--cache-size", self.cache_size)
         if self.tile % 8 or not 64 <= self.tile <= 512:
             raise UserError(f"--tile {self.tile}: expected a multiple of 8 from 64 to 512")
@@ -134,13 +137,13 @@ class Config:
         if self.discriminator != "none" and self.tile < 80:
             raise UserError(f"--tile {self.tile}: --discriminator {self.discriminator} needs 80 or more")
         if self.reset_state and not self.resume:
-            raise UserError("--reset-state says how to --resume: give both")
+            raise UserError("--reset-state needs --resume: pass both")
         if not re.fullmatch(r"auto|cpu|cuda", self.device):
             raise UserError(f"--device {self.device}: expected auto, cpu or cuda")
         if self.ema_model and self.optimizer.endswith("schedulefree"):
-            raise UserError(f"--ema-model: {self.optimizer} keeps an average of its own, leave one of the two out")
+            raise UserError(f"--ema-model: {self.optimizer} already averages the weights, remove one of the two")
         if self.warmup_epoch and self.optimizer == "radam_schedulefree":
-            raise UserError("--warmup-epoch: radam_schedulefree warms up by itself, leave it out")
+            raise UserError("--warmup-epoch: radam_schedulefree has a warm-up of its own, remove --warmup-epoch")
         if not self.optimizer.endswith("schedulefree"):
             run_length(self.scheduler, self.max_epoch, self.learning_rate_cycles)
 
