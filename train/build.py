@@ -194,7 +194,7 @@ def describe_resume(run: Run, saved: dict[str, Any]) -> list[str]:
     elif position.best is not None and saved["train_kwargs"].get("eval_metric", "loss") != config.eval_metric:
         lines.append(f"the best network so far has {config.eval_metric} {position.best:.4f} and is kept until a better")
     if position.epoch > config.epochs:
-        lines.append("all epochs are done: nothing is left to do")
+        lines.append(f"the run is complete after {plural(config.epochs, 'epoch')}: nothing is left to do")
     else:
         lines.append(f"resumed in epoch {position.epoch} after {position.slots_done} sequences")
     return lines

@@ -53,9 +53,7 @@ class Config:
     max_epoch: int = 200  # number of epochs; cosine schedules end one epoch earlier, at their minimum, as in iw3
     num_samples: int = 20000  # frames per epoch; an epoch has 1/12 as many sequences
     backward_step: int = 4  # sequences per optimizer step, over all processes
-    tile: int = (
-        256  # side of the square training crop, in pixels; padded to the next larger multiple of 64,
-    )
+    tile: int = 256  # side of the square training crop, in pixels; padded to the next larger multiple of 64,
     # so that 248 takes 0.74 of the time of 256
     tiles_per_record: int = 1  # sequences cut from each record that is read and decoded
     frames: int = FRAMES  # frames per sequence; the networks expect 12

@@ -1,1 +1,1 @@
-"""What is minimised: losses, discriminators and the augmentation before them."""
+"""What is minimised: losses, discriminators, the augmentation before them, and the network that learns."""

@@ -1,1 +1,1 @@
-"""Processes, signals, seeds, memory, compilation and logs of a run."""
+"""The processes, signals, seeds, memory and logs of a run."""

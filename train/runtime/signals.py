@@ -1,14 +1,14 @@
-"""Signals that ask a run to stop: the flag is polled where stopping is safe."""
+"""Signals that stop a run: they set a flag, which the run polls where it can stop safely."""
 
 import signal
 import time
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # schedulers, people, Slurm before its time limit
-PATIENCE = 2.0  # seconds in which another SIGINT is the same Ctrl-C: torchrun passes on what the terminal sent already
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # from schedulers, Ctrl-C, Slurm before its time limit
+SAME_CTRL_C = 2.0  # seconds; a second SIGINT within them comes from the same Ctrl-C, by torchrun and the terminal
 
 
 class Stop:
-    """Remembers the first signal; a second Ctrl-C ends at once, as people expect."""
+    """Remembers the name of the first signal, "" before it; a second Ctrl-C raises KeyboardInterrupt."""
 
     def __init__(self):
         self.name, self.since = "", 0.0
@@ -16,7 +16,7 @@ class Stop:
             signal.signal(number, self._remember)
 
     def _remember(self, number, _frame) -> None:
-        if self.name and number == signal.SIGINT and time.monotonic() - self.since > PATIENCE:
+        if self.name and number == signal.SIGINT and time.monotonic() - self.since > SAME_CTRL_C:
             raise KeyboardInterrupt
         if not self.name:
             self.name, self.since = signal.Signals(number).name, time.monotonic()

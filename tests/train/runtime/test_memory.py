@@ -20,7 +20,7 @@ for count in ({floats}, {floats} * 7 // 8):  # glibc 2.36 wants some room beside
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told anything")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is configured")
 @pytest.mark.parametrize("keep", [False, True])
 def test_memory_that_a_tensor_frees_serves_another_without_new_pages(keep):
     size = 64 << 20  # more than glibc would ever keep

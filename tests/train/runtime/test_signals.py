@@ -4,7 +4,7 @@ import signal
 import pytest
 
 from train.runtime import signals as stop
-from train.runtime.signals import PATIENCE, SIGNALS, Stop
+from train.runtime.signals import SAME_CTRL_C, SIGNALS, Stop
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_the_first_signal_is_the_reason(clock):
 def test_a_ctrl_c_that_comes_twice_at_once_from_terminal_and_torchrun_is_one(clock):
     asked = Stop()
     os.kill(os.getpid(), signal.SIGINT)
-    clock[0] += PATIENCE / 2
+    clock[0] += SAME_CTRL_C / 2
     os.kill(os.getpid(), signal.SIGINT)
     assert asked.name == "SIGINT"
 
@@ -44,6 +44,6 @@ def test_a_ctrl_c_that_comes_twice_at_once_from_terminal_and_torchrun_is_one(clo
 def test_a_second_ctrl_c_ends_at_once(clock):
     Stop()
     os.kill(os.getpid(), signal.SIGINT)
-    clock[0] += PATIENCE * 2
+    clock[0] += SAME_CTRL_C * 2
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)

@@ -1,0 +1,56 @@
+import errno
+
+import pytest
+
+from pack.shards.shard import CorruptRecord, list_shards
+from tests.support.shards import make_split
+from tools.cli import UserError
+from train.data import samples as module
+from train.data.plan import Slot
+from train.data.samples import BadRecord, Records, Samples
+
+BUGS = [
+    ValueError("could not broadcast"),
+    TypeError("not iterable"),
+    KeyError("json"),
+    RuntimeError("sizes"),
+    SyntaxError("x"),
+    OSError("of a library"),
+]
+BAD = [CorruptRecord("crc32 differs"), UserError("no mask for every frame"), OSError(errno.EIO, "Input/output error")]
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    return make_split(tmp_path_factory.mktemp("samples") / "train", records=3, shards=1, size=72)
+
+
+def failing(split, where, error, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    samples = Samples(Records(list_shards(split)), 12, 64, read=fail if where == "read" else None)
+    if where != "read":
+        monkeypatch.setattr(module, where, fail)
+    return samples
+
+
+@pytest.mark.parametrize("where", ["read", "decode_masks", "decode_frames", "cut"])
+@pytest.mark.parametrize("error", BUGS, ids=lambda error: type(error).__name__)
+def test_a_bug_is_raised_whatever_its_type(where, error, split, monkeypatch):
+    samples = failing(split, where, error, monkeypatch)
+    with pytest.raises(type(error)) as caught:
+        samples[Slot(0, 0, 1)]
+    assert caught.value is error
+    with pytest.raises(type(error)):
+        samples.check_fit()
+
+
+@pytest.mark.parametrize("where", ["read", "decode_masks"])
+@pytest.mark.parametrize("error", BAD, ids=lambda error: type(error).__name__)
+def test_what_readers_and_the_system_raise_makes_a_record_bad(where, error, split, monkeypatch):
+    samples = failing(split, where, error, monkeypatch)
+    found = samples[Slot(0, 0, 1)]
+    assert isinstance(found, BadRecord) and found.key == "test_1_0"
+    assert found.reason == (error.strerror if isinstance(error, OSError) else str(error))
+    samples.check_fit()
