@@ -1,4 +1,7 @@
-"""What tests do inside a training's process: kill it, stop it, take its files away, at a moment that they choose."""
+"""Hooks that change a training process: kill it, signal it, let a call fail, at a chosen moment.
+
+A test names hooks as `[NAME, ARGUMENT, ...]`, with the names of HOOKS; PATH is the dotted path of a function.
+"""
 
 import dataclasses
 import functools
@@ -10,11 +13,13 @@ import sys
 import threading
 import time
 
-from tests.support.small_discriminators import make_small
+from tests.support.small_discriminators import use_small_discriminators
+
+PLANTED = "RuntimeError: a planted bug"  # the last line of the traceback of `raise at`
 
 
 def wrap(path, make) -> None:
-    """Replace the function at a dotted path by make(function)."""
+    """Replace the function at a dotted path with make(function)."""
     module, _, name = path.rpartition(".")
     try:
         owner = importlib.import_module(module)
@@ -25,9 +30,8 @@ def wrap(path, make) -> None:
 
 
 def kill_inside(path, events) -> None:
-    """SIGKILL after so many calls and returns of anything, C functions included, inside the function."""
-
-    process = os.getpid()  # not a worker, which inherits the hook
+    """SIGKILL inside the function, after this number of calls and returns, including those of C functions."""
+    process = os.getpid()  # a worker inherits the hook and must not be killed
 
     def hook(_frame, _event, _argument):
         nonlocal events
@@ -50,37 +54,48 @@ def _profiled(hook, function):
 
 
 def kill_after(path, seconds) -> None:
-    """SIGKILL so many seconds after the function is called, whatever is being done then."""
+    """SIGKILL this many seconds after the first call of the function."""
 
     def kill():
         time.sleep(seconds)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    at(path, 1, lambda: threading.Thread(target=kill, daemon=True).start())
+    before_call(path, 1, lambda: threading.Thread(target=kill, daemon=True).start())
 
 
 def signal_at(path, call, number) -> None:
-    """Send this process and its workers a signal when the function is called for the `call`-th time."""
-    at(path, call, lambda: os.killpg(os.getpgrp(), number))
+    """Send a signal to this process and its workers at the `call`-th call of the function."""
+    before_call(path, call, lambda: os.killpg(os.getpgrp(), number))
 
 
 def rename_at(path, call, file) -> None:
-    """Rename a file to `gone` then, if no other process has done so."""
-    at(path, call, lambda: os.path.exists(file) and os.rename(file, os.path.join(os.path.dirname(file), "gone")))
+    """Rename a file to `gone` at the `call`-th call, unless another process has done so."""
+    before_call(
+        path, call, lambda: os.path.exists(file) and os.rename(file, os.path.join(os.path.dirname(file), "gone"))
+    )
 
 
-def limit_at(path, call, size) -> None:
-    """Let no file grow beyond `size` from then on, as if the disk were full."""
+def limit_files_at(path, call, size) -> None:
+    """From the `call`-th call on, let no file grow beyond `size` bytes, as if the disk were full."""
 
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
-    at(path, call, limit)
+    before_call(path, call, limit)
 
 
-def nan_at(path, calls) -> None:
-    """Make what the function returns, tensors by name, NaN at these calls."""
+def raise_at(path, call) -> None:
+    """Raise an exception that only a bug can cause, instead of the `call`-th call."""
+
+    def fail():
+        raise RuntimeError(PLANTED.partition(": ")[2])
+
+    before_call(path, call, fail)
+
+
+def return_nan_at(path, calls) -> None:
+    """At these calls replace the returned tensors, a dict by name, with NaN."""
     count = 0
 
     def make(function):
@@ -95,27 +110,27 @@ def nan_at(path, calls) -> None:
     wrap(path, make)
 
 
-def always(path, value) -> None:
-    """Let the function return this and do nothing."""
+def always_return(path, value) -> None:
+    """Replace the function with one that returns this value."""
     wrap(path, lambda function: lambda *arguments, **options: value)
 
 
-def metrics_are(path, values) -> None:
-    """Put these metrics into the results that the function returns, one after the other."""
-    left = iter(values)
+def replace_metrics(path, values) -> None:
+    """Replace metrics in the results that the function returns: `values` has a dict for each call."""
+    remaining = iter(values)
 
     def make(function):
-        def told(*arguments, **options):
+        def replaced(*arguments, **options):
             result = function(*arguments, **options)
-            return dataclasses.replace(result, metrics=result.metrics | next(left))
+            return dataclasses.replace(result, metrics=result.metrics | next(remaining))
 
-        return told
+        return replaced
 
     wrap(path, make)
 
 
-def at(path, call, act) -> None:
-    """Act before the function is called for the `call`-th time."""
+def before_call(path, call, act) -> None:
+    """Call `act` before the `call`-th call of the function."""
 
     def make(function):
         def counted(*arguments, **options):
@@ -135,9 +150,10 @@ HOOKS = {
     "kill after": kill_after,
     "signal at": signal_at,
     "rename at": rename_at,
-    "limit at": limit_at,
-    "nan at": nan_at,
-    "always": always,
-    "metrics are": metrics_are,
-    "small judges": make_small,
+    "limit files at": limit_files_at,
+    "raise at": raise_at,
+    "return nan at": return_nan_at,
+    "always return": always_return,
+    "replace metrics": replace_metrics,
+    "small discriminators": use_small_discriminators,
 }

@@ -1,10 +1,10 @@
-"""Discriminators of a few channels: the weights of iw3's would be most of a tiny training's time and checkpoints."""
+"""Discriminators of a few channels: iw3's would dominate the time and the checkpoints of a tiny training."""
 
 from model.discriminators import DISCRIMINATORS, Ensemble, TemporalPatch
 
 
-def make_small() -> None:
-    """Let `--discriminator ffce` be a small one."""
+def use_small_discriminators() -> None:
+    """Replace `--discriminator ffce` with a small one."""
     DISCRIMINATORS["ffce"] = small_ensemble
 
 

@@ -1,4 +1,4 @@
-"""Whole trainings of a tiny network, each in processes of its own that fork from one with torch already imported."""
+"""Whole trainings of a tiny network, in processes that fork from a server with torch already imported."""
 
 import atexit
 import contextlib
@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-if not __package__:  # run as a file, which is the process that the others fork from
+if not __package__:  # run as a file, as the server that the trainings fork from
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import pytest
@@ -28,7 +28,7 @@ from model.checkpoint import read_file
 from model.light_video_inpaint import LightVideoInpaint
 
 NAME = "inpaint.light_video_inpaint_v1"
-# what a training comes to import, which takes seconds
+# what a training imports, which takes seconds
 PRELOADED = (
     "tests.support.fault_injection train.main train.build train.loop torch.utils.tensorboard torch._dynamo sympy"
 ).split()
@@ -40,7 +40,7 @@ FLAGS = (
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """For modules that import it: on a busy machine small tensors wait long for several."""
+    """A fixture for modules that import it: on a busy machine, several threads slow small tensors down."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -48,14 +48,14 @@ def one_thread():
 
 
 @dataclass
-class Job:
+class Processes:
     """The processes of one training, by rank."""
 
     pids: list[int]
     folder: Path
 
     def wait(self, seconds=120) -> list[int]:
-        """Their exit statuses, or the negative numbers of the signals that ended them."""
+        """Their exit statuses; of a process that a signal ended, its negative number."""
         return [ask(wait=pid, seconds=seconds) for pid in self.pids]
 
     def kill(self, number=signal.SIGKILL, ranks=None):
@@ -66,7 +66,7 @@ class Job:
     def log(self, rank=0) -> str:
         return (self.folder / f"{rank}.log").read_text()
 
-    def says(self, text, seconds=60):
+    def wait_for_log(self, text, seconds=60):
         """Wait until the first process has printed the text."""
         end = time.monotonic() + seconds
         while text not in self.log():
@@ -74,8 +74,8 @@ class Job:
             time.sleep(0.02)
 
 
-def start(folder, *flags, world=1, hooks=(), hooked=None) -> Job:
-    """Train as `train/main.py *flags` would; `hooks` change the processes `hooked`, which are all of them or some."""
+def start(folder, *flags, world=1, hooks=(), hooked=None) -> Processes:
+    """Start `train/main.py *flags`; `hooks` (see fault_injection) change the ranks `hooked`, by default all."""
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -86,11 +86,11 @@ def start(folder, *flags, world=1, hooks=(), hooked=None) -> Job:
         (folder / f"{rank}.log").touch()
         mine = hooks if hooked is None or rank in hooked else ()
         pids.append(ask(argv=[*map(str, flags)], env=env, log=str(folder / f"{rank}.log"), hooks=mine))
-    return Job(pids, folder)
+    return Processes(pids, folder)
 
 
-def train(folder, *flags, **options) -> Job:
-    """A training that ends well."""
+def train(folder, *flags, **options) -> Processes:
+    """Run a training to its end and assert that it succeeds."""
     job = start(folder, *flags, **options)
     statuses = job.wait()
     assert not any(statuses), (statuses, *(job.log(rank) for rank in range(len(statuses))))
@@ -107,7 +107,7 @@ def checkpoint(folder) -> dict:
 
 
 def sha256(value) -> str:
-    """Stands for nested dicts and lists of tensors and plain values, to the last bit."""
+    """A hash of nested dicts and lists of tensors and plain values, exact to the last bit."""
     total = hashlib.sha256()
 
     def add(value):
@@ -129,7 +129,7 @@ def sha256(value) -> str:
 
 
 def results(folder) -> dict[str, str]:
-    """What a training left, as a sha256 by name: weights and optimizer, all else of the checkpoint, and every file."""
+    """All results of a training by name, most as a sha256: two runs with equal results are bit-identical."""
     saved, best = checkpoint(folder), read_file(folder / f"{NAME}.pth")
     run_id = saved["backfill"]["place"].pop("run_id")
     backups = [read_file(path)["state_dict"] for path in sorted(folder.glob("*.pth.bk"))]
@@ -151,10 +151,10 @@ def results(folder) -> dict[str, str]:
 
 
 def curves(folder) -> dict[str, list]:
-    """Every point of TensorBoard as its own reader shows it, without speeds."""
+    """Every TensorBoard point as its own reader shows it, except speeds."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns of what a purge drops
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns of the points that a purge drops
     points = {}
     for run in sorted((folder / "logs").glob("*/*")):
         reader = EventAccumulator(str(run), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
@@ -173,7 +173,7 @@ def curves(folder) -> dict[str, list]:
 
 @functools.cache
 def server() -> subprocess.Popen:
-    """The process that the trainings fork from."""
+    """The server process that the trainings fork from, started once."""
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
@@ -183,16 +183,17 @@ def server() -> subprocess.Popen:
 
 
 def ask(**request) -> int:
+    """The server's answer to a request, see `serve`."""
     print(json.dumps(request), file=server().stdin, flush=True)
     return int(server().stdout.readline())
 
 
 def serve() -> None:
-    """Fork a training, or wait for one, at each line of stdin."""
+    """Answer requests, one JSON object per line of stdin: fork a training (answer: its pid) or wait for one (its status)."""
     for module in PRELOADED:
         importlib.import_module(module)
     Image.init()
-    gc.freeze()  # a collection would copy every page of it
+    gc.freeze()  # a collection in a fork would copy every page
     torch.set_num_threads(1)
     while line := sys.stdin.readline():
         request = json.loads(line)
@@ -201,22 +202,24 @@ def serve() -> None:
         else:
             answer = os.fork()
             if not answer:
-                os.setpgid(0, 0)  # so that a signal reaches it and its workers alone
-                become(**request)
+                os.setpgid(0, 0)  # a signal to the group reaches it and its workers only
+                run_training(**request)
         print(answer, flush=True)
 
 
 class NoStop:
-    """Nobody asks the run to stop."""
+    """A train.runtime.signals.Stop without a signal."""
 
     name = ""
 
 
 def create_tiny(name, init="copy", generator=None):
+    """Replaces model.checkpoint.create_network: a network of 4 channels, whatever its name."""
     return LightVideoInpaint(base_dim=4, init=init, generator=generator)
 
 
 def wait(pid, seconds) -> int:
+    """The exit status of a child, which is killed after so many seconds."""
     end = time.monotonic() + seconds
     while not (done := os.waitpid(pid, os.WNOHANG))[0]:
         if time.monotonic() > end:
@@ -225,8 +228,9 @@ def wait(pid, seconds) -> int:
     return os.waitstatus_to_exitcode(done[1])
 
 
-def become(argv, env, log, hooks) -> None:
-    """Be a training from here on."""
+def run_training(argv, env, log, hooks) -> None:
+    """Run train/main.py in this process, which ends with it; its output goes to `log`."""
+    # imported here: the server preloads them, tests that use this module need not
     from tests.support.fault_injection import HOOKS
     from tools import cli
     from train import build as setup
@@ -243,12 +247,12 @@ def become(argv, env, log, hooks) -> None:
     cli.run(main.main)
 
 
-def be_torchruns() -> None:
-    """Be a worker of `torchrun trainings.py LOG HOOKS FLAGS...`; the hooks are for rank 1 before it is restarted."""
+def run_under_torchrun() -> None:
+    """Run a worker of `torchrun trainings.py LOG HOOKS FLAGS...`; the hooks are for rank 1 before it is restarted."""
     _, log, hooks, *flags = sys.argv
     hooked = os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
-    become(flags, {}, f"{log}/{os.environ['RANK']}.log", json.loads(hooks) if hooked else [])
+    run_training(flags, {}, f"{log}/{os.environ['RANK']}.log", json.loads(hooks) if hooked else [])
 
 
 if __name__ == "__main__":
-    serve() if len(sys.argv) == 1 else be_torchruns()
+    serve() if len(sys.argv) == 1 else run_under_torchrun()

@@ -2,7 +2,8 @@ import errno
 
 import pytest
 
-from pack.shards.shard import CorruptRecord, list_shards
+from pack.shards.shard import list_shards
+from pack.shards.untrusted import CorruptRecord
 from tests.support.shards import make_split
 from tools.cli import UserError
 from train.data import samples as module

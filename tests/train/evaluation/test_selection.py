@@ -24,7 +24,7 @@ def data(tmp_path_factory):
 
 def numbers(*values):
     """Evaluations one after the other, as a hook gives them."""
-    return [["metrics are", "train.evaluation.selection.evaluate", [dict(v) for v in values]]]
+    return [["replace metrics", "train.evaluation.selection.evaluate", [dict(v) for v in values]]]
 
 
 def weights(path):

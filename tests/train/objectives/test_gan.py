@@ -18,7 +18,7 @@ from train.runtime.seeds import generator
 CPU = torch.device("cpu")
 NAMES = ("l3ce", "ffc", "t_patchgan")
 ADVERSARIAL = ("--tile", 80, "--discriminator", "ffce", "--generator-warmup-iteration", 4)
-SMALL = [["small judges"]]
+SMALL = [["small discriminators"]]
 
 
 def make_gan(name="ffc", **changes):

@@ -111,7 +111,7 @@ def test_the_average_of_the_weights_is_exported_beside_the_weights_that_it_is_of
 
 @pytest.mark.slow
 def test_steps_that_are_not_finite_are_left_out_counted_and_end_a_run_that_allows_none(data, tmp_path):
-    hook = ["nan at", "train.objectives.loss.Loss.forward", [2, 5]]
+    hook = ["return nan at", "train.objectives.loss.Loss.forward", [2, 5]]
     job = trainings.train(tmp_path / "a", *trainings.command(data, tmp_path / "a", "--skip-eval"), hooks=[hook])
     assert job.log().count("loss or gradient is not finite, step skipped") == 2
     assert all(value.isfinite().all() for value in trainings.checkpoint(tmp_path / "a")["state_dict"].values())
@@ -144,7 +144,7 @@ def test_a_training_in_bf16_on_a_cpu_learns_what_one_in_fp32_learns(data, tmp_pa
     flags = ("--loss", "temporal_l1", "--max-epoch", 2, "--amp-float", "bf16", "--skip-eval")
     weights = []
     for name, capable in (("fp32", False), ("bf16", True)):
-        hooks = [["always", "train.optimizers.recipe.cpu_has_bf16", capable]]
+        hooks = [["always return", "train.optimizers.recipe.cpu_has_bf16", capable]]
         job = trainings.train(tmp_path / name, *trainings.command(data, tmp_path / name, *flags), hooks=hooks)
         assert f"1 x cpu in {name}" in job.log()
         weights.append(torch.cat([w.flatten() for w in trainings.checkpoint(tmp_path / name)["state_dict"].values()]))
