@@ -189,7 +189,7 @@ def ask(**request) -> int:
 
 
 def serve() -> None:
-    """Answer requests, one JSON object per line of stdin: fork a training (answer: its pid) or wait for one (its status)."""
+    """Answer requests, a JSON object per line: fork a training (answer: its pid) or wait for one (its status)."""
     for module in PRELOADED:
         importlib.import_module(module)
     Image.init()
