@@ -79,7 +79,7 @@ def prepare_webdataset(place: Workplace) -> Race:
     stock = stock_stream(split, {key: number for number, key in enumerate(keys)}, _tile(place), count)
 
     def check() -> None:
-        expected = {sample.record: sample for sample in ours(len(keys))}
+        expected = {sample.slot.record: sample for sample in ours(len(keys))}
         for number, frames, holes in stock():
             assert torch.equal(holes, expected[number].holes), f"holes of {keys[number]} differ"
             assert (frames - expected[number].frames).abs().max() < 1e-6, f"frames of {keys[number]} differ"
