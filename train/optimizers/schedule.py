@@ -6,7 +6,6 @@ Schedule-free optimizers do not use them: their rates stay as create_optimizer s
 import math
 from typing import NamedTuple
 
-from tools.cli import UserError
 from train.config import cycle_length
 
 MAX_FIXED_WEIGHT_DECAY = 65000.0
