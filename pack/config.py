@@ -29,7 +29,7 @@ class Config:
     batch_size: int = 2  # frames per batch of the depth model; must divide --seq
     size: int = 512  # side of the square crops, pixels
     num_samples: int = 1  # crops per clip, and as many of its mirror image
-    divergence_level: Literal["1", "2", "3", "wide"] = "1"  # divergence, percent: 0-5, 3-8, 6-11 or 0-16
+    divergence_level: Literal["1", "2", "3", "wide"] = "1"  # divergence in percent: 0-5, 3-8, 6-11, 0-16
     seed: int = 71  # random seed
     short_sides: tuple[int, ...] = (720, 1080, 1080)  # frames are resized to a random one of these short sides, pixels
     image_format: Literal["webp", "png", "jpeg"] = "webp"  # format of the frames; webp and png are lossless

@@ -143,7 +143,10 @@ def refuse_clashes(jobs: list[Job]) -> None:
 
 
 def run(job: Job, config: Config) -> int:
-    """Pack a job in a process of its own and print its last line; returns its exit status."""
+    """Pack a job in a process of its own; returns its exit status.
+
+    Prints the last line of its output or, if it failed, all of it: there may be a traceback.
+    """
     settings = job.config
     words = [str(Path(__file__).with_name("main.py")), "--video", *settings.dataset_dir, "-o", settings.data_dir]
     default = pack.config.Config(dataset_dir=settings.dataset_dir)
@@ -156,7 +159,11 @@ def run(job: Job, config: Config) -> int:
     if config.dry_run:
         words.append("--dry-run")
     done = subprocess.run([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    print(f"{job.name}: {'; '.join(done.stdout.strip().splitlines()[-1:])}", flush=True)
+    output = done.stdout.strip()
+    if done.returncode:
+        print(f"{job.name}:\n{output}", file=sys.stderr, flush=True)
+    else:
+        print(f"{job.name}: {output.splitlines()[-1]}", flush=True)
     if done.returncode in INTERRUPTED:
         raise KeyboardInterrupt
     return done.returncode

@@ -89,4 +89,5 @@ def test_a_job_that_fails_is_named_and_the_others_are_packed(tmp_path):
     text = TOML.replace('"a.mp4"', '"missing.mp4"', 1)
     status, _, err = run_program(jobs.main, "--jobs", write(tmp_path, text), "-o", tmp_path / "data")
     assert status == 1 and "failed: job 1 (missing.mp4, prefix one)" in err
+    assert "missing.mp4: found no such video" in err
     assert list_shards(tmp_path / "data" / "eval")
