@@ -62,8 +62,8 @@ def _draw_look(random) -> tuple[Look, float]:
     """What film does, and the contrast of all textures."""
     u = random.random(8)
     look = Look(
-        shutter=random.uniform(0.2, 0.6) if u[0] < 0.2 else 0.0,
-        exposures=int(random.choice([3, 3, 5])) if u[0] < 0.2 else 1,
+        shutter=random.uniform(0.2, 0.6) if u[0] < 0.15 else 0.0,
+        exposures=int(random.choice([3, 3, 5])) if u[0] < 0.15 else 1,
         light=(random.uniform(0.75, 1.15), 0.0, 0.0),
         fade=random.normal(0, 0.008) if u[1] < 0.3 else 0.0,
         flicker=random.uniform(0, 0.03) if u[2] < 0.15 else 0.0,
