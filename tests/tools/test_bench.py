@@ -50,7 +50,7 @@ def test_all_cores_and_one_pack_the_same_shards(folder, clips):  # measured, it 
 
 
 @pytest.mark.parametrize("name", ["sample-webp", "sample-png", "sample-jpeg"])
-def test_what_a_sample_takes_is_told_by_part(name, folder, clips):
+def test_the_time_of_a_sample_is_split_into_parts(name, folder, clips):
     with ExitStack() as stack:
         race = CASES[name].prepare(Workplace(folder, stack, tiny=True))
         race.check()
@@ -59,7 +59,7 @@ def test_what_a_sample_takes_is_told_by_part(name, folder, clips):
     assert shares["decoding frames"] > 0 and abs(sum(shares.values()) - 100) <= 3
 
 
-def test_nothing_is_timed_when_the_reference_gives_something_else(tmp_path):
+def test_nothing_is_timed_when_the_results_differ(tmp_path):
     def differ():
         raise AssertionError("they differ")
 
@@ -78,12 +78,12 @@ def test_ours_and_the_reference_take_turns(tmp_path):
     assert len(result.found.values) == 3
 
 
-def test_a_goal_is_reached_by_at_least_or_at_most_its_value():
+def test_a_goal_is_a_lower_or_an_upper_bound():
     assert Goal(2).reached(2) and not Goal(2).reached(1.99)
     assert Goal(2, "s", at_most=True).reached(2) and not Goal(2, "s", at_most=True).reached(2.01)
 
 
-def test_a_case_is_named_by_itself_or_by_its_module_and_an_unknown_one_is_refused():
+def test_a_case_is_chosen_by_its_name_or_its_module_and_an_unknown_name_is_refused():
     assert [name for _, name in bench.choose(("holes-memory", "sample"))] == [
         "holes-memory", "sample-webp", "sample-png", "sample-jpeg",
     ]  # fmt: skip

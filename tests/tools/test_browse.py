@@ -108,7 +108,7 @@ def test_playing_shows_one_frame_after_the_other_until_it_is_paused(page, split)
     assert np.array_equal(page.pixels(), frames[shown])
 
 
-def test_depth_takes_the_place_of_the_picture_and_says_where_it_is_from(page, split):
+def test_depth_replaces_the_image_and_its_source_is_named(page, split):
     page.press("h")
     page.press("d")
     page.until(lambda: page.text("note").startswith("Depth: estimated now with Motion (the record names no model)"))
@@ -124,7 +124,7 @@ def test_a_depth_model_that_is_not_here_is_one_line_on_the_page(split, driver):
         page.until(lambda: page.text("note").startswith("No depth: --model-type Any_V3_Mono has no port"))
 
 
-def test_records_are_sorted_by_holes_and_by_video_both_ways(page):
+def test_records_are_sorted_by_holes_and_by_video_in_both_orders(page):
     page.select("sort", "holes")
     page.until(lambda: page.cards() == BY_AREA)
     assert "2.41 % holes" in page.card("test_2_0").text  # 50 x 2.5 of 72 x 72 pixels: behind two layers counts half
@@ -142,7 +142,7 @@ def test_keys_go_from_record_to_record(page):
     page.settle()
 
 
-def test_an_excluded_record_is_on_the_list_and_can_be_brought_back(page, split):
+def test_an_excluded_record_is_on_the_list_and_can_be_included_again(page, split):
     (split / LIST).write_text("# bad ones\ntest_4_0\n")  # by hand, while the page is open
     page.choose("test_1_0")
     page.press("x")
@@ -160,7 +160,7 @@ def test_an_excluded_record_is_on_the_list_and_can_be_brought_back(page, split):
     page.until(lambda: len(page.cards()) == 4)
 
 
-def test_what_two_tabs_exclude_is_all_on_the_list(page, split):
+def test_records_excluded_in_two_tabs_are_both_on_the_list(page, split):
     first, url = page.driver.current_window_handle, page.driver.current_url
     page.driver.switch_to.new_window("tab")
     second = Viewer(page.driver, url)
@@ -189,7 +189,7 @@ def test_a_long_split_is_shown_a_page_at_a_time(tmp_path, driver):
         page.until(lambda: page.text("place") == "25–48 of 60")
 
 
-def test_an_answer_that_comes_late_takes_the_place_of_none_that_was_asked_for_after_it(tmp_path, driver):
+def test_a_late_answer_never_replaces_a_newer_one(tmp_path, driver):
     make_split(tmp_path / "long", records=60, shards=1, frames=2, size=16)
     with viewed(driver, "-i", tmp_path / "long") as page:
         driver.execute_script(
@@ -266,7 +266,7 @@ def test_a_mistake_is_one_line(words, line, split):
     assert line in refused(browse.main, "-i", split, *words)
 
 
-def test_an_empty_split_and_a_list_that_is_none_are_one_line(tmp_path, split):
+def test_an_empty_split_and_an_invalid_list_are_one_line(tmp_path, split):
     (tmp_path / "empty").mkdir()
     assert "holds no shard" in refused(browse.main, "-i", tmp_path / "empty")
     with ShardWriter(tmp_path / "hollow" / "a.tar") as writer:

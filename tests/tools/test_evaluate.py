@@ -68,7 +68,7 @@ IN_HOLES = [(f"hole_{name}", f"masked_{name}") for name in ("psnr", "ssim", "mae
 
 
 @pytest.mark.slow
-def test_a_network_gets_the_numbers_of_evaluation_in_training(outcome, split):
+def test_a_network_gets_the_same_numbers_as_in_the_evaluation_of_training(outcome, split):
     found = json.loads((outcome[0] / "metrics.json").read_text())["methods"]["a"]["means"]
     samples = Samples(Records(list_shards(split)), 12, 80)
     criterion, network = create_loss("temporal_l1"), tiny_network(ord("a"))
@@ -78,7 +78,7 @@ def test_a_network_gets_the_numbers_of_evaluation_in_training(outcome, split):
 
 
 @pytest.mark.slow
-def test_training_draws_the_same_simple_fills_beside_its_curve(outcome, split):
+def test_training_logs_the_same_numbers_for_the_baselines(outcome, split):
     found = json.loads((outcome[0] / "metrics.json").read_text())["methods"]
     samples = Samples(Records(list_shards(split)), 12, 80)
     theirs = [
@@ -127,7 +127,7 @@ def test_the_report_is_one_page_with_plots_and_pictures_and_no_link(outcome):
 
 
 @pytest.mark.slow
-def test_the_table_csv_and_json_say_the_same(outcome):
+def test_table_csv_and_json_agree(outcome):
     folder, out = outcome
     found = json.loads((folder / "metrics.json").read_text())
     with open(folder / "metrics.csv") as file:
@@ -144,11 +144,11 @@ def test_the_table_csv_and_json_say_the_same(outcome):
     assert against["baseline"] == best
     means = [found["methods"][name]["means"]["hole_psnr"]["mean"] for name in ("a", best)]
     assert against["mean"] == pytest.approx(means[0] - means[1])
-    assert re.search(rf"(?m)^a: {against['mean']:+.2f} \[.*\] dB in holes against {best}, the best simple fill$", out)
+    assert re.search(rf"(?m)^a: {against['mean']:+.2f} \[.*\] dB in holes against {best}, the best baseline$", out)
 
 
 @pytest.mark.slow
-def test_checkpoints_are_compared_clip_by_clip_with_the_first_one_by_width_of_the_hole(outcome):
+def test_checkpoints_are_compared_with_the_first_one_clip_by_clip_and_by_hole_width(outcome):
     folder, out = outcome
     found = json.loads((folder / "metrics.json").read_text())
     for name, first in (("b", "a"), ("b streamed", "a streamed")):
@@ -196,7 +196,7 @@ def test_the_same_command_finds_the_same_numbers(outcome, split, tmp_path):
         assert second["methods"][name]["means"] == first["methods"][name]["means"]
 
 
-def test_holes_are_sorted_by_their_width_at_1080p(tmp_path):
+def test_hole_pixels_are_classified_by_width_at_1080p(tmp_path):
     record = texture_record(0)
     masks = np.zeros_like(record.masks)
     masks[:, 40:80, 40:50] = masks[:, 40:80, 60:64] = 255  # 10 and 4 pixels: 30 and 12 at three times the size
@@ -215,7 +215,7 @@ def test_an_interval_narrows_with_clips_and_covers_the_mean():
     assert interval(values, 0) == many
 
 
-def test_pairs_tell_apart_what_single_intervals_do_not():
+def test_paired_differences_are_significant_where_separate_intervals_overlap():
     clips = np.random.default_rng(0).normal(20, 5, 30)
     rows = Rows({"a": [{"hole_psnr": v + 0.5} for v in clips], "b": [{"hole_psnr": v} for v in clips]}, [{}] * 30)
     assert rows.mean("a", "hole_psnr").low < rows.mean("b", "hole_psnr").high
@@ -240,7 +240,7 @@ def test_cost_counts_every_frame_and_leaves_out_the_first_clip():
 
 
 @pytest.mark.slow
-def test_peak_memory_is_that_of_what_the_block_took_and_gave_back():
+def test_peak_memory_includes_what_the_block_has_freed_again():
     code = (  # a process of its own: in one that has freed memory, new memory may be old
         "import time, torch\n"
         "from tools.evaluation import methods\n"
@@ -255,7 +255,7 @@ def test_peak_memory_is_that_of_what_the_block_took_and_gave_back():
 
 
 @pytest.mark.slow
-def test_a_second_block_takes_as_much_as_the_first_though_its_memory_was_freed():
+def test_a_second_block_has_the_same_peak_as_the_first_although_memory_was_freed_in_between():
     code = (
         "import time, torch\n"
         "from tools.evaluation import methods\n"
@@ -271,14 +271,14 @@ def test_a_second_block_takes_as_much_as_the_first_though_its_memory_was_freed()
     assert all(120e6 < int(line) < 400e6 for line in done.stdout.split()), done.stdout
 
 
-def test_names_of_checkpoints_are_as_long_as_tells_them_apart():
+def test_names_of_checkpoints_are_as_short_as_they_can_be_and_unique():
     assert short_names(["x/a.pth", "y/b.pth"]) == ["a", "b"]
     assert short_names(["x/a.pth", "y/a.pth"]) == ["x/a", "y/a"]
     with pytest.raises(ValueError, match="twice"):
         short_names(["x/a.pth", "x/a.pth"])
 
 
-def test_without_opencv_its_fills_are_left_out_and_that_is_said(monkeypatch):
+def test_without_opencv_its_baselines_are_left_out_with_a_note(monkeypatch):
     monkeypatch.setattr(methods, "HAS_CV2", False)
     found, notes = choose_baselines(["all"])
     assert {m.name for m in found} == set(methods.BASELINES) - {"telea", "navier-stokes"}
@@ -336,7 +336,7 @@ def test_a_checkpoint_of_another_kind_is_one_line(tmp_path, split):
 
 
 @pytest.mark.slow
-def test_missing_weights_of_a_measure_are_said(outcome, tmp_path, split):
+def test_missing_weights_of_a_measure_are_noted(outcome, tmp_path, split):
     words = ("-i", split, "-o", tmp_path, *SMALL, "--baselines", "empty", "--records", 1, "--weights-dir", tmp_path)
     assert "note: LPIPS is left out: the weights of its AlexNet are missing: download https://" in succeeds(
         main, *words

@@ -26,9 +26,10 @@ from tools.evaluation.report_page import Picture, as_html
 from tools.evaluation.summary import MEASURES, Interval, Rows
 
 ABOUT = (
-    "Measured in pixels that are hidden in the flat picture itself and filled again; this is not a true second eye: "
-    "make evaluate-stereo measures against one."
+    "The holes were cut into the source view, whose own pixels are the ground truth; "
+    "make evaluate-stereo compares with a true second eye."
 )
+WORDS = {"best simple fill": "best baseline", "best that sees one frame": "best baseline that sees one frame"}
 TERMINAL = ("hole_psnr", "hole_ssim", "hole_lpips", "hole_mae", "hole_tde", "hole_ewarp", "hole_tof", "psnr")
 
 
@@ -74,7 +75,9 @@ def conclusions(rows: Rows, methods: Sequence[Method]) -> list[str]:
     for m in networks(methods):
         for label, against in against_baselines(rows, methods, m).get("hole_psnr", {}).items():
             gap = Interval(*(against[name] for name in ("mean", "low", "high", "clips")))
-            found.append(f"{m.name}: {figure(gap, 2, '+')} dB in holes against {against['baseline']}, the {label}")
+            found.append(
+                f"{m.name}: {figure(gap, 2, '+')} dB in holes against {against['baseline']}, the {WORDS[label]}"
+            )
         if first := first_checkpoint(methods, m):
             gaps = {width: rows.difference(m.name, first.name, n) for width, n in by_width("hole_psnr").items()}
             by_class = ", ".join(f"{width}: {figure(gap, 2, '+')}" for width, gap in gaps.items())

@@ -31,7 +31,7 @@ def pan(frames=6, size=48, step=2):  # a texture that moves to the left
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_a_fill_changes_holes_alone_and_never_looks_into_them(name):
+def test_a_fill_changes_only_holes_and_never_reads_them(name):
     frames = pan()
     holes = torch.rand(6, 1, 48, 48, generator=torch.Generator().manual_seed(2)) < 0.2
     holes[:, :, 5] = True  # a row without a seen pixel
@@ -51,7 +51,7 @@ def test_mirror_reflects_the_background_at_the_edge_of_the_hole():
     assert filled(mirror, [None, None, None, 20, None, 40]) == [40, 40, 20, 20, 40, 40]
 
 
-def test_stretch_spreads_the_background_at_half_its_pace():
+def test_stretch_doubles_the_width_of_the_background():
     assert filled(stretch, [10, None, None, None, None, 20, 30, 40, 50]) == [10, 20, 20, 30, 30, 20, 30, 40, 50]
 
 
@@ -73,7 +73,7 @@ def test_the_temporal_median_is_that_of_the_frames_that_show_the_pixel():
     assert temporal_median(frames.masked_fill(holes, 0), holes)[0, 0, 0, 0] == pytest.approx(0.2)
 
 
-def test_flow_brings_what_neighbouring_frames_show():
+def test_flow_fills_holes_with_what_is_visible_in_neighbouring_frames():
     frames = pan()
     holes = torch.zeros(6, 1, 48, 48, dtype=torch.bool)
     holes[2:4, :, 15:35, 20:24] = True  # in the others the same place of the texture is seen

@@ -63,7 +63,7 @@ def test_psnr_of_iw3_has_the_golden_values(golden):
     assert one["hole_psnr"] == pytest.approx(PSNR["per_frame_masked"][3], abs=1e-5)
 
 
-def test_iw3_counts_frames_with_a_hole_alone_and_lies_4_77_db_below_the_usual(golden):
+def test_iw3_counts_only_frames_with_a_hole_and_is_4_77_db_below_the_usual_psnr(golden):
     output, truth, holes = (x[:2].clone() for x in golden)
     holes[1] = False
     sums = iw3_psnr(output, truth, holes)
@@ -85,7 +85,7 @@ def test_psnr_and_ssim_of_frames_are_those_of_scikit_image(noisy):
     assert found["ssim"] == pytest.approx(np.mean([value for value, _ in theirs]), abs=1e-5)
 
 
-def test_measures_of_holes_see_no_other_pixel(noisy):
+def test_measures_inside_holes_use_no_other_pixel(noisy):
     output, truth = noisy
     holes = torch.zeros(4, 1, 40, 48, dtype=torch.bool)
     holes[..., 10:20, 5:9] = True
@@ -96,7 +96,7 @@ def test_measures_of_holes_see_no_other_pixel(noisy):
     assert found["hole_ssim"] == pytest.approx(float(maps(output, truth)[2][..., 10:20, 5:9].mean()), rel=1e-6)
 
 
-def test_the_truth_itself_is_perfect_in_all_but_its_own_warping_error():
+def test_the_ground_truth_is_perfect_in_every_measure_but_the_warping_error():
     frames = pan()
     holes = torch.zeros(5, 1, 64, 64, dtype=torch.bool)
     holes[..., 20:40, 20:40] = True
@@ -120,7 +120,7 @@ def test_a_constant_error_does_not_flicker_and_an_alternating_one_does():
     assert temporal_difference(frames + 0.1 * signs, frames, holes) == pytest.approx(0.2, rel=1e-5)
 
 
-def test_warping_error_is_that_of_what_does_not_follow_the_motion():
+def test_the_warping_error_measures_what_does_not_follow_the_motion():
     frames, step = pan(4), torch.tensor([-3.0, 0]).view(1, 2, 1, 1)
     seen = torch.zeros(3, 1, 64, 64, dtype=torch.bool)
     seen[..., 8:-8, 8:-8] = True
@@ -131,7 +131,7 @@ def test_warping_error_is_that_of_what_does_not_follow_the_motion():
 
 
 @pytest.mark.parametrize("has_cv2", [True, False])
-def test_flow_finds_a_pan_and_is_trusted_except_where_it_leaves_the_picture(monkeypatch, has_cv2):
+def test_flow_finds_a_pan_and_is_trusted_except_where_it_leaves_the_frame(monkeypatch, has_cv2):
     monkeypatch.setattr(motion, "HAS_CV2", has_cv2)
     frames = pan(2)
     forward, backward = optical_flow(frames[:1], frames[1:]), optical_flow(frames[1:], frames[:1])
@@ -142,7 +142,7 @@ def test_flow_finds_a_pan_and_is_trusted_except_where_it_leaves_the_picture(monk
     assert not seen[..., :2].any()
 
 
-def test_the_width_of_a_hole_is_that_of_its_run_in_the_row():
+def test_the_width_of_a_hole_is_the_length_of_its_run_in_the_row():
     row = torch.tensor([1, 1, 0, 1, 0, 0, 1, 1, 1], dtype=torch.bool).view(1, 1, 1, 9)
     assert hole_widths(row).flatten().tolist() == [2, 2, 0, 1, 0, 0, 3, 3, 3]
 
@@ -179,7 +179,7 @@ def test_lpips_takes_the_file_of_torchvision_and_a_bad_one_is_named(tmp_path, go
         load_lpips(tmp_path)
 
 
-def test_missing_weights_are_not_downloaded_but_said(tmp_path, monkeypatch):
+def test_missing_weights_are_not_downloaded_but_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(ValueError, match=f"download {perception.TRUNK_URL} to {tmp_path}"):
         load_lpips()

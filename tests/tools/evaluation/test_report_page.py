@@ -38,7 +38,7 @@ def page(tmp_path_factory):
         yield driver
 
 
-def test_every_letter_and_line_of_the_plots_lies_in_them(page):
+def test_every_letter_and_line_of_a_plot_lies_inside_it(page):
     assert page.execute_script("return document.querySelectorAll('svg text').length") > 20
     assert page.execute_script(OUTSIDE) == []
 
@@ -48,12 +48,12 @@ def test_every_picture_is_shown_and_none_is_larger_than_its_frame(page):
     assert len(sizes) > 10 and all(complete and natural > 0 and width == 224 for complete, natural, width in sizes)
 
 
-def test_pictures_of_a_row_stand_at_one_height(page):
+def test_images_of_a_row_are_aligned(page):
     tops = page.execute_script("return [...document.images].map(i => i.getBoundingClientRect().top)")
     assert len(set(tops)) < len(tops) / 2
 
 
-def test_the_page_itself_does_not_scroll_sideways_and_nothing_is_said_to_be_wrong(page):
+def test_the_page_does_not_scroll_sideways_and_the_console_is_empty(page):
     root = "document.documentElement"
     assert page.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth")
     assert page.get_log("browser") == []

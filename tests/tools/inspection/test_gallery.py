@@ -36,7 +36,7 @@ def shown(folder, **options):
 
 
 @pytest.mark.slow
-def test_a_packed_record_needs_few_bytes_to_be_listed(quick_depth, film, tmp_path, monkeypatch):
+def test_listing_a_packed_record_reads_few_bytes(quick_depth, film, tmp_path, monkeypatch):
     films.pack(tmp_path, "--video", film)
     records = films.records(tmp_path)
     read, read_range = [], gallery.read_range
@@ -57,13 +57,13 @@ def test_a_packed_record_needs_few_bytes_to_be_listed(quick_depth, film, tmp_pat
     assert sum(read) < sum(len(encode(record)["00_C.webp"]) + gallery.HEAD for record in records) + 1
 
 
-def test_areas_that_no_json_tells_are_measured_from_the_masks(tmp_path):
+def test_hole_areas_that_are_not_in_the_json_are_measured_from_the_masks(tmp_path):
     make_split(tmp_path, records=2, shards=1, size=32)
     record = texture_record(1, size=32)
     assert shown(tmp_path).hole_area(1) == pytest.approx((record.masks / 255).mean())
 
 
-def test_what_is_looked_at_is_measured_before_the_rest_and_nothing_twice():
+def test_records_on_screen_are_measured_first_and_no_record_twice():
     let, order = threading.Event(), []
 
     def measure(number):
@@ -84,7 +84,7 @@ def test_what_is_looked_at_is_measured_before_the_rest_and_nothing_twice():
     assert np.isnan(areas.areas[5]) and areas.areas[7] == 0.07
 
 
-def test_a_bug_while_measuring_is_logged_and_told_and_the_other_records_are_measured(caplog):
+def test_a_bug_while_measuring_is_logged_and_reported_and_the_other_records_are_measured(caplog):
     def measure(number):
         if number == 1:
             raise KeyError("a bug")
@@ -97,7 +97,7 @@ def test_a_bug_while_measuring_is_logged_and_told_and_the_other_records_are_meas
     assert "Traceback" in caplog.text and "a bug" in caplog.text
 
 
-def test_a_record_that_cannot_be_read_is_no_failure_of_the_server(caplog):
+def test_a_record_that_cannot_be_read_is_not_a_failure_of_the_server(caplog):
     def measure(number):
         raise UserError("a broken record") if number else OSError("an absent one")
 
@@ -108,7 +108,7 @@ def test_a_record_that_cannot_be_read_is_no_failure_of_the_server(caplog):
 
 
 @pytest.mark.parametrize("share", ["0.5", [1], True, -0.1, 1.5])
-def test_a_hole_share_that_is_no_share_is_a_bad_record(tmp_path, share):
+def test_a_record_with_an_invalid_hole_share_is_bad(tmp_path, share):
     make_split(tmp_path, records=1, shards=1, frames=1, size=16)
     one = shown(tmp_path)
     one.head = lambda _: ({"hole_share": share}, 0, 0)
@@ -123,7 +123,7 @@ def test_a_frame_that_a_record_does_not_have_is_named(tmp_path):
             shown(tmp_path).picture(0, kind, 2)
 
 
-def test_a_split_that_is_only_looked_through_is_not_measured_as_a_whole(tmp_path):
+def test_only_the_listed_records_are_measured_unless_sorted_by_hole_area(tmp_path):
     make_split(tmp_path, records=9, shards=1, frames=1, size=16)
     one = shown(tmp_path)
     one.page(Wish(start=2, count=3))
@@ -135,7 +135,7 @@ def test_a_split_that_is_only_looked_through_is_not_measured_as_a_whole(tmp_path
     until(lambda: one.page(Wish(sort="holes"))["measured"] == 9)
 
 
-def test_what_is_not_known_comes_last_both_ways(tmp_path):
+def test_records_with_unknown_values_come_last_in_both_orders(tmp_path):
     make_split(tmp_path, records=4, shards=1, frames=1, size=16)
     losses = np.full((4, 4), np.nan, np.float32)
     losses[:, 1], losses[3, 3] = (0.4, 0.2, 0.2, 0.2), 0.5
@@ -148,7 +148,7 @@ def test_what_is_not_known_comes_last_both_ways(tmp_path):
         shown(tmp_path).page(Wish("loss"))
 
 
-def test_a_record_that_is_none_is_one_line_and_the_others_are_measured(tmp_path):
+def test_an_invalid_record_is_one_line_and_the_others_are_measured(tmp_path):
     with ShardWriter(tmp_path / "a.tar") as writer:
         for number in range(3):
             members = encode(texture_record(number, 1, 16), "png")
@@ -165,7 +165,7 @@ def test_a_record_that_is_none_is_one_line_and_the_others_are_measured(tmp_path)
         one.thumbnail(1)
 
 
-def test_an_entry_on_the_list_of_a_split_that_is_not_written_to_is_told(tmp_path):
+def test_including_a_record_on_a_read_only_list_is_refused(tmp_path):
     folder = make_split(tmp_path / "split", records=2, shards=1, frames=1, size=16)
     (folder / LIST).write_text("test_0_0\n")
     one = Gallery(folder, list_shards(folder), tmp_path / "mine.txt")
@@ -192,7 +192,7 @@ def test_a_checkpoint_without_losses_is_one_line(saved, line, tmp_path):
         read_losses(tmp_path, [])
 
 
-def test_losses_of_another_split_are_none_of_this_one(tmp_path):
+def test_losses_of_another_split_are_refused(tmp_path):
     shards = list_shards(make_split(tmp_path / "split", records=2, shards=1, frames=1, size=16))
     other = replace(shards[0], sha256="0" * 64)
     save_training(tmp_path, shards[0])

@@ -46,7 +46,7 @@ def change(port, key, excluded=True, **headers):
     return ask(port, "/excluded", "POST", json.dumps({"key": key, "excluded": excluded}), **headers)[0]
 
 
-def test_the_page_needs_nothing_from_elsewhere(port):
+def test_the_page_loads_nothing_from_other_machines(port):
     status, headers, html = ask(port, "/")
     assert status == 200 and b"<canvas" in html and "default-src 'none'" in headers["content-security-policy"]
     for path in ("/", "/browse.js", "/browse.css"):
@@ -81,7 +81,7 @@ def test_nothing_but_records_is_served(port, path):
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", ""]
 )
-def test_a_foreign_host_is_refused_so_that_rebinding_its_name_gains_nothing(port, host):
+def test_other_host_names_are_refused_which_defeats_dns_rebinding(port, host):
     for path in ("/", "/records", "/records/0/frame/0"):
         assert ask(port, path, Host=host)[0] == 400
     assert change(port, "test_0_0", Host=host, Origin=f"http://{host}") == 400
@@ -96,13 +96,13 @@ def test_both_names_of_this_machine_are_served(port):
 @pytest.mark.parametrize(
     "origin", [None, "null", "http://evil.example", "http://127.0.0.1:1", "https://127.0.0.1:{port}"]
 )
-def test_a_change_that_another_page_asks_for_is_refused(port, split, origin):
+def test_a_change_requested_by_another_page_is_refused(port, split, origin):
     headers = {"Origin": origin.format(port=port)} if origin else {}
     assert change(port, "test_0_0", **headers) == 403
     assert not (split / LIST).exists() or "test_0_0" not in (split / LIST).read_text()
 
 
-def test_a_look_changes_nothing(port, split):
+def test_a_get_request_changes_nothing(port, split):
     assert ask(port, "/excluded?key=test_0_0&excluded=true", Origin=f"http://127.0.0.1:{port}")[0] == 405
     assert not (split / LIST).exists() or "test_0_0" not in (split / LIST).read_text()
 
@@ -166,13 +166,13 @@ async def call(app, path, hushed=False):
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
 
 
-def test_only_this_machine_can_reach_it_and_that_from_the_moment_its_address_is_known():
+def test_only_this_machine_can_connect_and_it_can_as_soon_as_the_address_is_known():
     with listen(0) as listener:
         assert listener.getsockname()[0] == "127.0.0.1"
         socket.create_connection(listener.getsockname(), 5).close()
 
 
-def test_entries_made_at_the_same_time_are_all_kept(port, split):
+def test_simultaneous_changes_are_all_kept(port, split):
     keys = [entry.key for shard in list_shards(split) for entry in shard.records]
     origin = f"http://127.0.0.1:{port}"
     for excluded in (True, False) * 5:
