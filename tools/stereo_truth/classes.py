@@ -10,7 +10,7 @@ import torch
 from pack.kernels.filters import box_filter
 from tools.evaluation.motion import grey
 from tools.evaluation.quality import hole_widths
-from tools.evaluation.summary import WIDTHS
+from tools.evaluation.summary import MOTIONS, WIDTHS
 from tools.stereo_truth.measures import TrueEye, band
 from train.evaluation.fills import hole_ends, take
 from train.evaluation.metrics import mean_where
@@ -19,8 +19,10 @@ LEAST = 64  # pixels of a class of widths, less of which in a clip are not measu
 STRENGTH = {"to 3 %": 3, "to 5 %": 5, "over 5 %": math.inf}  # divergence, percent
 TEXTURE = {"smooth": 0.01, "textured": 0.03, "rough": math.inf}  # mean distance of luma from its 9 px mean, of 1
 CONTRAST = {"low": 0.1, "medium": 0.25, "high": math.inf}  # mean difference of colour across a hole, of 1
-MOTION = {"still": 1, "slow": 8, "fast": math.inf}  # pixels a frame at 1080p
+MOTION = MOTIONS  # pixels a frame at 1080p
 SOFTNESS = {"hard": 2, "soft": 6, "very soft": math.inf}  # mean width of the half-transparent border, pixels
+LIMITS = {"strength": STRENGTH, "texture": TEXTURE, "contrast": CONTRAST, "motion": MOTION, "softness": SOFTNESS}
+UNKNOWN = "unknown"
 GROUPS = {
     "strength": "by strength of the effect, in percent of the longer side",
     "texture": "by texture of what is uncovered",
@@ -31,8 +33,8 @@ GROUPS = {
 
 
 def class_of(value: float, classes: dict[str, float]) -> str:
-    """The first class whose upper limit the value does not exceed; "unknown" for nan."""
-    return "unknown" if math.isnan(value) else next(name for name, most in classes.items() if value <= most)
+    """The first class whose upper limit the value does not exceed; UNKNOWN for nan."""
+    return UNKNOWN if math.isnan(value) else next(name for name, most in classes.items() if value <= most)
 
 
 def texture(truth: TrueEye) -> float:

@@ -187,8 +187,7 @@ def describe(scene: Scene, truth: TrueEye, scale: float) -> dict[str, Any]:
         "motion": Truth.of(truth.right, truth.uncovered).speed * scale,
         "softness": scene.softness,
     }
-    limits = (classes.STRENGTH, classes.TEXTURE, classes.CONTRAST, classes.MOTION, classes.SOFTNESS)
-    groups = {name: classes.class_of(numbers[name], limit) for name, limit in zip(numbers, limits, strict=True)}
+    groups = {name: classes.class_of(numbers[name], limits) for name, limits in classes.LIMITS.items()}
     share = float(truth.uncovered.double().mean())
     return {"key": scene.name, **groups, "uncovered_share": share, "numbers": numbers}
 

@@ -16,7 +16,7 @@ from tools.evaluation.plots import COLOURS, bars
 from tools.evaluation.report import aligned, without_nan
 from tools.evaluation.report_page import STYLE, html_table, moving_picture
 from tools.stereo_truth import tables
-from tools.stereo_truth.classes import GROUPS
+from tools.stereo_truth.classes import GROUPS, UNKNOWN
 from tools.stereo_truth.compare import PERFECT, Case, Found, Shown
 from tools.stereo_truth.measures import MEASURES, REGIONS
 from tools.stereo_truth.shares import share_table, shares_as_json
@@ -101,12 +101,17 @@ def as_html(found: Found, methods: Sequence[Method], notes: Sequence[str]) -> st
         html_table(tables.width_table(found, depth, warp)),
         *(group_section(found, depth, warp, kind) for kind in GROUPS),
         "<h2>What is measured</h2>",
-        *(f"<p><b>{escape(m.title)}</b>: {escape(m.about)}</p>" for m in MEASURES.values()),
+        *(f"<p><b>{escape(name)}</b>: {escape(about)}</p>" for name, about in definitions().items()),
         f"<h2>Where fills differ most ({escape(depth)} depth)</h2>",
         *(show(one) for one in found.shown),
     ]
     head = f"<meta charset='utf-8'><title>Backfill: a true second eye</title><style>{STYLE}</style>"
     return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+
+
+def definitions() -> dict[str, str]:
+    """What each measure is, once for all regions."""
+    return {measure.short: measure.about for measure in MEASURES.values()}
 
 
 def chart(found: Found, depth: str, warp: str, measure: str) -> str:
@@ -136,7 +141,7 @@ def shares_section(found: Found) -> str:
 
 
 def group_section(found: Found, depth: str, warp: str, kind: str) -> str:
-    if found.rows.groups(kind) == ["unknown"]:
+    if found.rows.groups(kind) == [UNKNOWN]:
         return ""
     title = f"PSNR in uncovered pixels, {GROUPS[kind]} ({depth} depth; scenes in brackets)"
     return f"<h2>{escape(title)}</h2>{html_table(tables.group_table(found, depth, warp, kind))}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tools.evaluation.comparison import figure
 from tools.evaluation.methods import Method
 from tools.evaluation.summary import WIDTHS, Interval
+from tools.stereo_truth.classes import LIMITS, UNKNOWN
 from tools.stereo_truth.compare import LEFT_EYE, PERFECT, Case, Found
 from tools.stereo_truth.measures import MEASURES
 
@@ -71,7 +72,8 @@ def width_table(found: Found, depth: str, warp: str) -> list[list[str]]:
 
 def group_table(found: Found, depth: str, warp: str, kind: str, measure: str = "uncovered_psnr") -> list[list[str]]:
     """A measure by the classes of scenes of one kind."""
-    groups, digits = found.rows.groups(kind), MEASURES[measure].digits
+    here, digits = found.rows.groups(kind), MEASURES[measure].digits
+    groups = [group for group in (*LIMITS[kind], UNKNOWN) if group in here]
     count = {group: sum(clip[kind] == group for clip in found.rows.clips) for group in groups}
     lines = [["fill", *(f"{group} ({count[group]})" for group in groups)]]
     for name in fills(found):

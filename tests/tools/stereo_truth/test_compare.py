@@ -189,3 +189,8 @@ def test_widths_are_counted_at_1080p():
     uncovered[..., 10:16] = True
     parts = classes.parts_by_width(classes.widths_at_1080p(uncovered, 1.5))  # 6 px become 9
     assert list(parts) == ["8-32"] and torch.equal(parts["8-32"], uncovered)
+
+
+def test_classes_stand_in_order_and_say_how_many_scenes_they_have(found):
+    head = tables.group_table(found[0], "exact", "forward", "strength")[0]
+    assert head == ["fill", "to 5 % (2)", "over 5 % (1)"]  # 6, 8 and 10 px of 160
