@@ -28,6 +28,15 @@ class Result:
     bad_records: tuple[BadRecord, ...] = ()  # records that were left out
 
 
+@dataclass(frozen=True)
+class Share:
+    """What one process found, by record number."""
+
+    rows: dict[int, dict[str, float]]  # metrics of a record
+    pictures: dict[int, torch.Tensor]
+    bad_records: list[BadRecord]
+
+
 def trim(frames: torch.Tensor) -> torch.Tensor:  # (T C S S) -> (T C S-32 S-32)
     """The area of the network's output, which crops 16 pixels at each side."""
     return frames[..., OFFSET:-OFFSET, OFFSET:-OFFSET]
@@ -63,7 +72,7 @@ def evaluate(
     finally:
         network.train()
         stream.close()
-    return _collect(group, rows, pictures, bad_records)
+    return _merge(group.gather_objects(Share(rows, pictures, bad_records)))
 
 
 @torch.inference_mode()
@@ -82,15 +91,16 @@ def measure(network, criterion, sample: Sample, device) -> tuple[dict[str, float
     return {name: float(value) for name, value in metrics.items()}, picture
 
 
-def _collect(group: Group, *mine) -> Result:
+def _merge(shares: list[Share]) -> Result:
     """The result of all processes, summed in the order of records so that it does not depend on their number."""
-    parts = group.gather_objects(mine)
-    rows = {number: row for part in parts for number, row in part[0].items()}
-    pictures = {number: picture for part in parts for number, picture in part[1].items()}
-    bad_records = tuple(record for part in parts for record in part[2])
+    rows = {number: row for share in shares for number, row in share.rows.items()}
+    pictures = {number: picture for share in shares for number, picture in share.pictures.items()}
+    bad_records = tuple(record for share in shares for record in share.bad_records)
     if not rows:
+        last = bad_records[-1]
         raise UserError(
-            f"no record for evaluation can be used, the last is in {bad_records[-1].shard}: {bad_records[-1].reason}"
+            f"no record for evaluation can be used, the last is in {last.shard}: {last.reason}; "
+            f"copy or pack the evaluation split again"
         )
     names = rows[min(rows)]
     metrics = {name: sum(rows[number][name] for number in sorted(rows)) / len(rows) for name in names}

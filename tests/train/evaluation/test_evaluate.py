@@ -80,14 +80,14 @@ def test_the_numbers_are_the_means_over_every_record_once(split, network, alone)
 
 
 @pytest.mark.parametrize("world", [2, 3, 4, 9])
-def test_any_number_of_processes_finds_the_same_to_the_last_bit(world, split, network, alone, tmp_path):
+def test_the_metrics_are_the_same_bit_for_bit_with_any_number_of_processes(world, split, network, alone, tmp_path):
     found = evaluate_with(world, split, network, tmp_path)
     assert found.metrics == alone.metrics and found.bad_records == ()
     assert found.pictures.keys() == alone.pictures.keys()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.png", "3.png", "6.png"]
 
 
-def test_pictures_show_what_the_network_saw_what_it_painted_and_the_truth(split, network, tmp_path):
+def test_pictures_show_input_output_and_truth(split, network, tmp_path):
     evaluate_with(1, split, network, tmp_path)
     picture = np.asarray(Image.open(tmp_path / "3.png"))
     sample = samples(split)[0, 3, 3]
@@ -129,14 +129,14 @@ def test_a_bad_record_is_left_out_and_named(world, network, alone, tmp_path):
     assert found.metrics["loss"] == pytest.approx(np.mean(loss), rel=1e-12)
 
 
-def test_when_no_record_can_be_used_the_run_says_so(network, tmp_path):
+def test_an_evaluation_without_a_usable_record_is_an_error(network, tmp_path):
     split = make_split(tmp_path / "eval", records=1, shards=1, size=72)
     flip(split, record=0, at=0.5)
     with pytest.raises(ValueError, match=r"no record for evaluation can be used.*s0-00.tar.*crc32"):
         evaluate_with(1, split, network, tmp_path)
 
 
-def test_a_signal_is_looked_at_before_every_record(split, network, tmp_path):
+def test_a_signal_is_checked_before_every_record(split, network, tmp_path):
     class Later:
         asked = 0
 

@@ -43,7 +43,7 @@ def weights(path):
         ("loss", (float("nan"), 0.5), (False, True)),
     ],
 )
-def test_better_is_lower_for_errors_and_higher_for_likeness_and_never_nan(metric, values, found):
+def test_better_is_lower_for_errors_higher_for_similarities_and_never_nan(metric, values, found):
     so_far = None
     for value, expected in zip(values, found, strict=True):
         assert best.is_better(metric, value, so_far) == expected
@@ -82,7 +82,7 @@ def test_a_resume_with_another_metric_says_what_the_best_network_has_and_keeps_i
     assert trainings.checkpoint(tmp_path)["best_loss"] == 0.9
 
 
-def test_passing_a_simple_fill_is_said_once_for_each_even_when_the_run_was_stopped(data, tmp_path):
+def test_surpassing_a_simple_fill_is_logged_once_for_each_even_across_a_resume(data, tmp_path):
     told = [{"masked_psnr": x, "masked_psnr_replicate": 20, "masked_psnr_nearest_frame": 24} for x in (19, 21, 19, 25)]
     flags = trainings.command(data, tmp_path, "--scheduler", "step", "--resume")
     trainings.train(tmp_path, *flags, "--max-epoch", 2, hooks=numbers(*told[:2]))
@@ -128,7 +128,7 @@ def evaluated(network, data):
     return found.metrics
 
 
-def test_a_signal_in_the_evaluation_of_the_raw_weights_is_obeyed_and_the_resume_evaluates_both(data, tmp_path):
+def test_a_signal_in_the_evaluation_of_the_raw_weights_stops_it_and_the_resume_evaluates_both(data, tmp_path):
     untouched, stopped = tmp_path / "untouched", tmp_path / "stopped"
     trainings.train(untouched, *trainings.command(data, untouched, *EMA))
     flags = trainings.command(data, stopped, *EMA, "--resume")
@@ -141,7 +141,7 @@ def test_a_signal_in_the_evaluation_of_the_raw_weights_is_obeyed_and_the_resume_
     assert trainings.results(stopped) == trainings.results(untouched)
 
 
-def test_a_checkpoint_of_before_a_setting_was_there_is_gone_on_from(data, tmp_path):
+def test_a_checkpoint_from_before_a_setting_existed_can_be_resumed(data, tmp_path):
     trainings.train(tmp_path, *trainings.command(data, tmp_path, "--max-epoch", 2, "--scheduler", "step"))
     path = tmp_path / f"{trainings.NAME}.checkpoint.pth"
     saved = read_file(path)

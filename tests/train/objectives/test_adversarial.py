@@ -33,7 +33,7 @@ def test_cells_outside_the_mask_do_not_count():
     assert everywhere.item() == pytest.approx(discriminator_loss(REAL, FAKE).item(), rel=1e-5)
 
 
-def test_a_clear_judgement_costs_nothing():
+def test_a_confident_discriminator_has_a_loss_of_0():
     sure = torch.full((2, 1, 3, 3), 1.5)
     assert discriminator_loss(sure, -sure).item() == 0
     assert discriminator_loss(-sure, sure).item() == 2.5
@@ -79,7 +79,7 @@ def test_ratio_stays_in_its_range(norms, wanted):
 
 
 @pytest.mark.parametrize("norms", [(math.nan, 1.0), (1.0, math.nan), (0.0, 0.0)])
-def test_without_a_ratio_the_step_has_no_weight_and_the_mean_stays(norms):
+def test_without_a_ratio_there_is_no_weight_and_the_mean_is_unchanged(norms):
     weight = AdaptiveWeight(0.7)
     assert weight.update(torch.tensor(norms)) is None
     assert weight.value == 0.7
@@ -92,7 +92,7 @@ def test_weight_goes_on_from_its_state():
     assert again.update(torch.tensor([1.0, 1.0])) == weight.update(torch.tensor([1.0, 1.0]))
 
 
-def test_warm_up_is_silent_then_rises_to_one():
+def test_the_warm_up_factor_is_0_and_then_rises_to_1():
     shares = [warm_up(t) for t in range(600)]
     assert shares[0] == 0 and shares[500:] == [1.0] * 100
     silent = sum(share == 0 for share in shares)

@@ -121,7 +121,7 @@ def test_a_scaled_loss_changes_neither_the_weight_nor_the_proportion():
     assert ratios[0] == pytest.approx(ratios[1], rel=1e-5)
 
 
-def test_a_judge_that_gives_nan_leaves_the_network_its_reconstruction_and_is_not_stepped():
+def test_a_discriminator_that_gives_nan_is_not_stepped_and_the_network_learns_from_the_reconstruction():
     gan, network, plain = make_gan(), Painter(), Painter()
     one_backward(make_gan(), plain)  # no weight is known: the reconstruction alone
     gan.adaptive.value = 3.0
@@ -134,7 +134,7 @@ def test_a_judge_that_gives_nan_leaves_the_network_its_reconstruction_and_is_not
     assert torch.equal(gan.network.features[1].weight, before) and gan.adaptive.value == 3.0
 
 
-def test_the_judge_learns_to_tell_painted_from_true():
+def test_the_discriminator_learns_to_distinguish_inpainted_from_true():
     gan, network = make_gan("ffc", learning_rate=1e-3), Painter()
     losses = []
     for step in range(4):
@@ -145,7 +145,7 @@ def test_the_judge_learns_to_tell_painted_from_true():
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_the_member_of_an_ensemble_hangs_on_the_step_alone(monkeypatch):
+def test_the_member_of_an_ensemble_depends_on_the_step_alone(monkeypatch):
     monkeypatch.setitem(DISCRIMINATORS, "ffce", small_ensemble)
 
     def judges(number):
@@ -161,7 +161,7 @@ def test_the_member_of_an_ensemble_hangs_on_the_step_alone(monkeypatch):
     assert len({tuple(row) for row in judges(0)}) > 1
 
 
-def test_a_restored_judge_goes_on_with_weights_and_running_weight():
+def test_a_restored_discriminator_continues_with_its_weights_and_running_weight():
     gan, network = make_gan(), Painter()
     update(gan, one_backward(gan, network))
     saved = {"backfill": {"gan": gan.state_dict()}}
@@ -223,6 +223,6 @@ def test_another_discriminator_than_the_checkpoints_is_refused(data, tmp_path):
     assert "--discriminator: none -> ffce" in job.log() and "--reset-state" in job.log()
 
 
-def test_a_tile_too_small_to_be_judged_is_refused():
+def test_a_tile_too_small_for_the_discriminator_is_refused():
     with pytest.raises(ValueError, match=r"--tile 64: --discriminator l3c needs 80 or more"):
         Config(discriminator="l3c", tile=64)
