@@ -60,7 +60,7 @@ test-quick: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installe
 test-hard: $(VENV)/core.installed $(VENV)/test.installed ## run long kill and fault tests, and print their figures
 	$(BIN)/python tests/support/long_checks.py
 
-lint: $(VENV)/core.installed $(VENV)/test.installed ## check style, format and types
+lint: $(VENV)/core.installed $(VENV)/test.installed ## check code style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
