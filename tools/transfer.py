@@ -94,7 +94,8 @@ def main() -> int:
     size = sum(shard.bytes for shard in copied)
     print(f"{destination}: got {plural(len(copied), 'shard')} with {size / 1e6:.1f} MB, had {present} already")
     if excluded:
-        print(f"{destination}: {plural(excluded, 'record')} more on its list of excluded records, from {source}")
+        verb = "is" if excluded == 1 else "are"
+        print(f"{destination}: {plural(excluded, 'more record')} {verb} excluded, as in {source}")
     if config.delete:
         delete(splits, config.yes)
     return 0

@@ -20,12 +20,13 @@ import torch
 
 from tests.pack.shards.test_faults import KINDS, Injector, flip
 from tests.support import ROOT, trainings
+from tests.support.fuzzing import fuzz, readers
 from tests.support.shards import make_data
 from tests.train.checkpoints.test_resume import live, random_moments
 from tests.train.data.test_stream import growth
 from train.data.plan import Plan
 
-KILLS, FAULTS, SAMPLES, RECORDS = 20, 1000, 5000, 10_000_000
+KILLS, FAULTS, SAMPLES, RECORDS, INPUTS = 20, 1000, 5000, 10_000_000, 100_000
 CASES = {"adamw": ("--optimizer", "adamw"), "adamw_schedulefree": ("--optimizer", "adamw_schedulefree")}
 
 
@@ -202,7 +203,17 @@ def disk(folder):
             subprocess.run(["umount", full], check=True)
 
 
-TESTS = {test.__name__: test for test in (plan, kills, faults, memory, signals, torchrun, disk)}
+def fuzzing(folder):
+    """Every reader of shards against 100,000 hostile inputs."""
+    for name in readers(folder):
+        began = time.monotonic()
+        fuzz(folder, name, INPUTS)
+        print(
+            f"{name}: {INPUTS} inputs, no error but the reader's own, in {time.monotonic() - began:.0f} s", flush=True
+        )
+
+
+TESTS = {test.__name__: test for test in (plan, kills, faults, memory, signals, torchrun, disk, fuzzing)}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -45,7 +45,9 @@ class _Config(ctypes.Structure):  # WebPDecoderConfig
 def decode_part(data: bytes, box: tuple[int, int, int, int]) -> np.ndarray | None:  # -> uint8 (H W 3)
     """The pixels in box (left, top, right, bottom), or None where libwebp refuses the image or is unavailable."""
     library = _library()
-    if max(canvas_size(data[:HEADER]) or (0,)) > LARGEST_SIDE:
+    # of a lossy image, which packing does not write, libwebp decodes other pixels beside the edges of a part
+    lossless = data[12:16] == b"VP8L" or (data[12:16] == b"VP8X" and data[HEADER : HEADER + 4] == b"VP8L")
+    if not lossless or max(canvas_size(data[:HEADER]) or (0,)) > LARGEST_SIDE:
         return None
     config = _Config()
     if not library or not library.WebPInitDecoderConfigInternal(ctypes.byref(config), ABI):

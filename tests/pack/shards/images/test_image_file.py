@@ -1,0 +1,83 @@
+"""Which images are decoded at all."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pack.shards.images import png
+from pack.shards.images.image_file import CorruptImage, decode_image, encode_image
+from pack.shards.images.limits import LARGEST_SIDE
+from tools.cli import UserError
+
+
+def saved(image, **options):
+    out = io.BytesIO()
+    image.save(out, **options)
+    return out.getvalue()
+
+
+def huge_png(width, height, kind):
+    """A PNG of few bytes whose header promises this size."""
+    header = struct.pack(">II", width, height) + kind
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(10**6), 9)), (b"IEND", b""))
+    return png.SIGNATURE + b"".join(png._chunk(name, content) for name, content in chunks)
+
+
+def huge_webp(width, height):
+    bits = (width - 1) | (height - 1) << 14
+    content = b"VP8L" + struct.pack("<I", 32) + b"\x2f" + struct.pack("<I", bits) + bytes(27)
+    return b"RIFF" + struct.pack("<I", 4 + len(content)) + b"WEBP" + content
+
+
+def huge_jpeg(width, height):
+    data = saved(Image.new("RGB", (64, 64)), format="JPEG", restart_marker_blocks=8)
+    at = data.index(b"\xff\xc0")
+    return data[: at + 5] + struct.pack(">HH", height, width) + data[at + 9 :]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("box", [None, (0, 0, 64, 64)])
+@pytest.mark.parametrize(
+    "data",
+    [
+        huge_png(60000, 60000, png.COLOUR),
+        huge_png(60000, 60000, png.GREY),
+        huge_png(LARGEST_SIDE + 1, 1, png.GREY),
+        huge_png(2**31 - 1, 2**31 - 1, png.COLOUR),
+        huge_webp(16383, 16383),
+        huge_jpeg(65500, 65500),
+    ],
+    ids=["png", "grey", "wide", "widest", "webp", "jpeg"],
+)
+def test_an_image_that_promises_a_huge_size_is_refused_before_it_is_decoded(data, box, mode):
+    with pytest.raises(CorruptImage, match=r"expected sides up to 4096|cannot be decoded"):
+        decode_image(data, mode, box)
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "BMP", "TIFF", "PPM", "ICO", "EPS"])
+def test_no_other_format_of_pillow_is_opened(image_format):
+    with pytest.raises(CorruptImage, match="cannot be decoded"):
+        decode_image(saved(Image.new("RGB", (32, 32)), format=image_format), "RGB")
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+def test_an_animation_is_refused(image_format):
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    data = saved(frames[0], format=image_format, save_all=True, append_images=frames[1:])
+    with pytest.raises(CorruptImage, match="found 2 frames in one image file"):
+        decode_image(data, "RGB")
+
+
+def test_a_cmyk_image_is_refused():
+    for box in (None, (0, 0, 8, 8)):
+        with pytest.raises(CorruptImage, match="found a CMYK image"):
+            decode_image(saved(Image.new("CMYK", (32, 32)), format="JPEG", restart_marker_blocks=4), "RGB", box)
+
+
+def test_an_image_that_could_not_be_read_back_is_not_written():
+    with pytest.raises(UserError, match="expected sides up to"):
+        encode_image(np.zeros((1, LARGEST_SIDE + 1), np.uint8), "png")
