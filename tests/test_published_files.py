@@ -36,6 +36,7 @@ def test_a_shard_of_an_earlier_version_is_read(image_format):
     assert (found == PIXELS) == (image_format != "jpeg")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_earlier_version_resumes_with_the_same_stream(tmp_path):
     shutil.copytree(PUBLISHED / "model", tmp_path / "model")
     words = ["-i", PUBLISHED / "data", "--model-dir", tmp_path / "model", *FLAGS, "--resume"]

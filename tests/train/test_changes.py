@@ -58,6 +58,7 @@ def resume(data, folder, *flags):
     return build(data, folder, "--max-epoch", 3, "--optimizer", "adamw_schedulefree", "--resume", *flags)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
