@@ -37,7 +37,7 @@ def test_a_dry_run_says_what_the_run_would_need_and_leaves_no_trace(tmp_path):
         "data: a sample takes ",
         "--num-workers",
         "evaluation: ",
-        " for 2, 3 times",
+        " for 2 records, 3 times",
         "whole run: 3 steps, ",
     ):
         assert text in said, said

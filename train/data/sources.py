@@ -19,7 +19,7 @@ from train.data.samples import Records, Samples
 class Source:
     """A folder or prefix with the splits train/ and eval/, and its share of the samples."""
 
-    place: Location
+    location: Location
     weight: float = 1.0
 
 
@@ -28,22 +28,22 @@ def parse_sources(text: str) -> list[Source]:
     if Path(text).exists():  # a folder whose name has a comma or an asterisk
         return [Source(Path(text))]
     sources = [_parse_source(part.strip()) for part in text.split(",")]
-    places = [str(source.place) for source in sources]
-    if len(set(places)) < len(places):
+    locations = [str(source.location) for source in sources]
+    if len(set(locations)) < len(locations):
         raise UserError(f"-i {text}: names the same source twice, expected each once with its total weight")
     return sources
 
 
 def _parse_source(text: str) -> Source:
     name, asterisk, weight = text.rpartition("*")
-    place = parse_location(name if asterisk else text)
+    location = parse_location(name if asterisk else text)
     try:
         number = float(weight) if asterisk else 1.0
     except ValueError:
         number = math.nan
-    if not (number > 0 and math.isfinite(number)) or not str(place).strip("."):
-        raise UserError(f"-i {place}: has the weight {weight or 1}, expected SOURCE*WEIGHT with a number above 0")
-    return Source(place, number)
+    if not (number > 0 and math.isfinite(number)) or not str(location).strip("."):
+        raise UserError(f"-i {location}: has the weight {weight or 1}, expected SOURCE*WEIGHT with a number above 0")
+    return Source(location, number)
 
 
 def load_split(config: Config, split: str, excluded: frozenset[str] = frozenset()) -> Records:
@@ -58,7 +58,7 @@ def load_split(config: Config, split: str, excluded: frozenset[str] = frozenset(
         if not len(records):
             kind = "only excluded records: bring some back, or" if left_out_keys(shards) else "no records:"
             raise UserError(
-                f"{source.place / split}: its shards hold {kind} pack videos with more depth or motion into it"
+                f"{source.location / split}: its shards hold {kind} pack videos with more depth or motion into it"
             )
         Samples(records, config.frames, config.tile).check_fit()
     shares = [(len(shards), source.weight) for source, shards in zip(sources, parts, strict=True)]
@@ -69,13 +69,13 @@ def load_split(config: Config, split: str, excluded: frozenset[str] = frozenset(
 
 
 def list_split(source: Source, split: str, excluded: frozenset[str]) -> list[Index]:
-    place = source.place / split
-    if isinstance(place, Path) and not place.is_dir():
+    location = source.location / split
+    if isinstance(location, Path) and not location.is_dir():
         raise MissingFile(
-            f"{place}: no such folder, expected {source.place}/train and {source.place}/eval with shards: "
-            f"make them with `make shards VIDEO=clip.mp4 OUT={place}`"
+            f"{location}: no such folder, expected {source.location}/train and {source.location}/eval with shards: "
+            f"make them with `make shards VIDEO=clip.mp4 OUT={location}`"
         )
-    shards, lines = leave_out_listed(place, list_shards(place), excluded)
+    shards, lines = leave_out_listed(location, list_shards(location), excluded)
     for line in lines:
         print(line, flush=True)
     return shards
