@@ -17,6 +17,7 @@ from tools.cli import UserError
 
 STRENGTHS = (1, 1.5, 2, 2.5, 2.5, 3, 4, 5)  # percent, as iw3's users choose them
 STEEPEST = 0.3  # of a pixel, by which the other eye squeezes or stretches neighbouring pixels of a surface
+LEAST_BLUR = 1.0  # pixels: less cannot be seen, and each exposure takes the time of a frame
 LARGEST_TEXTURE = 768  # pixels of a side
 KINDS = ("blob", "blob", "polygon", "box", "ellipse", "ring", "figure", "figure", "figure", "hair", "poles", "fence")
 KINDS += ("leaves", "leaves")
@@ -49,8 +50,15 @@ def draw_scene(
         layers += [stage.foreground() for _ in range(count)]
     layers = stage.move(layers, frames)
     roll = random.normal(0, 0.004) if random.random() < 0.25 else 0.0
+    if look.shutter * max(_speed(layer) + abs(roll) * width / 2 for layer in layers) < LEAST_BLUR:
+        look = replace(look, shutter=0.0, exposures=1)
     convergence = float(random.choice([0, 0.5, 1])) if random.random() < 0.7 else float(random.random())
     return Scene(seed, height, width, frames, tuple(layers), float(divergence), convergence, roll, look)
+
+
+def _speed(layer):
+    """The most pixels a frame by which a layer's centre moves."""
+    return math.hypot(*layer.velocity) + math.hypot(*layer.sway) * 2 * math.pi / layer.period
 
 
 def _draw_strength(random):

@@ -21,7 +21,7 @@ from pack.kernels.compiled import kernel
 FAR = 0.35  # as in pack.scenes.layers
 LEAST = 1 / 512  # coverage that cannot be seen
 LEVELS = 3  # of a texture, each half as wide as the one before
-BLOCK = 16  # pixels of a row that share a list of layers
+BLOCK = 32  # pixels of a row that share a list of layers
 
 
 @kernel
@@ -110,26 +110,28 @@ def _find(lines, numbers, places, coverages, k, first, last, shift, hits, found)
     finer, texture_finer, texture_u, texture_v = numbers[k, 11], numbers[k, 12], numbers[k, 13], numbers[k, 14]
     place, high, wide = places[k, 0], places[k, 1], places[k, 2]
     for x in range(first, last):
-        at, row, i = _left_position(x, centre, start, linear, bend), found[x - first], hits[x - first]
+        pixel = x - first
+        at, i = _left_position(x, centre, start, linear, bend), hits[pixel]
         dx = at - centre
         n = nearness + (slope + curve * dx) * dx
         if not n + FAR >= 0.1 * at_centre:  # beyond the horizon of the plane
             continue
-        if i and n <= row[i - 1, 0] and row[i - 1, 1] > 1 - LEAST:
+        if i and n <= found[pixel, i - 1, 0] and found[pixel, i - 1, 1] > 1 - LEAST:
             continue
         scale = at_centre / (n + FAR)  # what is farther away stands closer together
         u, v = (ux * dx + u0) * scale, (vx * dx + v0) * scale
         a = _coverage(coverages, place, high, wide, u * finer, v * finer)
         if a < LEAST:
             continue
-        while i > 0 and row[i - 1, 0] < n:
+        while i > 0 and found[pixel, i - 1, 0] < n:
             if a <= 1 - LEAST:
-                row[i] = row[i - 1]
+                for column in range(7):
+                    found[pixel, i, column] = found[pixel, i - 1, column]
             i -= 1
-        row[i, 0], row[i, 1], row[i, 2], row[i, 3] = n, a, at, k
-        row[i, 4], row[i, 5] = u * texture_finer + texture_u, v * texture_finer + texture_v
-        row[i, 6] = texture_finer * scale
-        hits[x - first] = i + 1 if a > 1 - LEAST else hits[x - first] + 1
+        found[pixel, i, 0], found[pixel, i, 1], found[pixel, i, 2], found[pixel, i, 3] = n, a, at, k
+        found[pixel, i, 4], found[pixel, i, 5] = u * texture_finer + texture_u, v * texture_finer + texture_v
+        found[pixel, i, 6] = texture_finer * scale
+        hits[pixel] = i + 1 if a > 1 - LEAST else hits[pixel] + 1
 
 
 @kernel
