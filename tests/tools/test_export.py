@@ -124,7 +124,7 @@ def test_weights_that_are_no_numbers_are_not_exported(paths, value, half):
 def test_what_is_no_network_is_one_line_and_no_file(paths):
     assert "No such file" in refused(main, "--checkpoint", paths[0], "-o", paths[1])
     paths[0].write_bytes(b"")
-    assert "is no checkpoint" in refused(main, "--checkpoint", paths[0], "-o", paths[1])
+    assert "is not a checkpoint" in refused(main, "--checkpoint", paths[0], "-o", paths[1])
     write_checkpoint(paths[0], {"nunif_model": 1, "name": "waifu2x.cunet", "state_dict": {}})
     assert "holds 'waifu2x.cunet'" in refused(main, "--checkpoint", paths[0], "-o", paths[1])
     assert not paths[1].parent.exists()

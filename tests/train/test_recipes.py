@@ -8,13 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support import ROOT
 from tests.support.shards import make_data
 
+pytestmark = pytest.mark.slow
+
 SRUN = f"""#!{sys.executable}
 import os, signal, subprocess, sys
-
-pytestmark = pytest.mark.slow
 nodes = [
     subprocess.Popen(sys.argv[1:], start_new_session=True, env=os.environ | {{"SLURM_NODEID": str(node)}})
     for node in range(int(os.environ["SLURM_JOB_NUM_NODES"]))

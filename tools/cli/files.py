@@ -1,7 +1,6 @@
 """Atomic writes: a file gets its name only when all of it is on the disk."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -9,6 +8,11 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows, where every program ends with one line before it locks a file
+    fcntl = None
 
 
 @contextlib.contextmanager
