@@ -65,21 +65,21 @@ def test_both_networks_get_the_gradients_of_the_formulas(name):
     gan.adaptive.value = 2.0
     result = one_backward(gan, network)
 
-    plain, judge = Painter(), make_gan(name).network
+    plain, discriminator = Painter(), make_gan(name).network
     member = generator(5, 0, "member")
     target, mask = make_sequence(0)
     output = plain(make_sequence(100)[0])
     reconstruction = (output - target).abs().mean()
-    adversarial = -judge(clamp_leaky(output), target, mask, member)[0].mean()
+    adversarial = -discriminator(clamp_leaky(output), target, mask, member)[0].mean()
     ((reconstruction + 0.2 * 2.0 * adversarial) / 2).backward()
     torch.testing.assert_close(network.to_image.weight.grad, plain.to_image.weight.grad, rtol=1e-4, atol=1e-8)
 
-    judge.zero_grad()
-    fake, m = judge(output.detach().clamp(0, 1), target, mask, member)
-    real, _ = judge(target, target, mask, member)
+    discriminator.zero_grad()
+    fake, m = discriminator(output.detach().clamp(0, 1), target, mask, member)
+    real, _ = discriminator(target, target, mask, member)
     hinge = 0.5 * ((1 - real).relu()[m].mean() + (1 + fake).relu()[m].mean())
     (hinge / 2).backward()
-    for ours, theirs in zip(gan.network.parameters(), judge.parameters(), strict=True):
+    for ours, theirs in zip(gan.network.parameters(), discriminator.parameters(), strict=True):
         assert (ours.grad is None) == (theirs.grad is None)
         if ours.grad is not None:
             torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-7)
@@ -94,7 +94,7 @@ def test_the_adversarial_gradient_becomes_as_long_as_the_other_times_its_weight(
     assert alone.norm() == pytest.approx(first.reconstruction_norm, rel=1e-5)  # no weight is known yet
     assert update(gan, first)
     assert gan.adaptive.value == pytest.approx(first.reconstruction_norm / first.generator_norm)
-    again = make_gan()  # the same judge as before its first step
+    again = make_gan()  # the same discriminator as before its first step
     again.adaptive.value = gan.adaptive.value
     network.zero_grad()
     one_backward(again, network)
@@ -148,7 +148,7 @@ def test_the_discriminator_learns_to_distinguish_inpainted_from_true():
 def test_the_member_of_an_ensemble_depends_on_the_step_alone(monkeypatch):
     monkeypatch.setitem(DISCRIMINATORS, "ffce", small_ensemble)
 
-    def judges(number):
+    def used_parameters(number):
         found = []
         for step in range(12):
             gan.optimizer.zero_grad()
@@ -157,8 +157,8 @@ def test_the_member_of_an_ensemble_depends_on_the_step_alone(monkeypatch):
         return found
 
     gan, network = make_gan("ffce"), Painter()
-    assert judges(0) == judges(1)
-    assert len({tuple(row) for row in judges(0)}) > 1
+    assert used_parameters(0) == used_parameters(1)
+    assert len({tuple(row) for row in used_parameters(0)}) > 1
 
 
 def test_a_restored_discriminator_continues_with_its_weights_and_running_weight():
@@ -170,8 +170,8 @@ def test_a_restored_discriminator_continues_with_its_weights_and_running_weight(
     assert other.adaptive == gan.adaptive != AdaptiveWeight()
     fresh = create_gan(other.config, 9, CPU, saved)  # --reset-state: weights alone
     assert fresh.adaptive == AdaptiveWeight()
-    for judge in (other, fresh):
-        for name, value in judge.network.state_dict().items():
+    for restored in (other, fresh):
+        for name, value in restored.network.state_dict().items():
             assert torch.equal(value, gan.network.state_dict()[name])
 
 
