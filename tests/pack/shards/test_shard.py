@@ -1,5 +1,7 @@
 import io
 import json
+import os
+import signal
 import tarfile
 import zlib
 
@@ -7,11 +9,13 @@ import numpy as np
 import pytest
 import webdataset
 
+from pack.parts import remove_leftovers
 from pack.shards.index import Entry, index_path, read_index
 from pack.shards.record import decode, encode
 from pack.shards.shard import ShardWriter, list_shards, parse_record, read_record
 from pack.shards.untrusted import CorruptRecord
 from tests.pack.shards.test_record import example
+from tools.cli import UserError
 from tools.cli.files import file_sha256
 
 
@@ -130,3 +134,22 @@ def test_an_index_of_another_version_is_refused(tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 99}))
     with pytest.raises(ValueError, match="found index version 99, expected 1"):
         read_index(path)
+
+
+def test_the_leftovers_of_a_killed_packer_go_and_the_file_of_a_living_one_stays(tmp_path):
+    pid = os.fork()
+    if not pid:
+        ShardWriter(tmp_path / "v-00000.tar")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with ShardWriter(tmp_path / "v-00000.tar") as writer:
+        assert len(list(tmp_path.glob("*.tmp"))) == 2
+        remove_leftovers(tmp_path, "v")
+        assert list(tmp_path.iterdir()) == [writer.temporary]
+        writer.add("k", encode(example()))
+        assert writer.publish({}, {}) == read_index(tmp_path / "v-00000.json")
+
+
+def test_a_key_that_cannot_be_read_back_is_not_written(tmp_path):
+    with pytest.raises(UserError, match="has a dot, a slash"), ShardWriter(tmp_path / "a.tar") as writer:
+        writer.add("../k", {})
