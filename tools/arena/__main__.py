@@ -14,6 +14,7 @@ from tools.cli import UserError
 
 QUICK_SECONDS = 90  # after which a quick arena starts no other clip
 QUICK_DEPTHS = 1  # of those that are asked for
+QUICK_TILE = 160  # pixels: half the work of 256
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def main() -> None:
     methods, notes = load_methods(config, device)
     sources = open_sources(config, methods)
     deadline = started + QUICK_SECONDS if config.quick else float("inf")
-    contest(sources, methods, config.tile, config.pictures, device, deadline)
+    tile = min(config.tile, QUICK_TILE) if config.quick else config.tile
+    contest(sources, methods, tile, config.pictures, device, deadline)
     write_report(Path(config.out), boards_of(sources, methods), sources, methods, notes, config)
 
 
