@@ -15,6 +15,7 @@ from pack.scenes.render import LEAST_RANGE
 from pack.scenes.shapes import draw_shape
 from tools.cli import UserError
 
+VERSION = 1  # raised whenever the same seed gives another picture
 STRENGTHS = (1, 1.5, 2, 2.5, 2.5, 3, 4, 5)  # percent, as iw3's users choose them
 STEEPEST = 0.3  # of a pixel, by which the other eye squeezes or stretches neighbouring pixels of a surface
 LEAST_BLUR = 1.0  # pixels: less cannot be seen, and each exposure takes the time of a frame

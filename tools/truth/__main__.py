@@ -55,6 +55,7 @@ def main() -> None:
     import torch
 
     from pack.parts import read_state
+    from pack.scenes.scene import VERSION
     from pack.sources import find_videos, fingerprint
     from tools.truth.textures import load_textures
 
@@ -62,6 +63,7 @@ def main() -> None:
     videos = find_videos(config.textures)
     settings = {
         "truth": "rendered",
+        "scenes_version": VERSION,
         "textures": [fingerprint(video) for video in videos],
         "texture_count": config.texture_count,
         "seed": config.seed,
@@ -82,7 +84,9 @@ def main() -> None:
     if not state.done:
         write(config, name, source, settings, state, load_textures(videos, config.texture_count, config.seed))
     state = read_state(Path(config.out), name, source, settings)
-    print(f"{config.out}: {cli.plural(state.records, 'record')} of rendered scenes")
+    lacking = config.clips - state.records
+    note = f", {cli.plural(lacking, 'clip')} left out for lack of holes" if lacking else ""
+    print(f"{config.out}: {cli.plural(state.records, 'record')} of rendered scenes{note}")
 
 
 def write(config: Config, name: str, source: dict, settings: dict[str, Any], state: Any, textures: list) -> None:

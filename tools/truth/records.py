@@ -17,7 +17,7 @@ from pack.holes.forward import dilate_edge, forward_warp
 from pack.pipeline import LEAST_HOLES, fit
 from pack.scenes.layers import Scene
 from pack.scenes.render import Rendered, render
-from pack.scenes.scene import draw_scene
+from pack.scenes.scene import VERSION, draw_scene
 from pack.shards.record import Record
 from tools.truth.degrade import MODEL_SIDE, Degradation, degrade, draw_degradation
 
@@ -146,6 +146,7 @@ def describe(scene_seed: int, scene: Scene, view: View, size: int) -> dict[str, 
     """All that it takes, with the textures, to render the scene again."""
     return {
         "truth": "rendered",
+        "scenes_version": VERSION,
         "warp": "forward_warp",
         "mask": "forward_warp",
         "video": f"scene_{scene_seed}",
