@@ -1,5 +1,6 @@
 """Makes a stereo film of a flat one: depth, the right eye's view, its holes filled; sound and clock are kept."""
 
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ class Config:
     outer_dilation: int = 2  # and to the right
     seconds: float = 0  # stop after so much of the film (default: all of it)
     crf: int = 18  # quality of libx264, smaller is better
+    sound: Literal["auto", "copy", "convert", "none"] = "auto"  # auto: converted only where OUT cannot hold it as it is
     device: str = "auto"  # auto, cpu or cuda
 
     def __post_init__(self):
@@ -46,11 +48,13 @@ class Config:
 
 def main() -> None:
     config = cli.parse(Config)
+    signal.signal(signal.SIGTERM, end)
     import torch
 
     from model.device import choose_device
     from pack.depth.models import load_depth
     from pack.video.reader import probe
+    from pack.video.tracks import plan_tracks
     from pack.video.writer import FilmWriter
 
     video = probe(Path(config.video))
@@ -59,17 +63,27 @@ def main() -> None:
     out = Path(config.out or f"{video.path.stem}_{'compare' if config.compare else config.layout}.mp4")
     if out.exists() and out.samefile(video.path):
         raise UserError(f"{out} is the film itself: pass another -o")
+    tracks = plan_tracks(video.path, out, config.sound)
     model = load_depth(config.model_type, config.resolution, device)
     total = min(video.frames, round(config.seconds * video.fps) or video.frames)
+    print(f"{video.path} -> {out}: {cli.plural(total, 'frame')} of {video.width}x{video.height}")
+    for track in tracks:
+        print(f"  {track}", flush=True)
     progress = cli.Progress(total, "frames", video.path.name, every=10)
     frames = 0
-    with FilmWriter(out, video, config.crf, whole=not config.seconds) as film, torch.inference_mode():
+    with FilmWriter(out, video, config.crf, not config.seconds, tracks) as film, torch.inference_mode():
         for seconds, picture in convert(video.path, model, fills, config, device):
             film.write(seconds, picture)
             frames += 1
             progress.update(frames)
     progress.close()
-    print(f"{out}: {frames} frames, {cli.duration(seconds)}, filled by {' | '.join(fills)}")
+    print(f"{out}: {cli.plural(frames, 'frame')}, {cli.duration(seconds)}, filled by {' | '.join(fills)}")
+
+
+def end(*_: object) -> None:
+    """Leave as on Ctrl-C, so that what was half written is removed."""
+    print("terminated", file=sys.stderr)
+    sys.exit(143)
 
 
 def choose_fills(config: Config, device) -> dict:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.filter import Graph
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
@@ -55,3 +56,31 @@ def upright(picture: np.ndarray, display_matrix) -> np.ndarray:  # (H W 3), 9 in
     if abs(b) + abs(c) > abs(a) + abs(d):
         picture, a, d = picture.transpose(1, 0, 2), c, b
     return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+class ToYuv:
+    """Converts RGB pictures of one size to limited-range BT.709 in 4:2:0, chroma sited at the left as H.264 assumes.
+
+    swscale by itself sites it in the middle, which moves colours by half a pixel.
+    """
+
+    FLAGS = "bicubic+accurate_rnd+full_chroma_inp+full_chroma_int"
+
+    def __init__(self, height: int, width: int):
+        self.graph = Graph()
+        source = self.graph.add_buffer(
+            width=width, height=height, format=av.VideoFormat("rgb24"), time_base=Fraction(1, 90000)
+        )
+        options = f"out_color_matrix=bt709:out_range=tv:out_chroma_loc=left:flags={self.FLAGS}"
+        self.graph.link_nodes(
+            source,
+            self.graph.add("scale", options),
+            self.graph.add("format", "yuv420p"),
+            self.graph.add("buffersink"),
+        ).configure()
+
+    def __call__(self, picture: np.ndarray) -> av.VideoFrame:  # (H W 3) uint8
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+        frame.pts, frame.time_base = 0, Fraction(1, 90000)
+        self.graph.push(frame)
+        return self.graph.pull()

@@ -233,7 +233,7 @@ def test_a_conversion_that_fails_leaves_what_was_there(tmp_path, film, monkeypat
 
 def test_a_film_of_one_frame_is_converted(tmp_path):
     source = write(tmp_path / "one.mp4", moving(1))
-    assert "1 frames" in succeeds(main, "--video", source, "-o", tmp_path / "o.mkv")
+    assert "1 frame," in succeeds(main, "--video", source, "-o", tmp_path / "o.mkv")
     assert size_of(tmp_path / "o.mkv") == (192, 64)
 
 

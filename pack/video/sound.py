@@ -1,0 +1,84 @@
+"""Converts a sound track while it is copied, without a drift against the picture."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+AAC_BITS = 96_000  # a second and channel
+TOLERANCE = Fraction(1, 20)  # seconds that stamps may be off before sound is padded or dropped
+
+
+class SoundConverter:
+    """Decodes the packets of one track and encodes them anew into a stream of `out`.
+
+    Gaps between the packets' stamps are filled with silence and overlaps dropped, so that sound stays with the picture.
+    """
+
+    def __init__(self, out: av.container.OutputContainer, source: av.AudioStream, codec: str):
+        context = source.codec_context
+        self.rate = context.sample_rate if codec == "flac" or context.sample_rate in AAC_RATES else 48000
+        self.layout = LAYOUTS.get(context.layout.nb_channels, "stereo")
+        self.stream = out.add_stream(codec, rate=self.rate, layout=self.layout)
+        self.form = self.stream.codec_context.format.name if codec == "aac" else "s32"
+        if codec == "aac":
+            self.stream.bit_rate = AAC_BITS * len(self.stream.layout.channels)
+        else:
+            self.form = "s16" if context.format and context.format.bytes <= 2 else "s32"
+            self.stream.codec_context.format = self.form
+        self.resampler = av.AudioResampler(self.form, self.layout, self.rate)
+        self.next = None  # number of the sample that is encoded next
+
+    def convert(self, packet: av.Packet, start: Fraction) -> Iterator[av.Packet]:
+        """Encoded packets; `start` is the second of the film's origin."""
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError:
+            return  # the gap is filled with silence
+        for frame in frames:
+            seconds = None if frame.pts is None else frame.pts * frame.time_base - start
+            if frame.layout.name not in LAYOUTS.values():  # PCM whose channels have no names
+                frame = _named(frame)
+            for ready in self.resampler.resample(frame):
+                yield from self._encode(ready, seconds)
+                seconds = None  # the rest follows
+
+    def finish(self) -> Iterator[av.Packet]:
+        """What the encoder still holds."""
+        if self.next is not None:
+            yield from self.stream.encode()
+
+    def _encode(self, frame, seconds):
+        at = self.next if seconds is None else round(seconds * self.rate)
+        if self.next is None:
+            self.next = max(at or 0, 0)
+        slack = round(TOLERANCE * self.rate)
+        if at is not None and at < self.next - slack:
+            return
+        while at is not None and at > self.next + slack:
+            yield from self._push(self._silence(min(at - self.next, self.rate)))
+        yield from self._push(frame)
+
+    def _push(self, frame):
+        frame.pts, frame.time_base = self.next, Fraction(1, self.rate)
+        self.next += frame.samples
+        yield from self.stream.encode(frame)
+
+    def _silence(self, samples):
+        channels, planar = len(av.AudioLayout(self.layout).channels), self.form.endswith("p")
+        kind = {"s16": np.int16, "s32": np.int32, "fltp": np.float32}[self.form]
+        shape = (channels, samples) if planar else (1, channels * samples)
+        frame = av.AudioFrame.from_ndarray(np.zeros(shape, kind), self.form, self.layout)
+        frame.sample_rate = self.rate
+        return frame
+
+
+def _named(frame):
+    """The frame with the usual layout of as many channels."""
+    layout = LAYOUTS.get(frame.layout.nb_channels, "stereo")
+    copy = av.AudioFrame.from_ndarray(frame.to_ndarray(), frame.format.name, layout)
+    copy.sample_rate, copy.pts, copy.time_base = frame.sample_rate, frame.pts, frame.time_base
+    return copy

@@ -1,0 +1,122 @@
+"""What becomes of the other tracks of a film, sound and subtitles, in the film that is written; known beforehand.
+
+A track is copied where the container takes it, which a trial with its first packets shows; else sound is converted.
+"""
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import av
+
+from pack.video.container import open_container
+from tools.cli import UserError
+
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+CONVERTED = {"mp4": "aac", "mov": "aac", "matroska": "flac"}
+HEAD = 8  # packets of a track that are tried
+LOOK = 4000  # packets of a file among which they are looked for
+
+Sound = Literal["auto", "copy", "convert", "none"]
+
+
+@dataclass(frozen=True)
+class Track:
+    """A track of the source other than its picture."""
+
+    index: int  # among the source's streams
+    label: str  # "audio track 1 (aac, eng)"
+    codec: str  # that is written: "copy", the name of an encoder, or "" where the track is left out
+    reason: str = ""  # why it is not copied
+
+    def __str__(self) -> str:
+        done = {"copy": "copied", "": "left out"}.get(self.codec, f"converted to {self.codec.upper()}")
+        return f"{self.label}: {done}{f', {self.reason}' if self.reason else ''}"
+
+
+def plan_tracks(source: Path, out: Path, sound: Sound = "auto") -> list[Track]:
+    """What becomes of each track of `source` in the film `out`; nothing is written.
+
+    Raises UserError for an `out` of unknown format, and where `sound` is "copy" and the container cannot hold it.
+    """
+    form = FORMATS.get(out.suffix.lower())
+    if form is None:
+        raise UserError(f"{out}: expected a name that ends with one of {', '.join(FORMATS)}")
+    with open_container(source) as container:
+        picture = container.streams.best("video")
+        others = [stream for stream in container.streams if stream.index != picture.index]
+        heads = _heads(container, [stream for stream in others if stream.type in ("audio", "subtitle")])
+        return [_plan(stream, number, form, sound, heads.get(stream.index, ()), out) for number, stream in
+                enumerate(others, 1)]  # fmt: skip
+
+
+def _plan(stream, number, form, sound, head, out) -> Track:
+    context = stream.codec_context
+    codec = context.name if context else "unknown codec"
+    language = stream.language if stream.language not in (None, "und") else ""
+    label = f"{stream.type} track {number} ({', '.join(filter(None, (codec, language)))})"
+    if stream.type not in ("audio", "subtitle"):
+        return Track(stream.index, label, "", "it is neither sound nor subtitles")
+    if context is None:
+        return Track(stream.index, label, "", "its codec is unknown")
+    if stream.type == "audio" and sound == "none":
+        return Track(stream.index, label, "", "as --sound none asks")
+    if (stream.type == "subtitle" or sound != "convert") and takes(form, stream, head):
+        return Track(stream.index, label, "copy")
+    if stream.type == "subtitle":
+        return Track(stream.index, label, "", f"{out.suffix} cannot hold it, .mkv may")
+    if not _decodes(stream, head):
+        return Track(stream.index, label, "", "it cannot be decoded")
+    if sound == "copy":
+        raise UserError(f"{out} cannot hold {label} as it is: pass -o {out.stem}.mkv, or --sound convert")
+    reason = "as --sound convert asks" if sound == "convert" else f"{out.suffix} cannot hold {codec}"
+    return Track(stream.index, label, CONVERTED[form], reason)
+
+
+def _heads(container, streams) -> dict[int, list[av.Packet]]:
+    """The first packets of each stream."""
+    heads: dict[int, list[av.Packet]] = {stream.index: [] for stream in streams if stream.codec_context}
+    wanted = {stream.index for stream in streams if stream.type == "audio" and stream.codec_context}
+    try:
+        for number, packet in enumerate(container.demux([s for s in streams if s.codec_context]) if heads else ()):
+            head = heads[packet.stream.index]
+            if packet.size and len(head) < HEAD:
+                head.append(packet)
+            if number > LOOK or all(len(heads[index]) == HEAD for index in wanted):
+                break
+    except av.InvalidDataError:
+        pass  # what was read before suffices
+    return heads
+
+
+def takes(form: str, stream: av.stream.Stream, head: Iterable[av.Packet]) -> bool:
+    """Whether a container of this format can hold the stream, as a trial with its first packets shows."""
+    last = None
+    try:
+        with av.open(io.BytesIO(), "w", format=form) as out:
+            copy = out.add_stream_from_template(stream)
+            out.start_encoding()
+            for packet in head:
+                trial = av.Packet(bytes(packet))
+                trial.time_base, trial.stream = packet.time_base, copy
+                trial.dts = packet.dts if packet.dts is not None else packet.pts
+                trial.pts = packet.pts if packet.pts is not None else packet.dts
+                if trial.dts is None or (last is not None and trial.dts <= last):
+                    continue
+                last, trial.duration, trial.is_keyframe = trial.dts, packet.duration, True
+                out.mux(trial)
+    except (av.FFmpegError, ValueError):  # PyAV raises the second for a codec that the format does not list
+        return False
+    return True
+
+
+def _decodes(stream, head) -> bool:
+    for packet in head:
+        try:
+            if packet.decode():
+                return True
+        except (av.FFmpegError, EOFError):
+            continue
+    return False

@@ -1,0 +1,143 @@
+"""Films are written with the sound, titles and timestamps of their source."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from pack.video.colour import ToYuv
+from pack.video.reader import probe
+from pack.video.tracks import plan_tracks
+from pack.video.writer import FilmWriter, read_shots
+from tests.support.videos import beeps, film, flashes, joined
+
+
+def copy(source, out, sound="auto"):
+    """The film as the writer makes it of its own pictures; its planned tracks."""
+    tracks = plan_tracks(source, out, sound)
+    with FilmWriter(out, probe(source), 18, tracks=tracks) as writer:
+        for shot in read_shots(source):
+            for seconds, picture in shot:
+                writer.write(seconds, picture)
+    return [str(track) for track in tracks]
+
+
+def in_time(path):
+    """Whether each flash has its beep, within a frame."""
+    white, loud = flashes(path), beeps(path)
+    return len(white) >= 2 and all(min(abs(w - b) for b in loud) < 0.041 for w in white)
+
+
+@pytest.mark.parametrize("out", ["o.mp4", "o.mkv"])
+@pytest.mark.parametrize(
+    "name, codec, sound",
+    [
+        ("a.mp4", "libx264", "aac"),
+        ("a.mov", "libx264", "pcm_s16le"),
+        ("a.mkv", "libx264", "flac"),
+        ("b.mkv", "libx264", "pcm_s16le"),
+        ("a.ts", "libx264", "aac"),
+        ("b.ts", "mpeg2video", "mp2"),
+        ("a.avi", "libx264", "libmp3lame"),
+        ("b.avi", "mpeg4", "pcm_s16le"),
+        ("a.vob", "mpeg2video", "ac3"),
+        ("a.webm", "libvpx-vp9", "libopus"),
+        ("a.flv", "libx264", "aac"),
+        ("a.wmv", "wmv2", "wmav2"),
+    ],
+)
+def test_beep_and_flash_stay_together(tmp_path, name, codec, sound, out):
+    source = film(tmp_path / name, 3, codec, sound, form="vob" if name.endswith("vob") else None)
+    copy(source, tmp_path / out)
+    assert in_time(tmp_path / out)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tmp"] == []
+
+
+def test_beep_and_flash_stay_together_where_recordings_were_joined_or_begin_anywhere(tmp_path):
+    part = film(tmp_path / "part.ts", 3)
+    data = part.read_bytes()
+    (tmp_path / "cut.ts").write_bytes(data[len(data) // 6 // 188 * 188 :])
+    film(tmp_path / "wrap.ts", 3, start=95442)
+    joined(tmp_path / "twice.ts", part, part)
+    for name in ("cut", "wrap", "twice"):
+        copy(tmp_path / f"{name}.ts", tmp_path / f"{name}.mp4")
+        assert in_time(tmp_path / f"{name}.mp4")
+    assert len(flashes(tmp_path / "twice.mp4")) == 6
+    assert flashes(tmp_path / "wrap.mp4")[0] < 0.1
+
+
+def test_sound_is_copied_converted_or_left_out_as_asked(tmp_path):
+    source = film(tmp_path / "a.wmv", 1, "wmv2", "wmav2")
+    with pytest.raises(ValueError, match=r"cannot hold audio track 1 \(wmav2\).*--sound convert"):
+        plan_tracks(source, tmp_path / "o.mp4", "copy")
+    assert copy(source, tmp_path / "o.mp4") == ["audio track 1 (wmav2): converted to AAC, .mp4 cannot hold wmav2"]
+    assert copy(source, tmp_path / "o.mkv", "convert") == [
+        "audio track 1 (wmav2): converted to FLAC, as --sound convert asks"
+    ]
+    assert copy(source, tmp_path / "s.mp4", "none") == ["audio track 1 (wmav2): left out, as --sound none asks"]
+    with av.open(str(tmp_path / "s.mp4")) as container:
+        assert not container.streams.audio
+
+
+def rich(path):
+    """A film with two languages, titles, chapters and subtitles."""
+    source = film(path.with_name("plain.mkv"), 2)
+    with av.open(str(source)) as plain, av.open(str(path), "w") as out:
+        video, sound = plain.streams.video[0], plain.streams.audio[0]
+        picture = out.add_stream_from_template(video)
+        tracks = [out.add_stream_from_template(sound) for _ in range(2)]
+        for track, language, default in zip(tracks, ("jpn", "eng"), (0, 1), strict=True):
+            track.metadata["language"], track.disposition = language, default
+        words = out.add_mux_stream("subrip")
+        words.time_base, words.metadata["language"] = Fraction(1, 1000), "fre"
+        out.metadata["title"] = "My film"
+        chapter = {"start": 0, "end": 1000, "time_base": Fraction(1, 1000), "metadata": {"title": "One"}}
+        out.set_chapters([chapter | {"id": 1}])
+        line = av.Packet(b"Hello")
+        line.stream, line.time_base, line.pts, line.dts, line.duration = words, Fraction(1, 1000), 500, 500, 1000
+        out.mux(line)
+        for packet in plain.demux(video, sound):
+            if packet.dts is None:
+                continue
+            for target in (picture,) if packet.stream is video else tracks:
+                twin = av.Packet(bytes(packet))
+                twin.pts, twin.dts, twin.time_base = packet.pts, packet.dts, packet.time_base
+                twin.duration, twin.is_keyframe, twin.stream = packet.duration, packet.is_keyframe, target
+                out.mux(twin)
+    return path
+
+
+def test_languages_titles_chapters_and_subtitles_are_kept_where_the_container_can(tmp_path):
+    source = rich(tmp_path / "rich.mkv")
+    assert "subtitle track 3 (srt, fre): copied" in copy(source, tmp_path / "o.mkv")
+    lost = copy(source, tmp_path / "o.mp4")
+    assert "subtitle track 3 (srt, fre): left out, .mp4 cannot hold it, .mkv may" in lost
+    for name in ("o.mkv", "o.mp4"):
+        with av.open(str(tmp_path / name)) as container:
+            sounds = container.streams.audio
+            assert [stream.language for stream in sounds] == ["jpn", "eng"]
+            assert [bool(stream.disposition & av.stream.Disposition.default) for stream in sounds] == [False, True]
+            assert container.metadata["title"] == "My film"
+            assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["One"]
+            assert len(container.streams.subtitles) == (name == "o.mkv")
+
+
+def test_a_track_of_an_unknown_codec_is_left_out_and_named(tmp_path):
+    source = film(tmp_path / "a.mov", 1)
+    source.write_bytes(source.read_bytes().replace(b"mp4a", b"apac").replace(b"esds", b"dapa"))
+    assert copy(source, tmp_path / "o.mp4") == ["audio track 1 (unknown codec): left out, its codec is unknown"]
+    assert len(flashes(tmp_path / "o.mp4")) == 1
+
+
+def test_colours_lie_where_the_picture_is():
+    """Blue waves of 32 pixels, whose phase in the chroma plane is that in the picture."""
+    across = np.arange(256)
+    picture = np.full((128, 256, 3), 128, np.uint8)
+    picture[..., 2] = np.round(128 + 60 * np.sin(2 * np.pi * across / 32))
+    frame = ToYuv(128, 256)(picture)
+    plane = np.frombuffer(frame.planes[1], np.uint8).reshape(-1, frame.planes[1].line_size)
+    blue, where = plane[:, 8:120].mean(0), 2 * np.arange(8, 120)
+    waves = np.stack([np.sin(2 * np.pi * where / 32), np.cos(2 * np.pi * where / 32), np.ones(112)], 1)
+    sine, cosine, _ = np.linalg.lstsq(waves, blue, rcond=None)[0]
+    assert abs(np.arctan2(cosine, sine) * 32 / (2 * np.pi)) < 0.05  # pixels
