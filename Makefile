@@ -6,6 +6,13 @@ BIN := $(VENV)/bin
 EXTRAS ?=
 OUT ?= data/train
 NPROC ?= 1
+# What a user passes reaches the shell through the environment as it is: spaces do not split it, and $$(...) does not run.
+PASSED := VIDEO OUT CHECKPOINT JOBS DATA DEST SRC PREFIX MODEL_TYPE WORKERS MODEL_DIR PORT EXCLUDE LAYOUT DIVERGENCE
+$(foreach name,$(PASSED),$(if $(filter command environment,$(firstword $(origin $(name)))),$(eval override $(name) := $$(value $(name)))))
+export $(PASSED)
+# VIDEO is one file, a glob, or several of them with spaces between
+VIDEO_WORDS = if [ -e "$$VIDEO" ]; then set -- "$$VIDEO"; else IFS=; set -- $$VIDEO; unset IFS; \
+	[ -e "$$1" ] || { set -f; set -- $$VIDEO; }; fi;
 STAMPS := $(patsubst %,$(VENV)/%.installed,core $(subst $(comma), ,$(EXTRAS)))
 
 .PHONY: help setup demo test test-quick test-hard lint shards truth train push pull verify peek inspect evaluate evaluate-stereo arena stereo bench clean-demo
@@ -67,59 +74,59 @@ lint: $(VENV)/core.installed $(VENV)/test.installed ## check code style, formatt
 
 shards: setup ## pack a video: VIDEO=clip.mp4 [OUT=data/train] [PREFIX=name] [MODEL_TYPE=Any_V2_S] [WORKERS=N] [ARGS=...]; or JOBS=jobs.toml
 ifdef JOBS
-	$(BIN)/python pack/jobs.py --jobs $(JOBS) -o $(or $(DATA),data) $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
+	$(BIN)/python pack/jobs.py --jobs "$$JOBS" -o "$${DATA:-data}" $(if $(WORKERS),--workers "$$WORKERS") $(ARGS)
 else
-	@test -n "$(VIDEO)" || { echo 'error: VIDEO is missing: run make shards VIDEO=clip.mp4, or make shards JOBS=jobs.toml'; exit 2; }
-	$(BIN)/python pack/main.py --video $(VIDEO) -o $(OUT) $(if $(PREFIX),--prefix $(PREFIX)) \
-		$(if $(MODEL_TYPE),--model-type $(MODEL_TYPE)) $(if $(WORKERS),--max-workers $(WORKERS)) $(ARGS)
+	@test -n "$$VIDEO" || { echo 'error: VIDEO is missing: run make shards VIDEO=clip.mp4, or make shards JOBS=jobs.toml'; exit 2; }
+	@$(VIDEO_WORDS) set -x; $(BIN)/python pack/main.py --video "$$@" -o "$$OUT" $(if $(PREFIX),--prefix "$$PREFIX") \
+		$(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") $(if $(WORKERS),--max-workers "$$WORKERS") $(ARGS)
 endif
 
 truth: setup $(VENV)/clips.installed ## render scenes with both eyes known and write records: [OUT=data/truth] [CLIPS=500] [TEXTURES="a.mp4 b.mp4"] [SEED=0] [SIZE=512]
-	$(BIN)/python tools/truth -o $(if $(filter file,$(origin OUT)),data/truth,"$(OUT)") $(if $(CLIPS),--clips $(CLIPS)) \
+	$(BIN)/python tools/truth -o $(if $(filter file,$(origin OUT)),data/truth,"$$OUT") $(if $(CLIPS),--clips $(CLIPS)) \
 		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) \
-		$(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
+		$(if $(WORKERS),--workers "$$WORKERS") $(ARGS)
 
 train: setup ## train on data/ (NPROC=2 processes, ARGS="--resume ...")
 	$(BIN)/torchrun --standalone --nproc-per-node $(NPROC) train/main.py $(ARGS)
 
 push: $(VENV)/s3.installed ## copy shards to an object store, only those it lacks: DEST=s3://bucket/prefix [SPLIT=train] [DATA=data] [ARGS="--delete"]
-	@test -n "$(DEST)" || { echo 'error: DEST is missing: run make push DEST=s3://bucket/prefix'; exit 2; }
-	$(BIN)/python tools/transfer.py -i $(or $(DATA),data) -o $(DEST) $(if $(SPLIT),--split $(SPLIT)) $(ARGS)
+	@test -n "$$DEST" || { echo 'error: DEST is missing: run make push DEST=s3://bucket/prefix'; exit 2; }
+	$(BIN)/python tools/transfer.py -i "$${DATA:-data}" -o "$$DEST" $(if $(SPLIT),--split $(SPLIT)) $(ARGS)
 
 pull: $(VENV)/s3.installed ## copy shards from an object store, only those missing here: SRC=s3://bucket/prefix [SPLIT=train] [DATA=data]
-	@test -n "$(SRC)" || { echo 'error: SRC is missing: run make pull SRC=s3://bucket/prefix'; exit 2; }
-	$(BIN)/python tools/transfer.py -i $(SRC) -o $(or $(DATA),data) $(if $(SPLIT),--split $(SPLIT)) $(ARGS)
+	@test -n "$$SRC" || { echo 'error: SRC is missing: run make pull SRC=s3://bucket/prefix'; exit 2; }
+	$(BIN)/python tools/transfer.py -i "$$SRC" -o "$${DATA:-data}" $(if $(SPLIT),--split $(SPLIT)) $(ARGS)
 
 verify: setup ## check every tar of a split against its index: [DATA=data/train]
-	$(BIN)/python tools/verify.py -i $(or $(DATA),data/train) $(ARGS)
+	$(BIN)/python tools/verify.py -i "$${DATA:-data/train}" $(ARGS)
 
 peek: setup ## save a contact sheet of records as peek.png: [DATA=data/train]
-	$(BIN)/python tools/peek.py -i $(or $(DATA),data/train) $(ARGS)
+	$(BIN)/python tools/peek.py -i "$${DATA:-data/train}" $(ARGS)
 
 inspect: setup $(VENV)/inspect.installed ## play records in the browser, exclude bad ones: [DATA=data/train] [MODEL_DIR=models/...] [PORT=8760] [EXCLUDE=list.txt]
-	$(BIN)/python tools/browse.py -i $(or $(DATA),data/train) $(if $(MODEL_DIR),--model-dir $(MODEL_DIR)) \
-		$(if $(PORT),--port $(PORT)) $(if $(EXCLUDE),--exclude $(EXCLUDE)) $(ARGS)
+	$(BIN)/python tools/browse.py -i "$${DATA:-data/train}" $(if $(MODEL_DIR),--model-dir "$$MODEL_DIR") \
+		$(if $(PORT),--port "$$PORT") $(if $(EXCLUDE),--exclude "$$EXCLUDE") $(ARGS)
 
 evaluate: setup $(VENV)/baselines.installed ## compare networks with simple fills: CHECKPOINT="a.pth b.pth" [DATA=data/eval] [OUT=evaluation] [BASELINES=all]
-	$(BIN)/python tools/evaluate.py -i $(or $(DATA),data/eval) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) \
-		-o $(if $(filter file,$(origin OUT)),evaluation,$(OUT)) $(if $(BASELINES),--baselines $(BASELINES)) $(ARGS)
+	$(BIN)/python tools/evaluate.py -i "$${DATA:-data/eval}" $(if $(CHECKPOINT),--checkpoint $$CHECKPOINT) \
+		-o $(if $(filter file,$(origin OUT)),evaluation,"$$OUT") $(if $(BASELINES),--baselines $(BASELINES)) $(ARGS)
 
 evaluate-stereo: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## compare generated right eyes with the true ones of rendered scenes: CHECKPOINT="a.pth base" [SCENES=40] [TEXTURES="a.mp4 films"] [DEPTH="exact degraded Motion"] [OUT=evaluation-stereo]
-	$(BIN)/python tools/stereo_truth $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(SCENES),--scenes $(SCENES)) \
+	$(BIN)/python tools/stereo_truth $(if $(CHECKPOINT),--checkpoint $$CHECKPOINT) $(if $(SCENES),--scenes $(SCENES)) \
 		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(DEPTH),--depth $(DEPTH)) $(if $(WARP),--warp $(WARP)) \
-		-o $(if $(filter file,$(origin OUT)),evaluation-stereo,"$(OUT)") $(if $(BASELINES),--baselines $(BASELINES)) $(ARGS)
+		-o $(if $(filter file,$(origin OUT)),evaluation-stereo,"$$OUT") $(if $(BASELINES),--baselines $(BASELINES)) $(ARGS)
 
 arena: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## rank networks on ordinary splits and on rendered truth: CHECKPOINTS="a.pth base" [DATA="data/eval"] [SCENES=20] [TEXTURES="a.mp4 films"] [QUICK=1] [OUT=arena]
 	@test -n "$(CHECKPOINTS)" || { echo 'error: CHECKPOINTS is missing: run make arena CHECKPOINTS="a.pth base"'; exit 2; }
-	$(BIN)/python tools/arena --checkpoints $(CHECKPOINTS) $(if $(DATA),--data $(DATA)) $(if $(SCENES),--scenes $(SCENES)) \
+	$(BIN)/python tools/arena --checkpoints $(CHECKPOINTS) $(if $(DATA),--data $$DATA) $(if $(SCENES),--scenes $(SCENES)) \
 		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(BASELINES),--baselines $(BASELINES)) $(if $(QUICK),--quick) \
-		-o $(if $(filter file,$(origin OUT)),arena,"$(OUT)") $(ARGS)
+		-o $(if $(filter file,$(origin OUT)),arena,"$$OUT") $(ARGS)
 
-stereo: setup ## convert a film to stereo: VIDEO=clip.mp4 [CHECKPOINT=a.pth] [OUT=x.mp4] [DIVERGENCE=2.5] [LAYOUT=sbs|half-sbs|anaglyph|right]
-	@test -n "$(VIDEO)" || { echo 'error: VIDEO is missing: run make stereo VIDEO=clip.mp4'; exit 2; }
-	$(BIN)/python tools/stereo.py --video "$(VIDEO)" $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) \
-		$(if $(filter file,$(origin OUT)),,-o "$(OUT)") $(if $(DIVERGENCE),--divergence $(DIVERGENCE)) \
-		$(if $(LAYOUT),--layout $(LAYOUT)) $(if $(MODEL_TYPE),--model-type $(MODEL_TYPE)) $(ARGS)
+stereo: setup ## convert a film to stereo: VIDEO=clip.mp4 [CHECKPOINT=a.pth] [OUT=x.mp4] [DIVERGENCE=2.5] [LAYOUT=sbs|half-sbs|tab|half-tab|anaglyph|right]
+	@test -n "$$VIDEO" || { echo 'error: VIDEO is missing: run make stereo VIDEO=clip.mp4'; exit 2; }
+	$(BIN)/python tools/stereo.py --video "$$VIDEO" $(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") \
+		$(if $(filter file,$(origin OUT)),,-o "$$OUT") $(if $(DIVERGENCE),--divergence "$$DIVERGENCE") \
+		$(if $(LAYOUT),--layout "$$LAYOUT") $(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") $(ARGS)
 
 bench: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed ## measure speed against plain references: [CASES="holes sample"] [ARGS="--rounds 3"]
 	$(BIN)/python tools/bench.py $(if $(CASES),--cases $(CASES)) $(ARGS)

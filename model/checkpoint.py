@@ -11,6 +11,7 @@ import zipfile
 from collections import OrderedDict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -32,9 +33,12 @@ def create_network(name: str, init: Init = "copy", generator: torch.Generator | 
     return LightVideoInpaint(**NAMES[name], init=init, generator=generator)
 
 
-def load_network(path: str | Path, device: torch.device | str = "cpu") -> LightVideoInpaint:
+def load_network(
+    path: str | Path, device: torch.device | str = "cpu", weights: Literal["averaged", "raw"] = "averaged"
+) -> LightVideoInpaint:
     """The network of a weight file or training checkpoint, iw3's or ours, in eval mode.
 
+    Of a checkpoint that averages its weights they are the averages, which evaluation used, unless `weights` is "raw".
     Raises FileNotFoundError, or UserError for a file that is damaged or holds something else.
     """
     payload = read_file(path)
@@ -49,16 +53,17 @@ def load_network(path: str | Path, device: torch.device | str = "cpu") -> LightV
         )
     # a generator of its own, because the random weights are replaced: the global random state stays as it is
     net = LightVideoInpaint(**kwargs, generator=torch.Generator())
-    _fill(net, payload, path)
+    _fill(net, payload if weights == "raw" else _averaged(payload), path)
     return net.to(device).eval()
 
 
 def load_weights(net: torch.nn.Module, path: str | Path) -> None:
     """Copy the weights of a weight file or training checkpoint, iw3's or ours, into an existing network.
 
+    Of a checkpoint that averages its weights they are the averages.
     Raises FileNotFoundError, or UserError for a file that is damaged or of another architecture.
     """
-    _fill(net, read_file(path), path)
+    _fill(net, _averaged(read_file(path)), path)
 
 
 def save_network(path: str | Path, net: LightVideoInpaint, train_kwargs: dict | None = None) -> None:
@@ -122,6 +127,20 @@ def write_checkpoint(path: str | Path, payload: dict) -> None:
     data = io.BytesIO()  # on a full disk torch.save itself would raise a RuntimeError, which hides the OSError
     torch.save(payload, data)
     write_file(path, data.getbuffer())
+
+
+def averages(payload: dict) -> dict[str, torch.Tensor] | None:
+    """The averaged weights of a training checkpoint, by a schedule-free optimizer or by --ema-model."""
+    ours = payload.get("backfill")
+    if not isinstance(ours, dict):
+        return None
+    ema = ours.get("ema")
+    return ours.get("averages") or (ema.get("weights") if isinstance(ema, dict) else None)
+
+
+def _averaged(payload):
+    found = averages(payload)
+    return payload if found is None else payload | {"state_dict": found}
 
 
 def _fill(net, payload, path):

@@ -103,10 +103,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of the file: each job of a TOML file includes its [defaults], empty cells of a CSV file are left out."""
     try:
         if path.suffix == ".csv":
-            with open(path, newline="", encoding="utf-8") as file:
-                return [
-                    {name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file, restkey=MORE)
-                ]
+            with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin a file with a BOM
+                head = file.readline()
+                file.seek(0)
+                rows = csv.DictReader(file, restkey=MORE, delimiter=max(",;\t", key=head.count))
+                return [{name: cell for name, cell in row.items() if cell} for row in rows]
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, csv.Error) as error:
         kind = "CSV" if path.suffix == ".csv" else "TOML"

@@ -5,21 +5,23 @@ from pathlib import Path
 
 from pack.config import Config
 from pack.packing import Outcome, VideoTask
+from pack.shards.record import video_key
 from pack.video.reader import probe
 from tools.cli import Progress, UserError, duration, plural
 from tools.cli.program import is_users
 
 
 def refuse_same_names(videos: list[Path]) -> None:
-    """Raise UserError where records of two videos would have the same keys."""
+    """Raise UserError where records of two videos would have the same keys: 8 digits of a digest of their names."""
     seen: dict[str, Path] = {}
     for video in videos:
-        if video.name in seen:
+        key = video_key("", "", video.name)
+        if key in seen:
             raise UserError(
-                f"records of {seen[video.name]} and {video} would have the same keys: rename one of them, "
+                f"records of {seen[key]} and {video} would have the same keys: rename one of them, "
                 f"or pack it in a run of its own with another --prefix"
             )
-        seen[video.name] = video
+        seen[key] = video
 
 
 def refuse_differences(tasks: list[VideoTask]) -> None:

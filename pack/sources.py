@@ -27,16 +27,23 @@ def find_videos(patterns: Sequence[str]) -> list[Path]:
 def matches(pattern: str) -> list[Path]:
     path = Path(pattern)
     if path.is_dir():
-        videos = [file for file in path.iterdir() if file.suffix.lower() in ENDINGS and file.is_file()]
+        videos = [file for file in path.iterdir() if is_video(file)]
         if not videos:
             raise MissingFile(f"{path}: found no video in this folder, expected files such as NAME.mp4 or NAME.mkv")
         return videos
     if path.exists():
         return [path]
-    videos = [Path(name) for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)]
+    # A name that is not hidden: "._NAME" is what a Mac leaves beside each file of a foreign disk.
+    names = [name for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)]
+    videos = [Path(name) for name in names if not Path(name).name.startswith(".")]
     if not videos:
         raise MissingFile(f"{pattern}: found no such video, expected a file, a folder or a glob such as 'films/*.mp4'")
     return videos
+
+
+def is_video(file: Path) -> bool:
+    """Whether the file's name is that of a video; hidden files never are."""
+    return not file.name.startswith(".") and file.suffix.lower() in ENDINGS and file.is_file()
 
 
 def fingerprint(video: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if not __package__:  # run as a file: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -31,6 +31,7 @@ class Config:
 
     ALIASES: ClassVar = {"data": ("-i",), "out": ("-o",)}
     checkpoint: tuple[str, ...] = ()  # weight files or training checkpoints, ours or iw3's, or base
+    weights: Literal["averaged", "raw"] = "averaged"  # of a checkpoint that averages its weights
     # (default: none, measure baselines only)
     data: str = "data/eval"  # split to measure on: folder or URL
     out: str = "evaluation"  # output folder for report.html, metrics.json and metrics.csv
@@ -72,7 +73,7 @@ def main() -> None:
     shards, excluded = list_used_shards(config.data, config.exclude)
     records = choose_records(shards, config.records, config.data)
     baselines, notes = choose_baselines(config.baselines)
-    methods = [*load_methods(config.checkpoint, device, config.seed), *baselines]
+    methods = [*load_methods(config.checkpoint, device, config.seed, config.weights), *baselines]
     lpips, missing = find_lpips(config, device)
     rows, pictures, unmeasured = measure_all(records, methods, lpips, device, config)
     notes = [*excluded, *notes, *missing, *unmeasured]

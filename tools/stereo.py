@@ -20,11 +20,12 @@ class Config:
     ALIASES: ClassVar = {"out": ("-o",), "video": ("-i",)}
     video: str = ""  # the film
     checkpoint: str = ""  # weight file or training checkpoint, ours or iw3's, or base; without it a simple fill is used
+    weights: Literal["averaged", "raw"] = "averaged"  # of a checkpoint that averages its weights
     out: str = ""  # film to write, .mp4, .mov or .mkv (default: NAME_LAYOUT.mp4 here)
     divergence: float = 2.5  # strength: disparity between nearness 0 and 1 in percent of the longer side
     convergence: float = 0.5  # nearness that lies on the screen
-    layout: Literal["sbs", "half-sbs", "anaglyph", "right"] = "sbs"  # both eyes beside each other, the same at half
-    # the width, red and cyan, or the right eye alone
+    layout: Literal["sbs", "half-sbs", "tab", "half-tab", "anaglyph", "right"] = "sbs"  # both eyes side by side or the
+    # left one on top, half-: each at half its size; red and cyan; or the right eye alone
     compare: bool = False  # instead of stereo: empty holes, simple fill and network side by side
     baseline: str = ""  # simple fill, as in evaluation (default: navier-stokes where OpenCV is, else replicate)
     model_type: str = "Motion"  # depth model, as for packing
@@ -67,6 +68,9 @@ def main() -> None:
     model = load_depth(config.model_type, config.resolution, device)
     total = min(video.frames, round(config.seconds * video.fps) or video.frames)
     print(f"{video.path} -> {out}: {cli.plural(total, 'frame')} of {video.width}x{video.height}")
+    if config.checkpoint:
+        kind = "averaged weights, where it has them" if config.weights == "averaged" else "raw weights"
+        print(f"  network: {config.checkpoint}, its {kind}", flush=True)
     for track in tracks:
         print(f"  {track}", flush=True)
     progress = cli.Progress(total, "frames", video.path.name, every=10)
@@ -99,7 +103,7 @@ def choose_fills(config: Config, device) -> dict:
         raise UserError(f"--baseline {simple} needs OpenCV: make setup EXTRAS=baselines")
     fills = {simple: BASELINES[simple]}
     if config.checkpoint:
-        network = {Path(config.checkpoint).stem: load_network(config.checkpoint, device).infer}
+        network = {Path(config.checkpoint).stem: load_network(config.checkpoint, device, config.weights).infer}
         fills = fills | network if config.compare else network
     return {"empty holes": BASELINES["empty"]} | fills if config.compare else fills
 

@@ -213,7 +213,7 @@ def size(image: np.ndarray) -> str:
 def unfinished(folder: Path) -> list[Report]:
     """Tars without an index, and temporary files that a killed program left."""
     reports = []
-    for path in sorted(folder.iterdir()):
+    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
         if path.suffix == ".tar" and not path.with_suffix(".json").exists():
             fault = f"{path}: has no index, so it was never finished: run the program that wrote it again, or remove it"
         elif path.suffix == ".tmp":
@@ -243,7 +243,7 @@ def list_indexes(folder: Path) -> list[Path]:
     """The indexes in a folder by name, readable or not."""
     if not folder.is_dir():
         raise MissingFile(f"{folder}: no such folder, expected shards: name a split with -i")
-    paths = sorted(folder.glob("*.json"))
+    paths = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
     if not paths and not any(folder.glob("*.tar*")):
         raise MissingFile(f"{folder}: holds no shard, expected NAME.tar with NAME.json: name a split with -i")
     return paths

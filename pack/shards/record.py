@@ -40,7 +40,8 @@ def record_key(prefix: str, model_type: str, video_name: str, number: int, crop:
 
 def video_key(prefix: str, model_type: str, video_name: str) -> str:
     """What all records of one video and depth model begin with; it also names their shards."""
-    file_hash = hashlib.md5((video_name + "iw3").encode(), usedforsecurity=False).hexdigest()[:8]
+    name = (video_name + "iw3").encode(errors="surrogateescape")  # the bytes of a name that is not UTF-8
+    file_hash = hashlib.md5(name, usedforsecurity=False).hexdigest()[:8]
     return "_".join(part for part in (prefix, model_type, file_hash) if part)
 
 

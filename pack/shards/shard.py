@@ -106,7 +106,7 @@ def list_shards(split: Location) -> list[Index]:
     count.
     """
     sizes = list_folder(split)
-    names = sorted(name for name in sizes if name.endswith(".json"))
+    names = sorted(name for name in sizes if name.endswith(".json") and not name.startswith("."))
     if not names:
         how = "make them with `make shards`" if isinstance(split, Path) else f"`make push DEST={split.parent}`"
         raise MissingFile(f"{split}: holds no shard, expected NAME.tar with NAME.json: {how}")

@@ -91,3 +91,17 @@ def test_a_job_that_fails_is_named_and_the_others_are_packed(tmp_path):
     assert status == 1 and "failed: job 1 (missing.mp4, prefix one)" in err
     assert "missing.mp4: found no such video" in err
     assert list_shards(tmp_path / "data" / "eval")
+
+
+@pytest.mark.parametrize("separator", ",;\t")
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_csv_of_a_spreadsheet_is_read_with_its_byte_order_mark_and_separator(tmp_path, separator, mark):
+    rows = [["video", "prefix", "split"], ["My Film (2020) $x.mp4", "a", "eval"]]
+    path = write(tmp_path, mark + "\r\n".join(separator.join(row) for row in rows), "jobs.csv")
+    (job,) = read(path)
+    assert job.config.dataset_dir == ("My Film (2020) $x.mp4",) and job.config.prefix == "a"
+
+
+def test_a_cell_of_csv_is_one_name_whatever_stands_in_it(tmp_path):
+    path = write(tmp_path, 'video;prefix\n"a;b ""c"", d.mp4";x\n', "jobs.csv")
+    assert read(path)[0].config.dataset_dir == ('a;b "c", d.mp4',)

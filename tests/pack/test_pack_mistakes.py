@@ -1,5 +1,6 @@
 """Mistakes and accidents: one line each, and nothing half-written."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import torch
 from pack import main as program
 from pack import workers
 from pack.shards.shard import list_shards
+from pack.sources import find_videos
 from tests.support.films import ROOT, SMALL, lines, make_video, refuse, start
 from tests.support.programs import run_program
 from tools.cli import UserError
@@ -237,3 +239,24 @@ def limit_files(size):
 def test_a_missing_gpu_is_one_line(film, tmp_path):
     count = torch.cuda.device_count()
     assert f"found {count} GPUs" in refuse(tmp_path, "--video", film, "--device", f"cuda:{count}")
+
+
+def test_two_names_with_the_same_eight_digits_are_refused(film, tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("film68092.mp4", "film112991.mp4"):
+        (folder / name).write_bytes(film.read_bytes())
+    line = refuse(tmp_path / "out", "--video", folder)
+    assert "film68092.mp4" in line and "film112991.mp4" in line and "--prefix" in line
+
+
+def test_hidden_files_of_a_folder_are_no_videos_and_names_need_not_be_utf8(film, tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    (folder / "._film.mp4").write_bytes(b"resource fork")
+    name = os.fsdecode(b"caf\xe9.mp4")
+    (folder / name).write_bytes(film.read_bytes())
+    assert [video.name for video in find_videos([str(folder)])] == [name]
+    status, _, err = run_program(program.main, "-o", tmp_path / "out", *SMALL, "--video", folder)
+    assert status == 0, err
+    assert [shard.source["video"] for shard in list_shards(tmp_path / "out")] == [name]

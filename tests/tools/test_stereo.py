@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import save_network
+from model.checkpoint import describe, load_network, load_weights, save_network, write_checkpoint
 from model.light_video_inpaint import LightVideoInpaint
 from pack.depth.models import load_depth
 from pack.holes.mappers import mapper
@@ -161,6 +161,22 @@ def test_layouts_show_both_eyes():
     half = compose("half-sbs", left, right)
     assert half.shape == (3, 8, 10)
     torch.testing.assert_close(half[..., :5].mean(), left.mean(), atol=0.02, rtol=0)
+    assert torch.equal(compose("tab", left, right), torch.cat((left, right), -2))
+    half = compose("half-tab", left, right)
+    assert half.shape == (3, 8, 10)
+    torch.testing.assert_close(half[:, :4].mean(), left.mean(), atol=0.02, rtol=0)
+
+
+def test_the_averages_of_a_checkpoint_are_used_unless_raw_weights_are_asked_for(tmp_path):
+    raw, averaged = (LightVideoInpaint(base_dim=16, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
+    for place in ({"averages": averaged.state_dict()}, {"ema": {"weights": averaged.state_dict()}}):
+        write_checkpoint(tmp_path / "a.pth", describe(raw) | {"backfill": place})
+        for wanted, network in (("averaged", averaged), ("raw", raw)):
+            found = load_network(tmp_path / "a.pth", weights=wanted).state_dict()
+            assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
+        copy = LightVideoInpaint(base_dim=16)
+        load_weights(copy, tmp_path / "a.pth")
+        assert all(torch.equal(copy.state_dict()[name], value) for name, value in averaged.state_dict().items())
 
 
 def test_a_film_keeps_the_sound_and_the_clock_of_its_source(tmp_path):

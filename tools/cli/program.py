@@ -1,5 +1,6 @@
 """How a program runs: a user's mistake is one line and status 2, a bug shows its traceback."""
 
+import io
 import os
 import sys
 import typing
@@ -16,6 +17,8 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
     status 1. With BACKFILL_TRACEBACK=1 in the environment one-line errors show their traceback too.
     """
     refuse_windows()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be UTF-8, and must not end a program
     try:
         status = main() or 0
     except (UserError, OSError) as error:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -75,11 +75,13 @@ def choose_baselines(names: Sequence[str]) -> tuple[list[Method], list[str]]:
 NO_OPENCV = "without OpenCV telea and navier-stokes are left out and flow is less accurate: make setup EXTRAS=baselines"
 
 
-def load_methods(checkpoints: Sequence[str], device: torch.device, seed: int) -> list[Method]:
+def load_methods(
+    checkpoints: Sequence[str], device: torch.device, seed: int, weights: Literal["averaged", "raw"] = "averaged"
+) -> list[Method]:
     """Each checkpoint on 12 frames and streamed as in iw3, and an untrained network of the last one's architecture."""
     methods = []
     for path, name in zip(checkpoints, short_names(checkpoints), strict=True):
-        network = load_network(path, device)
+        network = load_network(path, device, weights)
         methods += [network_method(name, "network", network), network_method(f"{name} streamed", "stream", network)]
     kwargs: dict[str, Any] = network.kwargs if checkpoints else NAMES[BASE_NAME]
     untrained = LightVideoInpaint(**kwargs, generator=generator(seed, "weights")).to(device).eval()

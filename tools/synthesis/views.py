@@ -122,15 +122,16 @@ def _paint_pass(queue, fills, stop):
 
 
 def compose(layout: str, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:  # (3 H W) x 2 -> (3 H' W')
-    """Both eyes in one picture: side by side, the same at half the width, red and cyan, or the right eye alone."""
+    """Both eyes in one picture: side by side, the left on top, either at half the size, red and cyan, or the right."""
     if layout == "right":
         return right
     if layout == "anaglyph":
         return torch.cat((left[:1], right[1:]))
-    if layout == "half-sbs":
-        size = (left.shape[-2], (left.shape[-1] + 1) // 2)
+    if layout.startswith("half-"):
+        height, width = left.shape[-2:]
+        size = (height, (width + 1) // 2) if layout == "half-sbs" else ((height + 1) // 2, width)
         left, right = (
             torch.nn.functional.interpolate(eye[None], size, mode="bilinear", antialias=True)[0]
             for eye in (left, right)
         )
-    return torch.cat((left, right), -1)
+    return torch.cat((left, right), -1 if layout.endswith("sbs") else -2)

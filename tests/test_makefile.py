@@ -1,0 +1,64 @@
+"""What a user passes to make reaches the programs as it is."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from tests.support import ROOT
+
+
+@pytest.fixture
+def words(tmp_path):
+    """Runs make in a checkout whose Python only shows its arguments; the lines that it prints, split at |."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nfor word; do printf '%s|' \"$word\"; done; echo\n")
+    python.chmod(0o755)
+    (tmp_path / "requirements.txt").touch()
+    for name in ("core", "baselines"):
+        (tmp_path / f".venv/{name}.installed").touch()
+
+    def run(*arguments):
+        environment = {"PATH": os.environ["PATH"]}
+        done = subprocess.run(
+            ["make", "-s", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout.splitlines()[-1].split("|")[:-1]
+
+    return run
+
+
+AWKWARD = [
+    "My Film (2020).mp4",
+    'it\'s "one".mp4',
+    "a $(touch ran) `touch ran` $HOME.mp4",
+    "a[1]*.mp4",
+    "-a; touch ran",
+]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_names_reach_the_programs_as_they_are_and_nothing_in_them_runs(words, tmp_path, name):
+    (tmp_path / name).touch()
+    assert words("stereo", f"VIDEO={name}", f"OUT=to {name}") == [
+        *("tools/stereo.py", "--video", name, "-o", f"to {name}")
+    ]
+    assert words("shards", f"VIDEO={name}", f"OUT={name}") == ["pack/main.py", "--video", name, "-o", name]
+    assert words("shards", f"JOBS={name}", f"DATA={name}") == ["pack/jobs.py", "--jobs", name, "-o", name]
+    assert not (tmp_path / "ran").exists()
+
+
+def test_make_does_not_expand_a_name(words, tmp_path):
+    words("stereo", "VIDEO=$(shell touch ran)")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_several_videos_and_globs_are_several_words(words, tmp_path):
+    assert words("shards", "VIDEO=a.mp4 films/*.mp4")[1:4] == ["--video", "a.mp4", "films/*.mp4"]
+    (tmp_path / "My films").mkdir()
+    for name in ("a b.mp4", "c.mp4"):
+        (tmp_path / "My films" / name).touch()
+    assert words("shards", "VIDEO=My films/*.mp4")[1:4] == ["--video", "My films/a b.mp4", "My films/c.mp4"]
