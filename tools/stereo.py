@@ -1,4 +1,4 @@
-"""Makes a stereo film of a flat one: depth, the right eye's view, its holes filled; sound and clock are kept."""
+"""Makes a stereo film of a flat one: depth, the right eye's view, its holes filled; sound and timestamps are kept."""
 
 import signal
 import sys

@@ -58,6 +58,21 @@ def upright(picture: np.ndarray, display_matrix) -> np.ndarray:  # (H W 3), 9 in
     return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
+def fit_into(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # (H W 3), (H' W') -> (H' W' 3)
+    """The picture scaled to fit into this size, its aspect kept, in the middle of black."""
+    height, width = picture.shape[:2]
+    if (height, width) == size:
+        return picture
+    scale = min(size[0] / height, size[1] / width)
+    high, wide = max(1, min(size[0], round(height * scale))), max(1, min(size[1], round(width * scale)))
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+    scaled = frame.reformat(width=wide, height=high, interpolation=SCALING, threads=1).to_ndarray()
+    out = np.zeros((*size, 3), np.uint8)
+    top, left = (size[0] - high) // 2, (size[1] - wide) // 2
+    out[top : top + high, left : left + wide] = scaled
+    return out
+
+
 class ToYuv:
     """Converts RGB pictures of one size to limited-range BT.709 in 4:2:0, chroma sited at the left as H.264 assumes.
 

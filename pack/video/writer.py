@@ -14,7 +14,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from pack.video.colour import ToYuv
+from pack.video.colour import ToYuv, fit_into
 from pack.video.container import open_container
 from pack.video.reader import VideoInfo, mark_shots, read_timed
 from pack.video.sound import SoundConverter
@@ -28,13 +28,17 @@ Timed = tuple[Fraction, np.ndarray]
 
 
 def read_shots(path: Path) -> Iterator[Iterator[Timed]]:
-    """Each shot as an iterator over its (seconds, picture), which the next shot ends; memory does not grow."""
+    """Each shot as an iterator over its (seconds, picture), which the next shot ends; memory does not grow.
+
+    Pictures of another size than the first are scaled to fit into it, with black bars.
+    """
 
     def numbered(pictures):
-        shot = 0
+        shot, size = 0, None
         for picture, begins in mark_shots(pictures):
             shot += begins
-            yield shot, (picture.seconds, picture.pixels)
+            size = size or picture.pixels.shape[:2]
+            yield shot, (picture.seconds, fit_into(picture.pixels, size))
 
     with closing(read_timed(path, ALL_FRAMES)) as timed:
         for _, shot in groupby(numbered(timed), key=lambda item: item[0]):

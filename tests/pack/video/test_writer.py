@@ -10,7 +10,7 @@ from pack.video.colour import ToYuv
 from pack.video.reader import probe
 from pack.video.tracks import plan_tracks
 from pack.video.writer import FilmWriter, read_shots
-from tests.support.videos import beeps, film, flashes, joined
+from tests.support.videos import beeps, film, flashes, joined, moving, write
 
 
 def copy(source, out, sound="auto"):
@@ -128,6 +128,17 @@ def test_a_track_of_an_unknown_codec_is_left_out_and_named(tmp_path):
     source.write_bytes(source.read_bytes().replace(b"mp4a", b"apac").replace(b"esds", b"dapa"))
     assert copy(source, tmp_path / "o.mp4") == ["audio track 1 (unknown codec): left out, its codec is unknown"]
     assert len(flashes(tmp_path / "o.mp4")) == 1
+
+
+def test_a_film_that_changes_its_size_is_followed(tmp_path):
+    first = write(tmp_path / "a.h264", moving(20)).read_bytes()
+    second = write(tmp_path / "b.h264", moving(20, size=(128, 128))).read_bytes()
+    (tmp_path / "c.h264").write_bytes(first + second)
+    shots = [list(shot) for shot in read_shots(tmp_path / "c.h264")]
+    assert [len(shot) for shot in shots] == [20, 20]
+    _, picture = shots[1][10]
+    assert picture.shape == (64, 96, 3)
+    assert not picture[:, :16].any() and not picture[:, 80:].any() and picture[:, 16:80].mean() > 60
 
 
 def test_colours_lie_where_the_picture_is():
