@@ -71,7 +71,7 @@ def decode(
     step = 1 / (stream.guessed_rate or Fraction(25))
     start = timestamps.origin(container)
     stretch, stretches, found = [], 0, False
-    for seconds, (frame, aspect, damaged) in timestamps.in_order(_judged(path, container, stream), step):
+    for seconds, (frame, aspect, damaged) in timestamps.in_order(_all_frames(path, container, stream), step):
         seconds -= start
         if damaged:
             stretch.append(seconds)
@@ -97,7 +97,7 @@ def _warn(path, stretch, step):
     )
 
 
-def _judged(path, container, stream) -> Iterator[tuple[av.VideoFrame, Fraction, bool]]:
+def _all_frames(path, container, stream) -> Iterator[tuple[av.VideoFrame, Fraction, bool]]:
     """Every frame that the decoder gives, in order of presentation, its pixel aspect, and whether it is damaged."""
     damage, held, context = _Damage(), deque(), stream.codec_context
     first, said = context.sample_aspect_ratio, stream.sample_aspect_ratio  # the container's word goes before

@@ -73,7 +73,7 @@ class _Timeline:
                 ends[index] = stamp(packet) + self.offset + (packet.duration or 0) * packet.time_base
         lasting = {index for index, count in steady.items() if index not in firsts and count >= STEADY}
         self.before = self.offset
-        if not lasting:  # else one stream overlaps itself, while the clock that the others show goes on
+        if not lasting:  # else one stream overlaps itself, while the others go on
             self.offset = max((ends[i] - first for i, first in firsts.items() if i in ends), default=self.offset)
             self.late = set(steady)
         self.last.pop(packets[0].stream.index, None)
@@ -144,7 +144,7 @@ def origin(container: av.container.InputContainer) -> Fraction:
     return min(starts, default=Fraction(0))
 
 
-def in_order(judged: Iterable[tuple], step: Fraction) -> Iterator[tuple[Fraction, tuple]]:
+def in_order(items: Iterable[tuple], step: Fraction) -> Iterator[tuple[Fraction, tuple]]:
     """(seconds, (frame, ...)) of each (frame, ...); seconds ascend.
 
     Decoders give frames in the order of presentation. Where their stamps do not ascend, because the container stores
@@ -152,7 +152,7 @@ def in_order(judged: Iterable[tuple], step: Fraction) -> Iterator[tuple[Fraction
     frame without a stamp, or with one that is used already, follows the one before it by `step` at most.
     """
     held, stamps, seconds, last = deque(), [], None, None
-    for item in chain(judged, [None]):
+    for item in chain(items, [None]):
         if item is not None:
             frame = item[0]
             if frame.pts is not None:

@@ -122,7 +122,7 @@ class FilmWriter:
         self.out.start_encoding()
 
     def _chapters(self):
-        """The source's chapters on the film's timeline; those whose stamps a repair may have moved stay as they are."""
+        """The source's chapters, from the film's origin on; a repair of stamps at a splice is not applied to them."""
         for chapter in self.sound.chapters():
             ticks = round(self.origin / chapter["time_base"])
             yield chapter | {"start": max(chapter["start"] - ticks, 0), "end": max(chapter["end"] - ticks, 0)}
