@@ -31,8 +31,8 @@ class Config:
 
     ALIASES: ClassVar = {"data": ("-i",), "out": ("-o",)}
     checkpoint: tuple[str, ...] = ()  # weight files or training checkpoints, ours or iw3's, or base
-    weights: Literal["averaged", "raw"] = "averaged"  # of a checkpoint that averages its weights
     # (default: none, measure baselines only)
+    weights: Literal["averaged", "raw"] = "averaged"  # which weights of a checkpoint that averages them
     data: str = "data/eval"  # split to measure on: folder or URL
     out: str = "evaluation"  # output folder for report.html, metrics.json and metrics.csv
     baselines: tuple[str, ...] = ("all",)  # all, none, or names of baselines

@@ -18,29 +18,29 @@ class Config:
     """Convert a whole film to stereo."""
 
     ALIASES: ClassVar = {"out": ("-o",), "video": ("-i",)}
-    video: str = ""  # the film
+    video: str = ""  # film to convert (required)
     checkpoint: str = ""  # weight file or training checkpoint, ours or iw3's, or base; without it a simple fill is used
-    weights: Literal["averaged", "raw"] = "averaged"  # of a checkpoint that averages its weights
-    out: str = ""  # film to write, .mp4, .mov or .mkv (default: NAME_LAYOUT.mp4 here)
+    weights: Literal["averaged", "raw"] = "averaged"  # which weights of a checkpoint that averages them
+    out: str = ""  # output film, .mp4, .mov or .mkv (default: NAME_LAYOUT.mp4 in the current folder)
     divergence: float = 2.5  # strength: disparity between nearness 0 and 1 in percent of the longer side
-    convergence: float = 0.5  # nearness that lies on the screen
+    convergence: float = 0.5  # nearness that appears at the depth of the screen
     layout: Literal["sbs", "half-sbs", "tab", "half-tab", "anaglyph", "right"] = "sbs"  # both eyes side by side or the
     # left one on top, half-: each at half its size; red and cyan; or the right eye alone
     compare: bool = False  # instead of stereo: empty holes, simple fill and network side by side
     baseline: str = ""  # simple fill, as in evaluation (default: navier-stokes where OpenCV is, else replicate)
     model_type: str = "Motion"  # depth model, as for packing
-    resolution: int | None = None  # short side that the depth model sees (default: its own)
+    resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
     mapper: str = "auto"  # curve from nearness to disparity: none, or div_6 for metric models
     inner_dilation: int = 1  # pixels of the depth map by which holes grow to the left
-    outer_dilation: int = 2  # and to the right
-    seconds: float = 0  # stop after so much of the film (default: all of it)
+    outer_dilation: int = 2  # pixels of the depth map by which holes grow to the right
+    seconds: float = 0  # convert only the first seconds of the film (0: all of it)
     crf: int = 18  # quality of libx264, smaller is better
     sound: Literal["auto", "copy", "convert", "none"] = "auto"  # auto: converted only where OUT cannot hold it as it is
     device: str = "auto"  # auto, cpu or cuda
 
     def __post_init__(self):
         if not self.video:
-            raise UserError("--video is missing: say which film to convert")
+            raise UserError("--video is missing: pass the film to convert")
         if not 0 < self.divergence <= 25 or self.seconds < 0 or not 0 <= self.crf <= 51:
             raise UserError("expected --divergence above 0 and up to 25, --seconds of 0 or more and --crf of 0 to 51")
         if min(self.inner_dilation, self.outer_dilation) < 0:
@@ -91,7 +91,7 @@ def end(*_: object) -> None:
 
 
 def choose_fills(config: Config, device) -> dict:
-    """The ways of filling by name: the one that is wanted, or all that are to be compared."""
+    """The fills by name: the selected one, or with --compare all that are compared."""
     from model.checkpoint import load_network
     from tools.evaluation.baselines import BASELINES, OPENCV
     from tools.evaluation.motion import HAS_CV2

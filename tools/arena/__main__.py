@@ -12,8 +12,8 @@ if not __package__:  # run as a folder: import from the repository root, not fro
 from tools import cli
 from tools.cli import UserError
 
-QUICK_SECONDS = 90  # after which a quick arena starts no other clip
-QUICK_DEPTHS = 1  # of those that are asked for
+QUICK_SECONDS = 90  # a quick arena starts no clip after this time
+QUICK_DEPTHS = 1  # number of the requested depths that a quick arena uses
 QUICK_TILE = 160  # pixels: half the work of 256
 
 
@@ -24,19 +24,19 @@ class Config:
     ALIASES: ClassVar = {"data": ("-i",), "out": ("-o",)}
     checkpoints: tuple[str, ...] = ()  # weight files or training checkpoints of the family, ours or iw3's, or base;
     # all others are compared with the first one
-    data: tuple[str, ...] = ("data/eval",)  # ordinary splits, folders or URLs; none: rendered truth alone
-    scenes: int = 20  # how many scenes are rendered
+    data: tuple[str, ...] = ("data/eval",)  # ordinary splits, folders or URLs; none: rendered scenes only
+    scenes: int = 20  # number of rendered scenes
     textures: tuple[str, ...] = ("clips/bikes.mp4", "clips/cityCC0.mpg")  # films, or folders of films, that the scenes'
     # textures are cut from; none that a network was trained on
-    depth: tuple[str, ...] = ("exact", "degraded")  # nearness of rendered scenes: exact, degraded, Motion
+    depth: tuple[str, ...] = ("exact", "degraded")  # depth of rendered scenes: exact, degraded, Motion
     baselines: tuple[str, ...] = ("replicate", "navier-stokes")  # all, none, or names of simple fills
-    out: str = "arena"  # folder that gets arena.html and arena.json
-    quick: bool = False  # answer in two minutes on two cores, with as many clips, drawn by seed, as fit
+    out: str = "arena"  # output folder for arena.html and arena.json
+    quick: bool = False  # finish within about two minutes, with as many clips, in random order, as fit
     size: int = 512  # height and width in pixels of a scene
-    tile: int = 256  # side in pixels of what is filled and measured, 16 px at each side being context alone
-    pictures: int = 2  # film strips of each source, those on which methods differ most
+    tile: int = 256  # side in pixels of the tile that is filled; its outer 16 pixels are context and not measured
+    pictures: int = 2  # number of film strips per source, those on which methods differ most
     device: str = "auto"  # auto, cpu or cuda
-    seed: int = 0  # of the scenes, the order of clips and the intervals
+    seed: int = 0  # random seed of the scenes, the order of clips and the intervals
 
     def __post_init__(self):
         if len(self.checkpoints) < 1:

@@ -19,20 +19,20 @@ class Config:
     ALIASES: ClassVar = {"out": ("-o",)}
     checkpoint: tuple[str, ...] = ()  # weight files or training checkpoints, ours or iw3's, or base;
     # none: only simple fills
-    scenes: int = 40  # how many scenes are rendered
+    scenes: int = 40  # number of rendered scenes
     textures: tuple[str, ...] = ("clips/bikes.mp4", "clips/cityCC0.mpg")  # films, or folders of films, that the scenes'
     # textures are cut from; none that a network was trained on
-    depth: tuple[str, ...] = ("exact", "degraded", "Motion")  # nearness that the warp is given: exact, degraded (as
-    # depth models give it), Motion (estimated from the left eye); the first one is shown in pictures
-    warp: tuple[str, ...] = ("forward",)  # ways to make the right eye
+    depth: tuple[str, ...] = ("exact", "degraded", "Motion")  # depth given to the warp: exact, degraded (with
+    # errors of a depth model), Motion (estimated from the left eye); pictures show the first one
+    warp: tuple[str, ...] = ("forward",)  # warps that make the right eye
     baselines: tuple[str, ...] = ("all",)  # all, none, or names of simple fills
-    out: str = "evaluation-stereo"  # folder that gets report.html and metrics.json
+    out: str = "evaluation-stereo"  # output folder for report.html and metrics.json
     size: int = 512  # height and width in pixels of a scene, which is a part of a film in 720p or 1080p
-    tile: int = 256  # side of the part of a scene that is filled and measured, where most is uncovered, 16 px at each
-    # side being context alone; 0: whole scenes
-    pictures: int = 4  # how many scenes the report shows, those on which fills differ most
+    tile: int = 256  # side in pixels of the tile of a scene that is filled, the one with the most uncovered pixels; its
+    # outer 16 pixels are context and not measured; 0: whole scenes
+    pictures: int = 4  # number of scenes shown in the report, those on which fills differ most
     device: str = "auto"  # auto, cpu or cuda
-    seed: int = 0  # of the scenes, the textures, the intervals and the untrained network
+    seed: int = 0  # random seed of the scenes, the textures, the intervals and the untrained network
 
     def __post_init__(self):
         if self.scenes < 2:

@@ -20,20 +20,20 @@ class Config:
 
     ALIASES: ClassVar = {"out": ("-o",)}
     out: str = "data/truth"  # split folder that gets the shards
-    clips: int = 500  # records to make, one of each scene
+    clips: int = 500  # number of records, one per scene
     textures: tuple[str, ...] = (
         "clips/bigbuckbunny.mp4",
         "clips/bikes.mp4",
         "clips/cityCC0.mpg",
-    )  # videos that surfaces are painted with; never those that evaluation holds out
-    texture_count: int = 96  # frames of them
-    seed: int = 0  # of everything: the same seed and textures give the same bytes
+    )  # videos whose frames are the textures; never videos of the evaluation
+    texture_count: int = 96  # number of frames that textures are taken from
+    seed: int = 0  # random seed; the same seed and textures give the same bytes
     size: int = 512  # side of a record, pixels
-    frames: int = 16  # of a record
-    degraded: float = 0.5  # share of records made with depth like a model's instead of the exact depth
+    frames: int = 16  # frames per record
+    degraded: float = 0.5  # share of records with simulated errors of a depth model instead of the exact depth
     image_format: str = "webp"  # webp, png or jpeg
-    max_shard_bytes: str = "1GB"  # a shard is closed, and the next begun, by the first record past this size
-    workers: int = 0  # scenes rendered at once; 0: as many as there are cores
+    max_shard_bytes: str = "1GB"  # a shard that has reached this size is closed
+    workers: int = 0  # scenes rendered in parallel; 0: one per core
 
     def __post_init__(self):
         if self.clips < 1 or self.frames < 1 or self.texture_count < 1 or self.workers < 0 or self.seed < 0:
