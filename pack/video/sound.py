@@ -32,7 +32,7 @@ class SoundConverter:
         self.resampler = av.AudioResampler(self.form, self.layout, self.rate)
         self.next = None  # number of the sample that is encoded next
 
-    def convert(self, packet: av.Packet, start: Fraction) -> Iterator[av.Packet]:
+    def convert(self, packet: "av.Packet[av.AudioStream]", start: Fraction) -> Iterator[av.Packet]:
         """Encoded packets; `start` is the second of the film's origin."""
         try:
             frames = packet.decode()

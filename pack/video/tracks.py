@@ -4,7 +4,7 @@ A track is copied where the container takes it, which a trial with its first pac
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -52,7 +52,9 @@ def plan_tracks(source: Path, out: Path, sound: Sound = "auto") -> list[Track]:
                 enumerate(others, 1)]  # fmt: skip
 
 
-def _plan(stream, number, form, sound, head, out) -> Track:
+def _plan(
+    stream: av.stream.Stream, number: int, form: str, sound: Sound, head: Sequence[av.Packet], out: Path
+) -> Track:
     context = stream.codec_context
     codec = context.name if context else "unknown codec"
     language = stream.language if stream.language not in (None, "und") else ""
@@ -75,7 +77,7 @@ def _plan(stream, number, form, sound, head, out) -> Track:
     return Track(stream.index, label, CONVERTED[form], reason)
 
 
-def _heads(container, streams) -> dict[int, list[av.Packet]]:
+def _heads(container: av.container.InputContainer, streams: Sequence[av.stream.Stream]) -> dict[int, list[av.Packet]]:
     """The first packets of each stream."""
     heads: dict[int, list[av.Packet]] = {stream.index: [] for stream in streams if stream.codec_context}
     wanted = {stream.index for stream in streams if stream.type == "audio" and stream.codec_context}
@@ -112,7 +114,7 @@ def takes(form: str, stream: av.stream.Stream, head: Iterable[av.Packet]) -> boo
     return True
 
 
-def _decodes(stream, head) -> bool:
+def _decodes(stream: av.stream.Stream, head: Sequence[av.Packet]) -> bool:
     for packet in head:
         try:
             if packet.decode():
