@@ -22,21 +22,23 @@ def main() -> int:
     from train.dry_run import dry_run, profiled
     from train.loop import train
     from train.runtime.dist import end_of_job, join
+    from train.runtime.lock import lock_folder
     from train.runtime.memory import keep_freed_memory
 
     with join(config.device) as group, explain_full_disk(config.model_dir):
         if group.device.type == "cpu":
             keep_freed_memory()
-        run = build(config, group, stop)
         if config.dry_run:
-            dry_run(run)
+            dry_run(build(config, group, stop))
         else:
-            with profiled(run) as after_step:
-                finished = train(run, after_step)
-            if run.curves:
-                run.curves.close(finished)
-            if group.is_main:
-                print_status(run, finished)
+            with lock_folder(Path(config.model_dir), group):
+                run = build(config, group, stop)
+                with profiled(run) as after_step:
+                    finished = train(run, after_step)
+                if run.curves:
+                    run.curves.close(finished)
+                if group.is_main:
+                    print_status(run, finished)
     if group.world_size > 1:
         end_of_job()
     return 0

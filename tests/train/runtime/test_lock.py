@@ -1,0 +1,58 @@
+"""One training at a time writes to a model folder."""
+
+import re
+import signal
+
+import pytest
+
+from tests.support import trainings
+from tests.support.shards import make_data
+
+pytestmark = pytest.mark.slow
+
+LOCK = "training.lock"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("lock") / "data", records=4, evaluation=2, size=72)
+
+
+def stopped_in_a_step(data, folder):
+    """A training that SIGSTOP holds in its third step, with its lock held."""
+    flags = trainings.command(data, folder)
+    job = trainings.start(folder / "a", *flags, hooks=[["signal at", "train.step.update", 3, signal.SIGSTOP]])
+    job.wait_for_log("epoch 1/3")
+    assert (folder / LOCK).read_text().startswith(f"process {job.pids[0]} on ")
+    return job
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_second_training_in_the_folder_is_refused_in_one_line_before_it_writes(world, data, tmp_path):
+    first = stopped_in_a_step(data, tmp_path)
+    second = trainings.start(tmp_path.parent / f"log{world}", *trainings.command(data, tmp_path), world=world)
+    assert second.wait() == [2] * world
+    (line,) = second.log().splitlines()
+    assert re.fullmatch(rf"error: {tmp_path} is in use by another training \(process {first.pids[0]} on .+\): .+", line)
+    assert "the checkpoint of an earlier run is kept" not in second.log() and len(list(tmp_path.glob("logs/*"))) == 1
+    dry = trainings.start(tmp_path.parent / f"dry{world}", *trainings.command(data, tmp_path), "--dry-run")
+    assert dry.wait() == [0], dry.log()
+    first.kill(signal.SIGCONT)
+    assert first.wait() == [0], first.log()
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_the_lock_of_a_killed_training_is_taken_over(data, tmp_path):
+    first = stopped_in_a_step(data, tmp_path)
+    first.kill()
+    assert first.wait() == [-signal.SIGKILL]
+    assert (tmp_path / LOCK).exists()
+    log = trainings.train(tmp_path / "b", *trainings.command(data, tmp_path), "--resume").log()
+    assert "resumed in epoch" in log and not (tmp_path / LOCK).exists()
+
+
+def test_a_training_that_cannot_start_leaves_no_folder_and_a_dry_run_no_lock(data, tmp_path):
+    job = trainings.start(tmp_path / "a", *trainings.command(tmp_path / "none", tmp_path / "model"))
+    assert job.wait() == [2] and not (tmp_path / "model").exists()
+    trainings.train(tmp_path / "b", *trainings.command(data, tmp_path / "model"), "--dry-run")
+    assert not (tmp_path / "model").exists()
