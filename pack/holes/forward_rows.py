@@ -4,11 +4,9 @@ Arithmetic is float32, in the order of the operations of `forward`, so that ever
 values; "in scan order" means left to right for the left view and right to left for the right view.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
-from pack.kernels.compiled import kernel
+from pack.kernels.compiled import kernel, share
 
 # as in pack.holes.forward; not imported, because numba's cache does not notice changes in other files
 UNSEEN, OVERTAKEN, REACH = np.float32(-1), np.float32(-2), 100
@@ -25,7 +23,7 @@ def mask_rows(depth, spans, pad: int, slope: float, offset: float, mirrored: boo
     mask = np.zeros(depth.shape, np.uint8)
     scale = pad, np.float32(slope), np.float32(offset)
     beyond = dependence(depth, slope, offset)
-    _share(
+    share(
         lambda rows: _mask_rows(depth[rows], mask[rows], spans[rows], beyond, *scale, mirrored != turned, turned),
         len(depth),
         threads,
@@ -37,7 +35,7 @@ def image_rows(image, depth, pad: int, slope: float, offset: float, to_left: boo
     """Rows of C channels (N C W) moved by their depth (N W), with UNSEEN and OVERTAKEN in holes; all float32."""
     warped = np.empty_like(image)
     scale = pad, np.float32(slope), np.float32(offset)
-    _share(lambda rows: _image_rows(image[rows], depth[rows], warped[rows], *scale, to_left), len(depth), threads)
+    share(lambda rows: _image_rows(image[rows], depth[rows], warped[rows], *scale, to_left), len(depth), threads)
     return warped
 
 
@@ -54,13 +52,6 @@ def dependence(depth, slope: float, offset: float) -> int:
     hole = 2 * (slope * (high - low) + 2) + 4 + farthest  # plus a border that has moved into the frame
     beyond = 3 * (min(REACH, hole) + 1) + 2 * farthest
     return int(beyond) + 1 if beyond < depth.shape[1] else depth.shape[1]  # the whole row if beyond is nan
-
-
-def _share(work, count, threads):
-    """Call work(slice of the rows) on each thread."""
-    ends = np.linspace(0, count, threads + 1).astype(int)
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, map(slice, ends[:-1], ends[1:])))
 
 
 @kernel

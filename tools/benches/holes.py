@@ -3,12 +3,15 @@
 B frames, C channels, H height, W width; depth is nearness, 0 far to 1 near.
 """
 
+from unittest import mock
+
 import torch
 import torch.nn.functional as F
 
 from pack.depth.models import normalise
 from pack.depth.motion import MotionDepth
 from pack.geometry import resize
+from pack.holes import monobw
 from pack.pipeline import Models, fit, warped_holes
 from pack.sampling import ClipParams
 from pack.video.reader import Report, read_clips
@@ -119,6 +122,25 @@ def prepare(place: Workplace) -> Race:
     )
 
 
+def prepare_monobw(place: Workplace) -> Race:
+    depth = disparity(90 if place.tiny else 1080)
+    frames = torch.rand(FRAMES, 3, *depth.shape[-2:], generator=torch.Generator().manual_seed(0))
+
+    def by_rows():
+        return monobw.backward_warp(frames, depth, DIVERGENCE, CONVERGENCE)
+
+    def by_tensors():
+        with mock.patch.object(monobw, "uses_rows", lambda _: False):
+            return by_rows()
+
+    def check() -> None:
+        (eyes, holes), (expected, expected_holes) = by_rows(), by_tensors()
+        assert holes.any() and torch.equal(holes, expected_holes), "the holes differ from the reference"
+        assert (eyes - expected).abs().max() < 1e-3, "the eyes differ from the reference"
+
+    return Race(by_rows, by_tensors, check, FRAMES, "frame")
+
+
 def prepare_memory(place: Workplace) -> Gauge:
     """Peak memory of a batch of holes, in a process of its own, above that of the libraries."""
     size = (360, 640) if place.tiny else (1080, 1920)
@@ -142,5 +164,6 @@ def prepare_memory(place: Workplace) -> Gauge:
 
 CASES = (
     Case("holes", "hole masks of 1080p frames / pixels sorted by depth and copied in that order", Goal(25), prepare),
+    Case("monobw", "left eye and holes of 1080p frames / with tensor operations", Goal(20), prepare_monobw),
     Case("holes-memory", "peak memory of hole masks of 2 frames", Goal(500, "MB", at_most=True), prepare_memory, 3),
 )

@@ -1,0 +1,134 @@
+"""The other eye by a monotone backward warp: what iw3's methods `monobw` and `monobw_inpaint` show and mask.
+
+B frames, C channels, H height, W width of the frames; h, w of the depth map. Depth is nearness, 0 far to 1 near,
+already mapped to disparity. Each row of the depth map is warped forward without folds, this map is inverted, and the
+frame is sampled where the inverse points. Where the inverse hardly advances the frame is stretched: those pixels are
+the holes.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from pack.kernels.filters import uses_rows
+
+TAPS, SIGMA = 9, 1.7  # of the Gaussian that smooths folds, columns
+WIDENED = 2  # columns at each side of a fold that are smoothed too
+EPSILON = 1e-5  # pixels, so that a step of the forward map is never 0
+LEAST_ADVANCE = 0.5  # pixels: a hole is where the sampling position advances by less per column
+
+
+def backward_warp(
+    frame: torch.Tensor,
+    depth: torch.Tensor,
+    divergence: float,
+    convergence: float,
+    keep_border: bool = False,
+    clear: int = 2,
+) -> tuple[torch.Tensor, torch.Tensor]:  # (B C H W), (B 1 h w) -> float (B C H W), bool (B 1 H W)
+    """The left eye and its holes, where it is stretched. For the right eye flip frame and depth, and both results back.
+
+    Nearness 0 and 1 land `divergence / 2` percent of the depth map's longer side apart; nearness `convergence` does not
+    move. With `keep_border` the shift falls to 0 towards both sides of the frame. Without it the content of the first
+    columns comes from outside the frame, and they are no holes: on the left side if `clear` is 1, on both if it is 2.
+    """
+    frame, depth = frame.float(), depth.float()
+    by_rows = uses_rows(frame) and uses_rows(depth)
+    with torch.autocast(depth.device.type, enabled=False):  # half precision cannot hold positions
+        grid = _grid(depth, divergence, convergence, keep_border, by_rows)
+        if depth.shape[-2:] != frame.shape[-2:]:
+            grid = F.interpolate(grid, frame.shape[-2:], mode="bilinear", align_corners=True)
+        cleared = 0 if keep_border or not clear else round(divergence * 0.01 * depth.shape[-1]) + 1
+        may_be_hole = min(cleared, frame.shape[-1]), frame.shape[-1] - (cleared if clear == 2 else 0)
+        return (_sample_by_rows if by_rows else _sample)(frame, grid, may_be_hole)
+
+
+def inverse_map(
+    depth: torch.Tensor, divergence: float, convergence: float, keep_border: bool = False
+) -> torch.Tensor:  # (B 1 h w) -> same, columns
+    """For each column of the left eye the column of the depth map that it shows."""
+    width = depth.shape[-1]
+    x = torch.arange(width, dtype=torch.float32, device=depth.device)
+    slope, ramp = _slope(depth, divergence), _ramp(width, divergence, keep_border).to(depth.device)
+    target = x + (depth.float() - convergence) * slope * ramp
+    forward = target.cummax(-1).values
+    folded = (target != forward).float()
+    folded = F.max_pool2d(folded, (1, 2 * WIDENED + 1), stride=1, padding=(0, WIDENED)) > 0
+    forward = torch.where(folded, _smooth(forward), forward)
+
+    after = torch.searchsorted(forward, x.expand_as(forward).contiguous())  # the first column that lands at x or beyond
+    low, high = (after - 1).clamp(0, width - 1), after.clamp(0, width - 1)
+    start, end = forward.gather(-1, low), forward.gather(-1, high)
+    return low + (x - start) / (end - start + EPSILON) * (high - low)
+
+
+def _slope(depth, divergence):
+    """Columns by which nearness 1 moves from nearness 0."""
+    height, width = depth.shape[-2:]
+    return divergence * 0.01 * (max(height, width) / width) * (width - 1) * 0.5
+
+
+def _ramp(width, divergence, keep_border):  # -> (W)
+    """What shifts are multiplied by: 1, and with `keep_border` from and to 0 at the sides."""
+    ramp = torch.ones(width)
+    border = min(round(divergence * 0.75 * 0.01 * width), width) if keep_border else 0
+    ramp[:border] = torch.linspace(0, 1, border)
+    ramp[width - border :] = torch.linspace(1, 0, border)
+    return ramp
+
+
+def _taps() -> torch.Tensor:  # -> (TAPS)
+    """The Gaussian that smooths folds, normalised in float32 as iw3's is."""
+    weights = torch.exp(-0.5 * ((torch.arange(TAPS) - TAPS // 2) / SIGMA) ** 2)
+    return weights / weights.sum()
+
+
+def _smooth(forward):  # (B 1 H W) -> same
+    """Smoothed along rows; summed tap by tap, so that the compiled rows round in the same way."""
+    width = forward.shape[-1]
+    padded = F.pad(forward, (TAPS // 2, TAPS // 2, 0, 0), mode="replicate")
+    total = torch.zeros_like(forward)
+    for i, weight in enumerate(_taps().tolist()):
+        total += padded[..., i : i + width] * weight
+    return total
+
+
+def _grid(depth, divergence, convergence, keep_border, by_rows):  # (B 1 h w) -> (B 1 h w) in [-1, 1]
+    """Where each pixel of the left eye samples along x, as `grid_sample` counts it."""
+    width = depth.shape[-1]
+    if not by_rows:
+        return inverse_map(depth, divergence, convergence, keep_border) / max(width - 1, 1) * 2 - 1
+    from pack.holes.monobw_rows import grid_rows  # numba takes a second to import
+
+    ramp, taps = _ramp(width, divergence, keep_border).numpy(), _taps().numpy()
+    scale = convergence, _slope(depth, divergence), ramp, taps
+    return torch.from_numpy(grid_rows(depth.reshape(-1, width).numpy(), *scale, torch.get_num_threads())).view_as(depth)
+
+
+def _sample(frame, grid, may_be_hole):  # (B C H W), (B 1 H W) -> (B C H W), bool (B 1 H W)
+    height, width = frame.shape[-2:]
+    y = torch.linspace(-1, 1, height, device=frame.device)[:, None].expand_as(grid)
+    places = torch.cat((grid, y), 1).permute(0, 2, 3, 1)  # (B H W 2)
+    eye = F.grid_sample(frame, places, mode="bilinear", padding_mode="border", align_corners=True)
+    stretched = grid.diff(dim=-1) < least_advance(width)
+    holes = F.pad(stretched, (0, 1)) | F.pad(stretched, (1, 0))
+    holes[..., : may_be_hole[0]] = False
+    holes[..., max(may_be_hole[1], 0) :] = False
+    return eye, holes
+
+
+def _sample_by_rows(frame, grid, may_be_hole):  # as _sample
+    from pack.holes.monobw_rows import sample_rows  # as above
+
+    eye, holes = (
+        torch.empty_like(frame, memory_format=torch.contiguous_format),
+        torch.empty_like(grid, dtype=torch.bool),
+    )
+    planes = frame.contiguous().numpy(), grid.contiguous()[:, 0].numpy()
+    least = least_advance(frame.shape[-1])
+    sample_rows(*planes, eye.numpy(), holes[:, 0].numpy(), least, *may_be_hole, torch.get_num_threads())
+    return eye, holes
+
+
+def least_advance(width: int) -> float:
+    """In units of the grid: where it advances by less per column the eye is stretched, and both columns are holes."""
+    return LEAST_ADVANCE * 2 / max(width - 1, 1)

@@ -1,0 +1,143 @@
+"""The warp of `monobw`, compiled by numba row by row: the same positions and masks as with tensors, faster on a CPU.
+
+Arithmetic is float32, in the order of the operations of `monobw`, so that every rounding of a position is the same.
+"""
+
+import numpy as np
+
+from pack.kernels.compiled import kernel, share
+
+# as in pack.holes.monobw; not imported, because numba's cache does not notice changes in other files
+WIDENED, EPSILON = 2, np.float32(1e-5)
+ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
+
+
+def grid_rows(depth, convergence: float, slope: float, ramp, taps, threads: int):
+    """Where the left eye samples along x, in [-1, 1] as `grid_sample` counts it, from depth rows: float32 (N W).
+
+    Shifts are multiplied by `ramp` (W), folds are smoothed by `taps`, an odd number.
+    """
+    grid = np.empty_like(depth)
+    scale = np.float32(convergence), np.float32(slope), ramp, taps
+    share(lambda rows: _grid_rows(depth[rows], grid[rows], *scale), len(depth), threads)
+    return grid
+
+
+def sample_rows(frames, grid, eyes, holes, least: float, first: int, end: int, threads: int):
+    """Write eyes, float32 (B C H W), from frames at the columns of grid (B H W), and holes, bool (B H W).
+
+    A column is a hole where the grid advances by less than `least` to or from it, from column `first` to before `end`.
+    """
+    height = grid.shape[1]
+    bounds = np.float32(least), first, end
+    share(
+        lambda rows: _sample_rows(frames, grid, eyes, holes, *bounds, rows.start, rows.stop),
+        len(grid) * height,
+        threads,
+    )
+
+
+@kernel
+def _grid_rows(depth, grid, convergence, slope, ramp, taps):  # (N W), (N W) to be written
+    width = depth.shape[1]
+    last = np.float32(max(width - 1, 1))
+    forward, smallest = np.empty(width, np.float32), np.empty(width, np.float32)
+    target, folded = np.empty(width, np.float32), np.empty(width, np.bool_)
+    for row in range(len(depth)):
+        for x in range(width):
+            target[x] = np.float32(x) + (depth[row, x] - convergence) * slope * ramp[x]
+        _unfold(target, forward, folded, taps)
+        _invert(forward, smallest, target)
+        for x in range(width):
+            grid[row, x] = target[x] / last * TWO - ONE
+
+
+@kernel
+def _unfold(target, forward, folded, taps):  # (W), and three to be written or worked in
+    """Forward becomes the running maximum of target, smoothed around the columns where the two differ."""
+    width, reach = len(target), len(taps) // 2
+    most, any_fold = target[0], False
+    for x in range(width):
+        most = max(most, target[x])
+        forward[x] = most
+        folded[x] = most != target[x]
+        any_fold |= folded[x]
+    if not any_fold:
+        return
+    near = -WIDENED - 1  # the last fold up to WIDENED columns ahead
+    for x in range(min(WIDENED, width)):
+        near = x if folded[x] else near
+    for x in range(width):
+        if x + WIDENED < width and folded[x + WIDENED]:
+            near = x + WIDENED
+        if x - near <= WIDENED:
+            total = ZERO
+            for i in range(len(taps)):
+                total += forward[min(max(x + i - reach, 0), width - 1)] * taps[i]
+            target[x] = total
+        else:
+            target[x] = forward[x]
+    forward[:] = target
+
+
+@kernel
+def _invert(forward, smallest, back):  # (W), and two to be written
+    """Back becomes the inverse map of forward, which may fall where it was smoothed.
+
+    `monobw` finds the first column that lands at x or beyond by a binary search. Two pointers that only advance find it
+    in fewer steps. Where forward falls they differ: the result depends on the search, so it is done as torch does it.
+    """
+    width = len(forward)
+    least = forward[width - 1]
+    for x in range(width - 1, -1, -1):  # of all columns from x on
+        least = min(least, forward[x])
+        smallest[x] = least
+    first = after = 0
+    for x in range(width):
+        place = np.float32(x)
+        while first < width and forward[np.uint32(first)] < place:
+            first += 1
+        while after < width and smallest[np.uint32(after)] < place:
+            after += 1
+        found = first if first == after else _search(forward, place)
+        low, high = min(max(found - 1, 0), width - 1), min(found, width - 1)
+        start, end = forward[np.uint32(low)], forward[np.uint32(high)]
+        back[x] = np.float32(low) + (place - start) / (end - start + EPSILON) * np.float32(high - low)
+
+
+@kernel
+def _search(forward, place):
+    start, end = 0, len(forward)
+    while start < end:
+        middle = start + ((end - start) >> 1)
+        if forward[middle] >= place:
+            end = middle
+        else:
+            start = middle + 1
+    return start
+
+
+@kernel
+def _sample_rows(frames, grid, eyes, holes, least, first, end, begin, stop):  # rows [begin, stop) of all frames
+    height, width = grid.shape[1:]
+    last = np.float32(width - 1)
+    columns, weights = np.empty(width, np.uint32), np.empty(width, np.float32)
+    for row in range(begin, stop):
+        b, y = row // height, row % height
+        positions, hole = grid[b, y], holes[b, y]
+        for x in range(width):
+            position = min(max((positions[x] + ONE) / TWO * last, ZERO), last)
+            columns[x] = np.uint32(position)
+            weights[x] = position - np.float32(columns[x])
+        for c in range(frames.shape[1]):
+            source, eye = frames[b, c, y], eyes[b, c, y]
+            for x in range(width):
+                low = columns[x]
+                high = min(low + np.uint32(1), np.uint32(width - 1))
+                eye[x] = source[low] * (ONE - weights[x]) + source[high] * weights[x]
+        hole[:] = False
+        for x in range(max(first - 1, 0), min(end, width - 1)):
+            if positions[x + 1] - positions[x] < least:
+                hole[x] = hole[x + 1] = True
+        hole[: min(first, width)] = False
+        hole[max(end, 0) :] = False
