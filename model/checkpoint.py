@@ -1,7 +1,7 @@
 """The weight format of iw3: a torch.save file of one plain dict, read with weights_only=True.
 
 A weight file holds, in this order: nunif_model (1), name, updated_at, kwargs, train_kwargs, state_dict (93 float32
-tensors). A training checkpoint may hold more. Files may come from strangers: whatever is wrong with one is a UserError.
+tensors). A training checkpoint may hold more. Files may come from untrusted sources: any defect of one is a UserError.
 """
 
 import io
@@ -22,7 +22,7 @@ from tools.cli.files import write_file
 BASE_NAME = "inpaint.light_video_inpaint_v1"
 BASE_FILE = Path(__file__).parent / "base" / f"{BASE_NAME}.pth"
 ALIASES = {f"{BASE_NAME}_small": BASE_NAME}  # for the command line; never appears in a file
-LARGEST = {"base_dim": 1024, "lv2_mlp_ratio": 16}  # a file that asks for more would only fill the memory
+LARGEST = {"base_dim": 1024, "lv2_mlp_ratio": 16}  # a larger file would only fill the memory
 
 
 def create_network(name: str, init: Init = "copy", generator: torch.Generator | None = None) -> LightVideoInpaint:
@@ -38,7 +38,7 @@ def load_network(
 ) -> LightVideoInpaint:
     """The network of a weight file or training checkpoint, iw3's or ours, in eval mode.
 
-    Of a checkpoint that averages its weights they are the averages, which evaluation used, unless `weights` is "raw".
+    A checkpoint that averages its weights gives the averages, which evaluation used, unless `weights` is "raw".
     Raises FileNotFoundError, or UserError for a file that is damaged or holds something else.
     """
     payload = read_file(path)
@@ -60,14 +60,14 @@ def load_network(
 def load_weights(net: torch.nn.Module, path: str | Path) -> None:
     """Copy the weights of a weight file or training checkpoint, iw3's or ours, into an existing network.
 
-    Of a checkpoint that averages its weights they are the averages.
+    A checkpoint that averages its weights gives the averages.
     Raises FileNotFoundError, or UserError for a file that is damaged or of another architecture.
     """
     _fill(net, _averaged(read_file(path)), path)
 
 
 def save_network(path: str | Path, net: LightVideoInpaint, train_kwargs: dict | None = None) -> None:
-    """Write a weight file that iw3 loads; train_kwargs are plain values that say how the network was trained."""
+    """Write a weight file that iw3 loads; train_kwargs are plain values that describe how the network was trained."""
     write_checkpoint(path, describe(net, train_kwargs))
 
 

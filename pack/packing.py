@@ -34,7 +34,7 @@ EncodedRecord = tuple[str, dict[str, bytes]]  # key, members by extension
 
 @dataclass(frozen=True)
 class VideoTask:
-    """A video to pack, and what is packed of it already."""
+    """A video to pack, and how much of it is packed already."""
 
     path: Path
     shard_name: str  # without the part's number
@@ -107,11 +107,11 @@ class OutOfMemory(UserError):
 
 
 def inspect_video(path: Path, config: Config, settings: dict[str, Any]) -> VideoTask:
-    """The video and what the split holds of it. Raises UserError where its shards cannot be read."""
+    """The video and its state in the split. Raises UserError where its shards cannot be read."""
     shard_name = video_key(config.prefix, config.model_name, path.name)
     try:
         source = fingerprint(path)
-    except OSError:  # reported when the video is packed, so that the others are packed all the same
+    except OSError:  # reported when it is this video's turn, so that the others are packed
         return VideoTask(path, shard_name, {}, State((), ()))
     state = State((), ()) if config.overwrite else read_state(Path(config.data_dir), shard_name, source, settings)
     return VideoTask(path, shard_name, source, state)

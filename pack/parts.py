@@ -34,7 +34,9 @@ class State:
     """What the split already holds of a video."""
 
     parts: tuple[Index, ...]  # from 0 on, without a gap
-    differences: tuple[str, ...]  # between their source and settings and the present ones; if any, nothing is added
+    differences: tuple[
+        str, ...
+    ]  # between their source and settings and the present ones; if any, the video is not packed
 
     @property
     def done(self) -> bool:
@@ -50,7 +52,7 @@ class State:
 
 
 def read_state(folder: Path, name: str, source: dict[str, Any], settings: dict[str, Any]) -> State:
-    """What is packed of the video with fingerprint `source`.
+    """The state of the video with fingerprint `source`.
 
     Raises UserError where an index or tar is damaged or missing.
     """
@@ -87,7 +89,7 @@ def remove_parts(folder: Path, name: str) -> None:
 
 
 class PartWriter:
-    """Writes the records of one video that `state` lacks; a part that is not published at the end is deleted."""
+    """Writes the records of one video that `state` lacks; a part not published at the end is deleted."""
 
     def __init__(self, folder: Path, name: str, source: dict, settings: dict, state: State):
         self.folder, self.name, self.source, self.settings = folder, name, source, settings
@@ -102,7 +104,7 @@ class PartWriter:
         self.writer.__exit__(*error)
 
     def add(self, clip: int, samples: list[tuple[str, dict[str, bytes]]]) -> None:
-        """Append the records (key, members) of a clip; a full part is published and the next one begun before."""
+        """Append the records (key, members) of a clip; if the current part is full, it is published first."""
         with reporting_unwritable(self.folder):
             if samples and self.writer.bytes >= self.settings["max_shard_bytes"]:
                 self._publish(clip, last=False)

@@ -1,7 +1,7 @@
 """From a clip to its records: geometry, depth, holes, crops.
 
 B frames of a batch, T frames of a clip, H height, W width of the resized frames; h, w of the depth map. Holes are
-uint8 in halves: 0, 1 and 2 stand for iw3's mask values 0, 0.5 and 1.
+uint8 in halves: 0, 1 and 2 mean iw3's mask values 0, 0.5 and 1.
 """
 
 from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ class TransformedClip:
 
 
 def transform_clips(clips: Iterator[Clip], video: VideoInfo, metric: bool, config: Config) -> Iterator[TransformedClip]:
-    """Each clip rotated and resized; `metric` says whether its depth will be in metres."""
+    """Each clip rotated and resized; `metric`: whether its depth will be in metres."""
     file_hash = video_key("", "", video.path.name)
     for clip in clips:
         params = draw_params(
@@ -89,7 +89,7 @@ def make_records(
 
 @torch.inference_mode()
 def clip_depth(clip: TransformedClip, models: Models, config: Config) -> torch.Tensor:  # -> (T 1 h w) in [0, 1]
-    """Nearness of the clip's frames, normalised over the clip, with its near sides dilated."""
+    """Nearness of the clip's frames, normalised over the clip, with near regions dilated."""
     depth = normalise(estimate(clip.frames, models, config.batch_size))
     return torch.cat([dilate_edge(part, clip.params.edge_dilation) for part in depth.split(config.batch_size)])
 

@@ -1,4 +1,4 @@
-"""What packing prints before, during and after the work, and what it refuses."""
+"""The messages of packing before, during and after the work, and its checks for conflicts."""
 
 import sys
 from pathlib import Path

@@ -12,7 +12,7 @@ from tools.cli import MissingFile
 ENDINGS = set(
     ".3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv .y4m".split()
 )
-SAMPLE_BYTES = 2**20  # hashed at both ends: enough to tell videos apart without reading terabytes
+SAMPLE_BYTES = 2**20  # hashed at both ends: enough to distinguish videos without reading terabytes
 
 
 def find_videos(patterns: Sequence[str]) -> list[Path]:
@@ -33,7 +33,7 @@ def matches(pattern: str) -> list[Path]:
         return videos
     if path.exists():
         return [path]
-    # A name that is not hidden: "._NAME" is what a Mac leaves beside each file of a foreign disk.
+    # Hidden names are no videos: macOS writes "._NAME" beside each file on disks of other systems.
     names = [name for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)]
     videos = [Path(name) for name in names if not Path(name).name.startswith(".")]
     if not videos:

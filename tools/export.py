@@ -84,7 +84,7 @@ def check_finite(weights: "dict[str, torch.Tensor]", path: str) -> None:
 
 
 def describe_progress(payload: dict[str, Any]) -> str:
-    """How far a training checkpoint was trained, and what else it holds; nothing for a weight file."""
+    """How long a training checkpoint was trained, and what else it holds; empty for a weight file."""
     weight_file = ("nunif_model", "name", "updated_at", "kwargs", "train_kwargs", "state_dict")
     more = [key for key in payload if key not in weight_file]
     epoch = f", {payload['last_epoch']} epochs trained" if "last_epoch" in payload else ""

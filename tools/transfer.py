@@ -1,6 +1,6 @@
 """Copies splits between folders and object stores: only missing shards, each tar verified before its index is written.
 
-The destination has a shard when its index there is identical and its tar has the size that the index says. A tar
+The destination has a shard when its index there is identical and its tar has the size that the index states. A tar
 without an index was not copied completely: it is read back before it is accepted. Another shard of the same name is
 replaced only with --overwrite, and only after the new one was verified.
 """
@@ -199,7 +199,7 @@ def copy_shard(split: Split, shard: Index, config: Config, tally: Tally) -> None
 
 
 def copy_list(split: Split) -> int:
-    """Exclude at the destination what the source excludes; returns how many records that adds.
+    """Exclude at the destination the records that the source excludes; returns how many records that adds.
 
     The destination keeps its own entries: what a person entered there must not be lost.
     """
@@ -212,7 +212,7 @@ def copy_list(split: Split) -> int:
 
 
 def delete(splits: Iterable[Split], yes: bool) -> None:
-    """Delete what the source does not have, or only list it."""
+    """Delete shards that the source does not have, or only list them."""
     for split in splits:
         for name in split.extra:
             print(f"{'deleted' if yes else 'would delete'} {split.destination / name}")

@@ -85,7 +85,7 @@ def check_shares(config: Config, world_size: int) -> None:
 def build_data(
     job: Job, records: Records, eval_records: Records | None, seed: int, description: dict[str, Any]
 ) -> TrainingData:
-    """The plan, the stream and all else that is known of the data."""
+    """The plan, the stream and the other parts of the training data."""
     config, group, tiles = job.config, job.group, job.config.tiles_per_record
     use_endpoint(config.endpoint_url)
     cache = group.first(open_cache, config, records, eval_records)
@@ -105,7 +105,7 @@ def build_data(
 
 
 def build_learner(config: Config, group: Group, seed: int, saved: dict[str, Any] | None) -> Learner:
-    """The network with its first weights, and all that changes them."""
+    """The network with its initial weights, and everything that changes them."""
     network = create_network(config.arch, config.init, generator(seed, "weights"))
     load_first_weights(network, config, group, saved)
     network.to(group.device).train()
@@ -168,7 +168,7 @@ def load_first_weights(network, config: Config, group: Group, saved: dict[str, A
 
 
 def announce(run: Run, saved: dict[str, Any] | None) -> None:
-    """Log what starts or is resumed."""
+    """Log the run that starts or is resumed."""
     job, learner, plan, position = run.job, run.learner, run.data.plan, run.position
     config, eval_samples = job.config, run.data.eval_samples
     parameters = sum(p.numel() for p in learner.network.parameters())
@@ -186,22 +186,24 @@ def announce(run: Run, saved: dict[str, Any] | None) -> None:
 
 
 def describe_resume(run: Run, saved: dict[str, Any]) -> list[str]:
-    """The lines that say what has changed since the checkpoint, and where the run resumes."""
+    """Lines about what has changed since the checkpoint, and where the run resumes."""
     config, position = run.job.config, run.position
     lines = [f"changed since the checkpoint: {line}" for line in changed(saved, config)]
     if saved["backfill"]["data"]["eval_fingerprint"] != run.data.description["eval_fingerprint"]:
         lines.append("the records for evaluation have changed: the next evaluation counts as the best so far")
     elif position.best is not None and saved["train_kwargs"].get("eval_metric", "loss") != config.eval_metric:
-        lines.append(f"the best network so far has {config.eval_metric} {position.best:.4f} and is kept until a better")
+        lines.append(
+            f"the best network so far has {config.eval_metric} {position.best:.4f} and is kept until one is better"
+        )
     if position.epoch > config.epochs:
-        lines.append(f"the run is complete after {plural(config.epochs, 'epoch')}: nothing is left to do")
+        lines.append(f"the run is complete after {plural(config.epochs, 'epoch')}: there is nothing left to do")
     else:
         lines.append(f"resumed in epoch {position.epoch} after {position.slots_done} sequences")
     return lines
 
 
 def open_curves(run: Run) -> None:
-    """Open TensorBoard's files without the points after the checkpoint, nor those of an epoch's end still to come."""
+    """Open TensorBoard's files without points after the checkpoint, or of the end of an epoch that is repeated."""
     folder, position = run.job.folder, run.position
     folder.mkdir(parents=True, exist_ok=True)
     epoch_pending = position.slots_done == run.data.plan.slots

@@ -17,7 +17,7 @@ from train.runtime.signals import Stop
 
 def main() -> int:
     config = cli.parse(Config)
-    stop = Stop()  # before torch is imported, which takes seconds; imported here, --help need not wait for it
+    stop = Stop()  # before torch is imported, which takes seconds, so that --help is fast
     from train.build import build
     from train.dry_run import dry_run, profiled
     from train.loop import train
@@ -48,7 +48,7 @@ def print_status(run, finished: bool) -> None:
     """Print the final status of a run."""
     job, position = run.job, run.position
     if finished:
-        print(f"done: {job.folder / run.learner.name}.pth is the best network, iw3 loads it as it is", flush=True)
+        print(f"done: {job.folder / run.learner.name}.pth is the best network, iw3 loads it unchanged", flush=True)
         return
     print(
         f"stopped by {job.stop.name or 'another process'} in epoch {position.epoch} after {position.slots_done} "
@@ -59,7 +59,7 @@ def print_status(run, finished: bool) -> None:
 
 @contextlib.contextmanager
 def explain_full_disk(folder: str) -> Iterator[None]:
-    """Inside the block the error of a full disk becomes one that names the folder and what to do."""
+    """Inside the block the error of a full disk becomes a UserError with the folder and the fix."""
     try:
         yield
     except OSError as error:

@@ -12,7 +12,7 @@ from train.runtime.log import Curves
 
 @dataclass
 class Run:
-    """Settings and processes, what learns, what it learns from, how far it has come, and its curves."""
+    """A run: its job, learner, data, position and curves."""
 
     job: Job
     learner: Learner

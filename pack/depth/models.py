@@ -1,7 +1,7 @@
-"""Depth models: iw3's names, the transformers models that they stand for, and how frames become nearness.
+"""Depth models: iw3's names, the transformers models they refer to, and how frames become nearness.
 
 N frames of a batch, T frames of a clip, H height, W width of the frames; h, w of the depth. Raw nearness is larger for
-what is nearer: disparity from relative models, negated metres from metric ones.
+nearer points: disparity from relative models, negated metres from metric ones.
 """
 
 import contextlib

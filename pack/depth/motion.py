@@ -3,8 +3,8 @@
 What moves relative to the camera's own motion counts as near, whether the reason is parallax or a motion of its own.
 Without such motion, regions that strong edges separate from the top and sides of the frame are near, and so are low and
 sharp regions. Depth steps are moved onto the edges of the frame and averaged along the motion, so that holes follow
-outlines and do not flicker. It has typical errors: cars that pass behind a fence come out in front of it, lit windows
-in front of their wall. For a network that will be used in earnest, choose a depth model.
+outlines and do not flicker. It has typical errors: cars that pass behind a fence are estimated in front of it, lit
+windows in front of their wall. For real training choose a depth model.
 
 T frames, H height, W width of the frames; h, w of the depth.
 """
@@ -78,7 +78,7 @@ def motion_cue(
     backward_flow, _ = refine(planes[1:], planes[:-1], warp(-forward_flow, -forward_flow), -camera, rounds=2)
     speed = F.interpolate(_own_speed(planes, forward_flow, backward_flow, far), size, mode="bilinear")
     speed, certainty = diffuse(speed, edge, reach=40, contrast=0.08).split(1, 1)
-    speed = speed / (certainty + 0.03)  # near 0 where nothing is certain
+    speed = speed / (certainty + 0.03)  # near 0 where the flow is uncertain
     fast = _quantile(speed, 0.95).clamp(min=1e-3)
     weight = 0.6 * fast / (fast + 0.5)  # errors of the flow are about 0.5 pixels
     nearness = (speed / fast / 1.5).clamp(max=1) ** 0.7

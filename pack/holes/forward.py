@@ -42,7 +42,7 @@ def half_holes(
     """Twice the mask of `nonwarp_mask`: 2, 1 and 0. `mirrored` gives the mask of the depth's mirror image.
 
     On a CPU the rows are shared among `threads`, by default torch's number of threads. `spans`, int (H 2), are the
-    columns [first, end) of each row that are needed: the others are 0 on a CPU, and computed all the same on a GPU.
+    columns [first, end) of each row that are needed: the others are 0 on a CPU; a GPU computes them too.
     """
     # `turned`: the left view is computed as the mirror image of the right one
     depth, turned = depth.float(), view == "left"

@@ -43,7 +43,7 @@ def dependence(depth, slope: float, offset: float) -> int:
     """How many pixels to either side can influence a pixel's hole value.
 
     Let D be the largest difference between two shifts. Neighbours land at most D apart, so UNSEEN runs are no longer.
-    Each smaller source ahead of an overtaken pixel stands farther ahead, so after at most D pixels comes one that is
+    Each smaller source ahead of an overtaken pixel is farther ahead, so after at most D pixels comes one that is
     not overtaken: holes are at most 2 D wide. A warp looks that far (at most REACH) to fill its sources and to mark
     overtaken pixels, and the first warp also to fill its holes. Both look for sources as far as these move.
     """

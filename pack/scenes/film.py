@@ -1,4 +1,4 @@
-"""What film does to a picture: grain and the noise of compression."""
+"""Degradations of film: grain and compression noise."""
 
 import io
 
@@ -9,7 +9,7 @@ from pack.scenes.layers import Scene
 
 
 def expose(colour: np.ndarray, scene: Scene, t: int, eye: int) -> np.ndarray:  # float32 (H W 3) -> uint8 (H W 3)
-    """The frame as a film has it; each eye (0 given, 1 made) has grain of its own."""
+    """The frame with grain and compression noise; each eye (0 given, 1 rendered) has its own grain."""
     look = scene.look
     if look.noise:
         random = np.random.Generator(np.random.PCG64([scene.seed, eye, t]))
@@ -21,7 +21,7 @@ def expose(colour: np.ndarray, scene: Scene, t: int, eye: int) -> np.ndarray:  #
 
 
 def compress(frame: np.ndarray, quality: int) -> np.ndarray:  # uint8 (H W 3) -> same
-    """The frame as JPEG with colours of half the size leaves it, much as the key frames of a film."""
+    """The frame after JPEG compression with 4:2:0 chroma, similar to key frames of a film."""
     out = io.BytesIO()
     Image.fromarray(frame).save(out, format="JPEG", quality=quality, subsampling="4:2:0")
     return np.asarray(Image.open(out))

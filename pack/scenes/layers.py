@@ -1,4 +1,4 @@
-"""What a scene is: textured surfaces with holes and soft edges that move before a camera for some frames.
+"""Scenes: textured surfaces with holes and soft edges that move in front of a camera for some frames.
 
 Coordinates are pixels of the given (left) eye, x to the right and y down, whole at pixel centres. Nearness is
 proportional to inverse distance, so that a plane in space has a nearness that is affine in x and y.
@@ -14,17 +14,17 @@ FAR = 0.35  # what nearness is counted from when it is an inverse distance: near
 
 @dataclass(frozen=True)
 class Layer:
-    """A textured surface: all of the picture, or where it covers."""
+    """A textured surface: the whole picture, or the part that its coverage selects."""
 
     texture: np.ndarray  # uint8 (h w 3), mirrored at its borders
-    coverage: np.ndarray | None  # uint8 (h w) of 0..255, nothing beyond its borders; None: everywhere
+    coverage: np.ndarray | None  # uint8 (h w) of 0..255, 0 beyond its borders; None: everywhere
     centre: tuple[float, float]  # x, y at time 0
     nearness: float  # at the centre
     slope: tuple[float, float] = (0, 0)  # of nearness, per pixel in x and y
     bend: tuple[float, float] = (0, 0)  # of nearness, per pixel squared in x and y
     cell: float = 1  # pixels that a pixel of the coverage is wide
     grain: float = 1  # pixels that a pixel of the texture is wide
-    origin: tuple[float, float] = (0, 0)  # of the texture, that stands at the centre; x, y
+    origin: tuple[float, float] = (0, 0)  # x, y of the texture at the layer's centre
     angle: float = 0  # radians
     flipped: bool = False  # left to right, before it is turned
     velocity: tuple[float, float] = (0, 0)  # pixels a frame
@@ -50,7 +50,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that is rendered. A negative divergence makes the eye on the left of the given one."""
+    """Everything that is rendered. With a negative divergence the other eye is left of the given one."""
 
     seed: int
     height: int
@@ -85,7 +85,7 @@ def pose(layer: Layer, scene: Scene, time: float) -> Pose:
     middle_x, middle_y = (scene.width - 1) / 2, (scene.height - 1) / 2
     dx, dy = _turn(x - middle_x, y - middle_y, scene.roll * time)
     nearness = layer.nearness + layer.approach * time
-    scale = (nearness + FAR) / (layer.nearness + FAR)  # what comes nearer grows
+    scale = (nearness + FAR) / (layer.nearness + FAR)  # layers that come nearer become larger
     angle = layer.angle + (layer.spin + scene.roll) * time
     cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
     side = -1 if layer.flipped else 1
@@ -94,7 +94,7 @@ def pose(layer: Layer, scene: Scene, time: float) -> Pose:
 
 
 def mirrored(scene: Scene) -> Scene:
-    """The scene in a mirror: left and right change places, and so do the eyes."""
+    """The mirrored scene: left and right are exchanged, and so are the eyes."""
     gain, across, down = scene.look.light
     return replace(
         scene,

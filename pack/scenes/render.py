@@ -1,7 +1,7 @@
-"""Both eyes' views of a scene, and what is known of them.
+"""Renders both eyes' views of a scene with their depth and occlusion.
 
-T frames, H height, W width. The disparity is that of pack.holes: a point of nearness n that the left eye has at column
-x stands at x - (n - convergence) * divergence / 100 * max(H, W) in the right eye.
+T frames, H height, W width. The disparity is that of pack.holes: a point of nearness n that the left eye sees at column
+x is at x - (n - convergence) * divergence / 100 * max(H, W) in the right eye.
 """
 
 import math
@@ -25,15 +25,15 @@ class Rendered:
     left: np.ndarray  # uint8 (T H W 3), the eye that is given
     right: np.ndarray  # uint8 (T H W 3), the true other eye
     nearness: np.ndarray  # float32 (T H W) of the left eye, in [0, 1], 1 near, one normalisation over the clip
-    uncovered: np.ndarray  # bool (T H W), pixels of the right eye that something hides in the left eye
-    outside: np.ndarray  # bool (T H W), pixels of the right eye that stand beyond the borders of the left eye
+    uncovered: np.ndarray  # bool (T H W), pixels of the right eye that are hidden in the left eye
+    outside: np.ndarray  # bool (T H W), pixels of the right eye that are beyond the borders of the left eye
     divergence: float  # percent of max(H, W), as iw3's strength; half of what pack.holes takes for two views
     convergence: float  # nearness
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """What all frames share: the layers' pictures one after the other."""
+    """Data that all frames share: the layers' pictures, concatenated."""
 
     places: np.ndarray  # int (L 6), as pack.scenes.scene_rows has them
     coverages: np.ndarray  # uint8 (N)

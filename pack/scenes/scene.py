@@ -1,4 +1,4 @@
-"""Draws scenes at random: grounds and walls, many foregrounds, a moving camera, and what film does to them.
+"""Draws scenes at random: grounds and walls, many foregrounds, a moving camera, and degradations of film.
 
 All lengths are drawn as shares of the picture's shorter side, so that small scenes look like large ones.
 """
@@ -68,7 +68,7 @@ def _draw_strength(random):
 
 
 def _draw_look(random) -> tuple[Look, float]:
-    """What film does, and the contrast of all textures."""
+    """The degradations of film, and the contrast of all textures."""
     u = random.random(8)
     look = Look(
         shutter=random.uniform(0.2, 0.6) if u[0] < 0.15 else 0.0,

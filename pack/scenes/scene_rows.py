@@ -28,9 +28,9 @@ BLOCK = 32  # pixels of a row that share a list of layers
 def see_rows(numbers, places, coverages, textures, light, shift, offset, colour, depth, hidden, outside):
     """Add what an eye sees to colour, float32 (H W 3).
 
-    A surface of nearness n that the left eye has at x stands at x - n * shift + offset. depth float32 (H W), if it is
+    A surface of nearness n that the left eye sees at x is at x - n * shift + offset. depth float32 (H W), if it is
     not empty, becomes the nearness of the surface with which half of a pixel is covered; hidden and outside, bool
-    (H W), if they are not empty, whether more than half of it is seen by this eye alone, and stands beyond the borders
+    (H W), if they are not empty, whether more than half of it is seen by this eye alone, and is beyond the borders
     of the other.
     """
     height, width = colour.shape[:2]
@@ -103,7 +103,7 @@ def _overlapping(lines, column, first, last, found):
 
 @kernel
 def _find(lines, numbers, places, coverages, k, first, last, shift, hits, found):
-    """Add a layer to the surfaces of a block's pixels, which stay sorted, without what is behind something opaque."""
+    """Add a layer to the sorted surfaces of a block's pixels; surfaces behind an opaque one are dropped."""
     centre, start, linear, bend = lines[k, 0], lines[k, 13], lines[k, 14], shift * lines[k, 3]
     nearness, slope, curve, at_centre = lines[k, 1], lines[k, 2], lines[k, 3], lines[k, 8]
     ux, u0, vx, v0 = lines[k, 4], lines[k, 5], lines[k, 6], lines[k, 7]
@@ -118,7 +118,7 @@ def _find(lines, numbers, places, coverages, k, first, last, shift, hits, found)
             continue
         if i and n <= found[pixel, i - 1, 0] and found[pixel, i - 1, 1] > 1 - LEAST:
             continue
-        scale = at_centre / (n + FAR)  # what is farther away stands closer together
+        scale = at_centre / (n + FAR)  # farther points are closer together
         u, v = (ux * dx + u0) * scale, (vx * dx + v0) * scale
         a = _coverage(coverages, place, high, wide, u * finer, v * finer)
         if a < LEAST:
@@ -163,7 +163,7 @@ def _coverage(coverages, start, height, width, u, v):
 
 @kernel
 def _paint(places, textures, light, y, hits, found, colour):
-    """Add the surfaces' colours, each as far as those before it let it through."""
+    """Add the surfaces' colours, each weighted by the transparency of those in front of it."""
     base, across = light[0] + light[2] * y, light[1]
     for x in range(len(colour)):
         rest, red, green, blue = 1.0, 0.0, 0.0, 0.0
@@ -218,7 +218,7 @@ def _compare(lines, numbers, places, coverages, others, width, hits, found, pair
 
 @kernel
 def _transmittance(lines, numbers, places, coverages, others, x, own, nearness):
-    """How much of a surface the left eye sees through those before it."""
+    """How much of a surface the left eye sees through those in front of it."""
     through = 1.0
     for k in others:
         if k == own or not lines[k, 9] <= x <= lines[k, 10]:

@@ -3,7 +3,7 @@
 A shard is stored as `SHA256.tar`, so a shard that two locations have is kept once and another one of the same name is
 never mistaken for it. A reader holds a shared lock on the file, which eviction respects; `SHA256.lock` is held during
 the shard's download, and `cache.lock` while files are added or deleted. A download has its full size from the start, so
-that the cache's size includes what is still being written.
+that the cache's size includes unfinished downloads.
 """
 
 import contextlib
@@ -142,7 +142,7 @@ class Cache:
             return temporary
 
     def _remove_abandoned(self) -> None:
-        """Delete what killed downloads left: files whose lock nobody holds."""
+        """Delete the files of killed downloads: those whose lock no process holds."""
         for path in self.folder.glob("*.tmp"):
             with locked(path.with_suffix(".lock"), wait=False) as held:
                 if held:

@@ -69,7 +69,7 @@ def left_out_keys(shards: Iterable[Index]) -> frozenset[str]:
 def leave_out_listed(
     split: Location, shards: list[Index], others: frozenset[str] = frozenset()
 ) -> tuple[list[Index], list[str]]:
-    """The shards without the records on the split's list and in `others`, and lines that say what was left out."""
+    """The shards without the records on the split's list and in `others`, and lines that report what was left out."""
     listed = listed_keys(split)
     excluded = listed | others if others else listed  # united once: a list may have millions of keys
     used = [leave_out(shard, excluded) for shard in shards]

@@ -1,7 +1,7 @@
-"""The index of a shard, `NAME.json` beside `NAME.tar`: where each record stands, and what the tar's bytes must be.
+"""The index of a shard, `NAME.json` beside `NAME.tar`: where each record is in the tar, and the checksum of the tar.
 
 It holds a format version, the tar's bytes and sha256, and for each record key, offset, length and crc32. An index is
-checked whole when it is read, so that nothing behind it meets a path, a size or a range that a stranger made up.
+checked whole when it is read, so that no later code sees a forged path, size or range.
 """
 
 import json
@@ -25,7 +25,7 @@ FIELDS = {"key", "offset", "length", "crc32"}
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a record stands in its tar, in bytes, and the crc32 of those bytes."""
+    """The position of a record in its tar, in bytes, and the crc32 of those bytes."""
 
     key: str
     offset: int
@@ -35,7 +35,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Index:
-    """What `NAME.json` says of `NAME.tar`."""
+    """The content of `NAME.json`, which describes `NAME.tar`."""
 
     tar: Location
     bytes: int

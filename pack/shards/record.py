@@ -1,7 +1,7 @@
 """The data format: what a record is, and how it is stored in a WebDataset tar.
 
 T frames, H height, W width. A record is a square crop of a clip with the pixels that a change of view would hide.
-Its members share its key and stand together: `KEY.json`, `KEY.00_C.webp`, `KEY.00_M.png`, ... `KEY.15_M.png`.
+Its members share its key and are adjacent: `KEY.json`, `KEY.00_C.webp`, `KEY.00_M.png`, ... `KEY.15_M.png`.
 Neither PyAV nor torch is imported: a machine that trains needs neither to read records.
 """
 
@@ -46,7 +46,7 @@ def video_key(prefix: str, model_type: str, video_name: str) -> str:
 
 
 def encode(record: Record, image_format: str = "webp") -> dict[str, bytes]:
-    """The members of a record by extension, in the order in which they stand in the tar."""
+    """The members of a record by extension, in their order in the tar."""
     members = {"json": json.dumps(record.info, sort_keys=True).encode()}
     for t, (frame, mask) in enumerate(zip(record.frames, record.masks, strict=True)):
         members[f"{t:02d}_C.{image_format}"] = encode_image(frame, image_format)
@@ -69,7 +69,7 @@ def decode(key: str, members: dict[str, bytes], indexes: Sequence[int] | None = 
 def decode_frames(
     key: str, members: dict[str, bytes], indexes: Sequence[int], box: Box | None = None
 ) -> np.ndarray:  # -> uint8 (T H W 3)
-    """These frames of a record, or what is in a box of them. Raises CorruptRecord."""
+    """These frames of a record, or a box of them. Raises CorruptRecord."""
     colours, _ = image_members(key, members)
     return _stack(key, [decode_image(members[colours[t]], "RGB", box) for t in indexes])
 

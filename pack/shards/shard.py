@@ -49,7 +49,7 @@ class ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # closing writes what is buffered, which a full disk does not take
+        with contextlib.suppress(OSError):  # closing flushes the buffer, which fails on a full disk
             self.file.file.close()
         self.temporary.unlink(missing_ok=True)
 
@@ -81,7 +81,7 @@ class ShardWriter:
 
 
 class _Checked:
-    """A file that counts what is written to it, and its checksums."""
+    """A file that counts the bytes written to it and computes their checksums."""
 
     def __init__(self, file: Any, path: Path):
         self.file, self.path, self.offset, self.crc32, self.sha256 = file, path, 0, 0, hashlib.sha256()

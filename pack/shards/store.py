@@ -27,7 +27,7 @@ ATTEMPTS = 9
 SHORT_READS = 4  # of a range, before the file is believed to be shorter
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 20.0  # seconds; the pauses double and sum up to about 20 s
 CHUNK = 16 << 20  # bytes of a request when whole files are read
-# what the stores' packages raise besides OSError, looked up only where they are imported
+# exceptions of the stores' packages besides OSError, looked up only where they are imported
 CLIENT_ERRORS = {
     "botocore.exceptions": ("BotoCoreError", "ClientError", "HTTPClientError"),
     "aiohttp": ("ClientError",),
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class StoreError(UserError, OSError):
-    """The store refuses, or has not answered in all attempts: nothing is known about the data."""
+    """The store refuses, or has not answered in all attempts; the data itself may be intact."""
 
 
 @dataclass(frozen=True, order=True)
@@ -175,7 +175,7 @@ def pause(attempt: int) -> float:
 
 
 def refused(error: BaseException) -> bool:
-    """Whether the store or its package says that these credentials do not allow this."""
+    """Whether the store or its package reports that the credentials do not allow this."""
     return isinstance(error, PermissionError) or any(
         word in type(error).__name__ for word in ("Credential", "Auth", "Token", "ProfileNotFound")
     )
@@ -269,7 +269,7 @@ def list_files(location: Location) -> dict[str, int]:
     store = client(location)
     found = retry(lambda: store.find(location.url, detail=True), location)
     root = store._strip_protocol(location.url).rstrip("/") + "/"
-    # an object whose name ends with a slash stands for a folder
+    # an object whose name ends with a slash represents a folder
     names = [name for name in found if name.startswith(root) and not name.endswith("/")]
     files = {name.removeprefix(root): found[name]["size"] for name in names}
     for name in files:

@@ -1,7 +1,7 @@
 """Checks on what others wrote: record keys, file names of a listing, and JSON.
 
 Shards are copied from strangers, so everything in them is checked before it becomes a path, an array size or a line on
-a screen. docs/security.md says which check stands where.
+a screen. docs/security.md lists all checks.
 """
 
 import json
@@ -16,7 +16,7 @@ DEEPEST_JSON = 32  # objects and lists within each other
 
 
 class CorruptRecord(UserError):
-    """A record's bytes are not what its index says was written, or are not those of a record."""
+    """A record's bytes differ from its index, or are not those of a record."""
 
 
 def check_key(key: Any) -> None:
@@ -36,7 +36,7 @@ def check_relative(name: str) -> None:
 
 
 def quoted(value: Any) -> str:
-    """A value of a stranger's file as it can stand in a message: one short line."""
+    """A value of an untrusted file, shortened to one line for a message."""
     if isinstance(value, str) and value.isascii() and value.isprintable() and 0 < len(value) <= 60:
         return value
     text = ascii(value)

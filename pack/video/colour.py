@@ -28,7 +28,7 @@ def to_rgb(
     """
     matrix = None
     if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb:
-        # swscale would take BT.601 for all; players take BT.709 for what is larger than any standard definition.
+        # swscale would take BT.601 for all; players take BT.709 for sizes above standard definition.
         matrix = Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
     try:
         scaled = reformatter.reformat(

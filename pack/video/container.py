@@ -14,7 +14,7 @@ from tools.cli import MissingFile, UserError
 def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """The opened container and its video stream, closed at the end.
 
-    Raises a MissingFile, or a UserError for what is not a video.
+    Raises a MissingFile, or a UserError for a file that is not a video.
     """
     if not Path(path).exists():
         raise MissingFile(f"there is no file {path}: pass the path of a video")

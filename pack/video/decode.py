@@ -1,8 +1,8 @@
-"""Decodes a video and leaves out what is damaged.
+"""Decodes a video and leaves out damaged frames.
 
-Damage is judged by what the decoder makes of it. A container's hint that a packet is damaged also stands where two
-whole recordings were joined, so it counts only where pictures are missing, or where the codec's decoder notices
-nothing by itself. Frames that are predicted from a damaged one are damaged too, up to the next whole key frame.
+Damage is judged by the decoder's output. Containers also mark packets as damaged where two intact recordings were
+joined, so such a mark counts only where pictures are missing, or where the codec's decoder detects no damage
+itself. Frames that are predicted from a damaged one are damaged too, up to the next whole key frame.
 """
 
 import logging
@@ -100,8 +100,8 @@ def _warn(path, stretch, step):
 def _all_frames(path, container, stream) -> Iterator[tuple[av.VideoFrame, Fraction, bool]]:
     """Every frame that the decoder gives, in order of presentation, its pixel aspect, and whether it is damaged."""
     damage, held, context = _Damage(), deque(), stream.codec_context
-    first, said = context.sample_aspect_ratio, stream.sample_aspect_ratio  # the container's word goes before
-    context.copy_opaque = True  # each frame then knows the number of its packet
+    first, stated = context.sample_aspect_ratio, stream.sample_aspect_ratio  # the container's value has precedence
+    context.copy_opaque = True  # each frame then carries the number of its packet
     for number, (packet, begins) in enumerate(_hints(_readable(path, container), stream)):
         packet.opaque = number
         if begins is not None:
@@ -118,7 +118,7 @@ def _all_frames(path, container, stream) -> Iterator[tuple[av.VideoFrame, Fracti
             if frame.is_corrupt:
                 damage.begins(own)
             now = context.sample_aspect_ratio
-            aspect = (said if now == first else now) or Fraction(1)
+            aspect = (stated if now == first else now) or Fraction(1)
             held.append((own, frame, aspect, damage.touches(own, frame.key_frame)))
             if len(held) > HELD:
                 yield _release(damage, held)
@@ -133,7 +133,7 @@ def _release(damage, held):
 
 
 def _hints(packets: Iterable[av.Packet], stream) -> Iterator[tuple[av.Packet, int | None]]:
-    """The stream's packets, and the number of the first that is damaged where the container tells of new damage."""
+    """The stream's packets, and the number of the first that is damaged where the container marks new damage."""
     step = 1 / (stream.guessed_rate or Fraction(25))
     noticed = stream.codec_context.name in CHECKING
     last = hint = None

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video's header and its first frame say; `duration` in seconds and `frames` may be off, 0 is unknown."""
+    """A video by its header and first frame; `duration` in seconds and `frames` may be inexact, 0 is unknown."""
 
     path: Path
     width: int
@@ -70,7 +70,7 @@ class Report:
 def probe(path: str | Path) -> VideoInfo:
     """What a video is, after its first frame was decoded.
 
-    Raises a MissingFile, or a UserError for what is not a video that can be decoded.
+    Raises a MissingFile, or a UserError for a file that cannot be decoded as a video.
     """
     with open_video(path) as (container, stream):
         with closing(decode(path, container, stream)) as decoded:

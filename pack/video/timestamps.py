@@ -1,4 +1,4 @@
-"""One timeline for picture and sound, whatever a file's time stamps do.
+"""One timeline for picture and sound, also for files with irregular time stamps.
 
 A container's stamps may start anywhere, wrap, jump where two recordings were joined, or go backwards by some frames.
 Both passes over a file, the one that decodes pictures and the one that copies sound, read the same packets through
@@ -18,8 +18,8 @@ from av.stream import Disposition
 
 BACKWARD = Fraction(1, 4)  # seconds that decoding stamps may step back before it is taken for a splice
 FORWARD = 10  # seconds that may be missing from every stream of a broadcast format; FFmpeg's dts_delta_threshold
-LOOK_AHEAD = 1000  # packets read after a splice to find where each stream goes on
-STEADY = 50  # packets after which a stream that has not jumped is taken to go on as it is
+LOOK_AHEAD = 1000  # packets read after a splice to find where each stream continues
+STEADY = 50  # packets after which a stream that has not jumped is assumed to have no splice
 REORDER = 8  # frames whose stamps are put in order
 
 
@@ -35,7 +35,7 @@ class _Timeline:
     ends: dict[int, Fraction] = field(default_factory=dict)  # by stream: where its last packet ends
 
     def jumps(self, packet: av.Packet) -> bool:
-        """Whether the stamps of this packet do not go on from those before it."""
+        """Whether the stamps of this packet do not continue those before it."""
         index = packet.stream.index
         if not is_timed(packet) or not self.last:
             return False
@@ -46,7 +46,7 @@ class _Timeline:
         return self.broadcast and seconds > max(self.last.values()) + FORWARD
 
     def add(self, packet: av.Packet) -> None:
-        """Shift the packet's stamps, and note where its stream has come to."""
+        """Shift the packet's stamps, and store the position of its stream."""
         index = packet.stream.index
         ticks = round((self.before if index in self.late else self.offset) / packet.time_base)
         packet.pts = None if packet.pts is None else packet.pts + ticks
@@ -58,7 +58,7 @@ class _Timeline:
             self.ends[index] = max(self.ends.get(index, seconds), seconds + duration)
 
     def join(self, packets: list[av.Packet]) -> None:
-        """Let the streams go on with these packets: none steps back, and one of them has no gap."""
+        """Choose the offset from these packets, so that no stream steps back, and one of them has no gap."""
         firsts: dict[int, Fraction] = {}
         steady: Counter[int] = Counter()  # packets of streams that have not jumped
         ends = dict(self.ends)
@@ -82,8 +82,8 @@ class _Timeline:
 def repaired_packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
     """All packets of a file's picture, sound and subtitle streams, their stamps repaired.
 
-    A clock that is set back, as where two recordings were joined, goes on where the streams before ended; so does one
-    that jumps ahead in a format that is made for broadcasts. Picture and sound are always moved together.
+    Where stamps jump back, as where two recordings were joined, they continue from the end of the streams before; so
+    do stamps that jump ahead in a broadcast format. Picture and sound are always moved together.
     """
     streams = [s for s in container.streams if s.type in ("video", "audio", "subtitle") and s.codec_context]
     timeline = _Timeline(bool(container.format.flags & Flags.ts_discont.value))
@@ -148,8 +148,8 @@ def in_order(items: Iterable[tuple], step: Fraction) -> Iterator[tuple[Fraction,
     """(seconds, (frame, ...)) of each (frame, ...); seconds ascend.
 
     Decoders give frames in the order of presentation. Where their stamps do not ascend, because the container stores
-    only decoding stamps (AVI) or was written badly, the stamps are sorted among the frames around; nothing adds up. A
-    frame without a stamp, or with one that is used already, follows the one before it by `step` at most.
+    only decoding stamps (AVI) or was written badly, the stamps are sorted among neighbouring frames; errors do not
+    accumulate. A frame without a stamp, or with one that is used already, follows the one before it by `step` at most.
     """
     held, stamps, seconds, last = deque(), [], None, None
     for item in chain(items, [None]):
@@ -175,10 +175,10 @@ def _between(last, stamps, step):
 
 
 def limit_rate(timed: Iterable[tuple], max_fps: float) -> Iterator[tuple]:
-    """What is left of (seconds, ...) when frames that come too early for `max_fps` are dropped; none is repeated.
+    """The items (seconds, ...) that remain when frames that come too early for `max_fps` are dropped; none is repeated.
 
     60 and 50 frames a second become 30 and 25 at max_fps 30: the steps between frames stay even. A fifth of a period
-    is forgiven, for jitter; being late by more than a tenth is not made up for, which keeps the steps even.
+    is tolerated as jitter; a delay of more than a tenth is not compensated, which keeps the steps even.
     """
     period = 1 / Fraction(max_fps)
     due = None

@@ -1,6 +1,6 @@
-"""What becomes of the other tracks of a film, sound and subtitles, in the film that is written; known beforehand.
+"""Decides before a film is written whether each sound and subtitle track is copied, converted or left out.
 
-A track is copied where the container takes it, which a trial with its first packets shows; else sound is converted.
+A track is copied if the container takes it, which a trial with its first packets shows; otherwise sound is converted.
 """
 
 import io
@@ -37,7 +37,7 @@ class Track:
 
 
 def plan_tracks(source: Path, out: Path, sound: Sound = "auto") -> list[Track]:
-    """What becomes of each track of `source` in the film `out`; nothing is written.
+    """What happens to each track of `source` in the film `out`; no file is written.
 
     Raises UserError for an `out` of unknown format, and where `sound` is "copy" and the container cannot hold it.
     """

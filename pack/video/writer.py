@@ -21,7 +21,7 @@ from pack.video.sound import SoundConverter
 from pack.video.timestamps import origin, repaired_packets
 from pack.video.tracks import FORMATS, Track, plan_tracks
 
-TIME_BASE = Fraction(1, 90000)  # the time base of what is written, fine enough for every usual rate
+TIME_BASE = Fraction(1, 90000)  # of the output, fine enough for every usual frame rate
 ALL_FRAMES = 10**6  # a second: none is dropped
 
 Timed = tuple[Fraction, np.ndarray]
@@ -128,7 +128,7 @@ class FilmWriter:
             yield chapter | {"start": max(chapter["start"] - ticks, 0), "end": max(chapter["end"] - ticks, 0)}
 
     def _write_sound(self, seconds):
-        """Sound and subtitles up to these seconds, so that no track waits for another; None writes what is left."""
+        """Sound and subtitles up to these seconds, so that no track waits for another; None writes the rest."""
         while self.packet is not None:
             packet, index = self.packet, self.packet.stream.index
             if packet.dts is None:

@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def load_methods(config: Config, device) -> tuple[list, list[str]]:
-    """The networks in the order given, then the simple fills; and in words what is left out."""
+    """The networks in the order given, then the simple fills; and notes on what is left out."""
     from model.checkpoint import load_network
     from tools.evaluation.methods import choose_baselines, network_method, short_names
 

@@ -1,4 +1,4 @@
-"""What the arena ranks by: boards of one measure each, their means, ranks, differences and rank correlation."""
+"""Boards: rankings by one measure each, with means, ranks, differences and rank correlation."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -37,7 +37,7 @@ class Board:
 
 @dataclass(frozen=True)
 class Rank:
-    """A method's place, 1 the best, and the places that 95 % of redrawn sets of clips give it."""
+    """A method's rank, 1 the best, and the 95 % interval of its ranks over bootstrap samples of clips."""
 
     place: int
     low: int
@@ -82,7 +82,7 @@ def shared_places(values: np.ndarray) -> np.ndarray:  # (N,) -> (N,)
 
 
 def board_as_json(board: Board, first: str) -> dict[str, Any]:
-    """Everything that the page says of a board."""
+    """Everything that the page shows of a board."""
     places = ranks(board)
     return {
         "source": board.name,

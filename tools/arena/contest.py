@@ -1,4 +1,4 @@
-"""Runs all networks and some simple fills on records of splits and on rendered scenes, in turns, until done or late."""
+"""Runs all networks and some simple fills on records and on rendered scenes in turn, until done or time is up."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -79,8 +79,8 @@ def open_truth(textures, depths, scenes: int, size: int, methods: Sequence[Metho
 def contest(sources: Sequence[Split | Truth], methods, tile: int, pictures: int, device, deadline: float) -> None:
     """Measure one clip of each source in turn, until all are done, or until the deadline (time.monotonic).
 
-    Each source has LEAST clips measured whatever the deadline. Raises UserError for a split of records of several
-    sizes, and for a source of which too few clips can be measured.
+    At least LEAST clips of each source are measured, even after the deadline. Raises UserError for a split with
+    records of several sizes, and for a source of which too few clips can be measured.
     """
     total = sum(source.total for source in sources)
     progress = Progress(total, "clips", "arena")
@@ -100,7 +100,7 @@ def contest(sources: Sequence[Split | Truth], methods, tile: int, pictures: int,
 
 
 def turns(sources: Sequence[Split | Truth], deadline: float) -> Iterator[Split | Truth]:
-    """The sources in turn as long as they have clips; after the deadline those alone that lack some."""
+    """The sources in turn while they have clips; after the deadline only those with fewer than LEAST."""
     while True:
         late = time.monotonic() > deadline
         open_ones = [source for source in sources if left_of(source) and (not late or source.done < LEAST)]
@@ -154,7 +154,7 @@ def measure_next_scene(truth: Truth, methods, tile: int, pictures: int, device) 
 
 
 def boards_of(sources: Sequence[Split | Truth], methods: Sequence[Method]) -> list[Board]:
-    """Rendered truth first, because it decides."""
+    """The boards; rendered scenes come first, because they are the more important measure."""
     boards = []
     for source in sorted(sources, key=lambda source: isinstance(source, Split)):
         if isinstance(source, Split):

@@ -1,4 +1,4 @@
-"""Writes what the arena found: arena.html, arena.json, and the ranks on the terminal."""
+"""Writes the results of the arena: arena.html, arena.json, and the ranks on the terminal."""
 
 import json
 from collections.abc import Sequence

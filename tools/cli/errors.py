@@ -28,7 +28,7 @@ def one_line(message: object) -> str:
 
 
 def redact(text: str) -> str:
-    """The text without what stands between `://` and `@`, and without the query, of each URL."""
+    """The text with the user, password and query of each URL removed."""
     return QUERY.sub(r"\1?...", CREDENTIALS.sub(r"\1...@", text))
 
 

@@ -1,4 +1,4 @@
-"""Baselines: simple ways to fill holes, which a network has to beat.
+"""Baselines: simple fills, which a network has to outperform.
 
 T frames, H height, W width. A fill takes frames float (T 3 H W) in [0, 1] whose holes are 0, and holes bool
 (T 1 H W), and returns frames that differ only in the holes. A hole lies to the right of the object that hides it, as in

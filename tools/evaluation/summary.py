@@ -23,7 +23,7 @@ MOTIONS = {"still": 1, "slow": 8, "fast": math.inf}  # classes of mean motion: u
 
 @dataclass(frozen=True)
 class Measure:
-    """How a measure is shown and what it is."""
+    """The definition of a measure and how it is displayed."""
 
     title: str
     short: str  # title in the table of the terminal

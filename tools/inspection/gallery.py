@@ -198,7 +198,7 @@ class Gallery:
         return depth_pictures(decode(self.places[number][1].key, self.members(number)), self.model_type)
 
     def _head(self, number: int) -> tuple[dict[str, Any], int, int]:
-        """A record's JSON, and where in its tar the file of its first frame stands: offset and length."""
+        """A record's JSON, and the offset and length of its first frame's file in the tar."""
         shard, entry = self.places[number]
         data = read_range(shard.tar, entry.offset, min(HEAD, entry.length))
         info, offset, length = parse_head(entry.key, data)

@@ -16,8 +16,8 @@ THREADS = 4  # records that are measured at the same time
 class HoleAreas:
     """The share of hole pixels of each of `count` records, as far as it is known; `measure` computes one.
 
-    A record that cannot be read (UserError, OSError) has no area; whoever opens the record sees the reason. Any other
-    exception is a bug: its traceback is logged and `failed` is set.
+    A record that cannot be read (UserError, OSError) has no area; the page shows the reason when the record is
+    opened. Any other exception is a bug: its traceback is logged and `failed` is set.
     """
 
     def __init__(self, measure: Callable[[int], float], count: int):

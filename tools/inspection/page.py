@@ -158,5 +158,5 @@ def refuse(_: Request, error: Exception) -> Response:
 
 
 def report_failure(_: Request, error: Exception) -> Response:
-    """A bug: the page says so, and the server logs the traceback."""
+    """A bug: the page reports it, and the server logs the traceback."""
     return as_json({"error": f"the server failed ({type(error).__name__}): its terminal shows the traceback"}, 500)

@@ -25,8 +25,8 @@ LIMITS = {"strength": STRENGTH, "texture": TEXTURE, "contrast": CONTRAST, "motio
 UNKNOWN = "unknown"
 GROUPS = {
     "strength": "by strength of the effect, in percent of the longer side",
-    "texture": "by texture of what is uncovered",
-    "contrast": "by contrast between what hides and what is hidden",
+    "texture": "by texture of uncovered pixels",
+    "contrast": "by contrast between foreground and background",
     "motion": "by motion, in px a frame at 1080p: still up to 1, slow up to 8",
     "softness": "by softness of the scene's edges",
 }
@@ -47,7 +47,7 @@ def texture(truth: TrueEye) -> float:
 def contrast(truth: TrueEye) -> float:
     """Mean difference over R, G and B between the pixels left and right of each uncovered run of a row.
 
-    What hides is on the left, what is hidden goes on at the right. Runs that touch the border do not count.
+    The foreground is on the left, the background continues on the right. Runs that touch the border do not count.
     """
     right, left = hole_ends(truth.uncovered)
     inside = truth.uncovered & (left >= 0) & (right < truth.uncovered.shape[-1])
@@ -56,7 +56,7 @@ def contrast(truth: TrueEye) -> float:
 
 
 def widths_at_1080p(uncovered: torch.Tensor, scale: float) -> torch.Tensor:  # bool (T 1 H W) -> float (T 1 H W)
-    """The length of the uncovered run of its row that each uncovered pixel lies in, elsewhere 0."""
+    """The length of the uncovered run of its row that contains each uncovered pixel, elsewhere 0."""
     return hole_widths(uncovered) * scale
 
 

@@ -40,7 +40,7 @@ class Scene:
     uncovered: np.ndarray  # bool (T H W) of the right eye
     divergence: float  # percent of the longer side
     convergence: float
-    softness: float = float("nan")  # pixels that borders are half transparent for, nan where the scene does not say
+    softness: float = float("nan")  # mean width in pixels of half-transparent borders, nan where the scene lacks it
     strength: float = float("nan")  # percent of the film's width
     film_size: tuple[int, int] = (0, 0)  # width and height of the film that the scene is a part of; (0, 0): all of it
     margin: int = 0  # pixels at the left and right that are given but not measured: there the eyes see past each other
@@ -113,7 +113,7 @@ def compare(
 
 @torch.inference_mode()
 def measure_scene(scene: Scene, found: Found, depths, warps, methods, tile: int, pictures: int, device) -> None:
-    """Add a scene's measures, or a note that says why it has none."""
+    """Add a scene's measures, or a note why it has none."""
     middle = middle_of(len(scene.left))
     window = choose_window(scene, tile, middle)
     truth = TrueEye(
@@ -166,7 +166,7 @@ def make(scene: Scene, nearness: torch.Tensor, depth: str, warp: str, window, de
 
 
 def fills_of(made: Made, truth: TrueEye, methods, middle: slice) -> dict[str, torch.Tensor]:
-    """The right eye (12 3 S S) of every fill: what is no network or queue sees the 12 measured frames alone."""
+    """The right eye (12 3 S S) of every fill: fills other than networks and queues see only the 12 measured frames."""
     right, holes = made.right[middle], made.holes[middle]
     outputs = {LEFT_EYE: truth.left}
     for method in methods:

@@ -72,7 +72,7 @@ def measure(
     """All measures of a made right eye by name.
 
     `filled` (T 1 H W) are the pixels that the fill made, all others are the warp's. Besides MEASURES there are
-    REGION_mse, the mean squared error, and REGION_mse_filled, the part of it that stands in filled pixels.
+    REGION_mse, the mean squared error, and REGION_mse_filled, the part of it from filled pixels.
     `parts` are masks of parts of the uncovered pixels, measured as "uncovered_psnr of NAME".
     """
     output = output.clamp(0, 1)

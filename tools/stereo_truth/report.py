@@ -24,7 +24,7 @@ from tools.stereo_truth.shares import share_table, shares_as_json
 ABOUT = (
     "Measured against a true second eye: scenes are rendered from real pictures with exact depth, so that the right "
     "eye, and which of its pixels the left eye does not show, are known. hole: pixels of the right eye that the left "
-    "eye does not show; band: those at most 8 px from them, where halos stand; frame: all that is measured."
+    "eye does not show; band: those at most 8 px from them, where halos appear; frame: all measured pixels."
 )
 
 
@@ -97,7 +97,7 @@ def as_html(found: Found, methods: Sequence[Method], notes: Sequence[str]) -> st
             for d, w in tables.pairs(found)
         ),
         shares_section(found),
-        f"<h2>By width of what is uncovered, px at 1080p ({escape(depth)} depth), PSNR in dB</h2>",
+        f"<h2>By width of the uncovered run, px at 1080p ({escape(depth)} depth), PSNR in dB</h2>",
         html_table(tables.width_table(found, depth, warp)),
         *(group_section(found, depth, warp, kind) for kind in GROUPS),
         "<h2>What is measured</h2>",
@@ -134,8 +134,8 @@ def shares_section(found: Found) -> str:
     if not sections:
         return ""
     about = (
-        "<p>Mean squared error (of 1). With exact depth: fill is what stands in pixels that the fill made, warp what "
-        "stands in the others. Depth is what the error grows by with another depth; below 0 it shrinks.</p>"
+        "<p>Mean squared error (of 1). With exact depth: fill is the error in filled pixels, warp the error in all "
+        "others. Depth is the increase of the error with another depth; below 0 it decreases.</p>"
     )
     return f"<h2>Whose error it is</h2>{about}{''.join(sections)}"
 

@@ -1,6 +1,6 @@
 """Which share of the error the fill, the warp and the depth each have.
 
-The mean squared error with exact depth is a sum of two: what stands in pixels that the fill made, and what stands in
+The mean squared error with exact depth is a sum of two: the error in pixels that the fill made, and the error in
 all others, which the warp made. What the error grows by with another depth is the depth's; it is negative where worse
 depth helps, as where it opens fewer holes.
 """

@@ -62,7 +62,7 @@ def full_table(found: Found, depth: str, warp: str) -> list[list[str]]:
 
 
 def width_table(found: Found, depth: str, warp: str) -> list[list[str]]:
-    """PSNR in uncovered pixels by the width of what is uncovered."""
+    """PSNR in uncovered pixels by the width of the uncovered run."""
     lines = [["fill", *WIDTHS]]
     for name in fills(found):
         case = Case(depth, warp, name)
@@ -86,17 +86,17 @@ def verdicts(found: Found, methods: Sequence[Method]) -> list[str]:
     """How far each network is from the best fill that sees one frame, in dB, in words."""
     simple = [m.name for m in methods if m.kind == "one frame"]
     networks = [m.name for m in methods if m.kind in ("network", "stream")]
-    said = []
+    sentences = []
     for depth, warp in pairs(found):
         for measure, where in (("uncovered_psnr", "uncovered pixels"), ("band_psnr", "the band")):
             best = next((name for name in ranked(found, depth, warp, measure) if name in simple), None)
             for name in networks if best else []:
                 gap = difference(found, Case(depth, warp, name), Case(depth, warp, best), measure)
-                said.append(
+                sentences.append(
                     f"{name}, {depth} depth, {warp} warp: {figure(gap, 2, '+')} dB in {where} against {best}, "
                     "the best fill that sees one frame"
                 )
-    return said
+    return sentences
 
 
 def heading(measure: str) -> str:

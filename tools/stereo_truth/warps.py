@@ -1,4 +1,4 @@
-"""From the left eye and its nearness to the right eye and its holes, by each of the ways that iw3 has.
+"""iw3's warps: from the left eye and its nearness to the right eye and its holes.
 
 T frames, H height, W width of the frames; h, w of the nearness. Another warp is one more entry of WARPS.
 """

@@ -37,7 +37,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class View:
-    """A frame, what the right eye sees of it, and that view's holes."""
+    """A frame, its warp to the right eye, and the holes of that view."""
 
     seconds: Fraction
     frame: torch.Tensor  # float (3 H W) in [0, 1]
@@ -61,7 +61,7 @@ def windows(items: Iterable[Item], hop: int, around: int) -> Iterator[tuple[list
 def with_depth(shot: Iterable[tuple[Fraction, np.ndarray]], model, device) -> Iterator[tuple]:
     """(seconds, frame (1 3 H W), nearness (1 1 h w) in [0, 1]) of each frame of a shot.
 
-    What two windows say of the frames between them is cross-faded, and the range of nearness follows slowly, so that
+    Where two windows overlap, their nearness is cross-faded, and the range of nearness follows slowly, so that
     depth does not jump.
     """
     ahead, low, high = None, None, None

@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def write(config: Config, name: str, source: dict, settings: dict[str, Any], state: Any, textures: list) -> None:
-    """Render what is missing, and publish each shard when it is full."""
+    """Render the missing records, and publish each shard when it is full."""
     from pack.parts import PartWriter, remove_leftovers
     from pack.prefetch import ordered_map
     from tools.cli.machine import usable_cores

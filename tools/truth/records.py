@@ -1,6 +1,6 @@
 """One record of a rendered scene: the eye as a warp makes it, and inside its holes the true one.
 
-T frames, H height and W width of what is rendered: the record with a margin on its left and right, so that nothing in
+T frames, H height and W width of the rendered area: the record with a margin on its left and right, so that nothing in
 the record depends on a border of the film.
 """
 
@@ -98,7 +98,7 @@ def make_record(
 
 @torch.inference_mode()
 def build(key: str, rendered: Rendered, view: View, size: int) -> Record:
-    """The record without what its scene says: the eye as the warp makes it, and the true one in its holes."""
+    """The record without metadata of its scene: the warped eye, with the true one in its holes."""
     part = slice(margin(view), margin(view) + size)
     warped, holes = warp(rendered, view)
     holes, truth = holes[:, :, part], rendered.right[:, :, part]

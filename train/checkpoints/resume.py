@@ -60,7 +60,7 @@ def is_continued(config: Config, saved: dict[str, Any] | None) -> bool:
 
 
 def restore(config: Config, learner: Learner, data: TrainingData, position: Position, saved: dict[str, Any]) -> None:
-    """Restore what the checkpoint holds besides the weights and the position itself.
+    """Restore the checkpoint's state other than the weights and the position.
 
     Where the dataset has changed (--accept-data), records that are still in it keep the losses known to mining, under
     their new numbers, and the remaining slots of the epoch are drawn from the new dataset.

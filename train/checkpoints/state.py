@@ -1,8 +1,8 @@
 """The training checkpoint: everything that a run needs to continue as if it had never been stopped.
 
 `NAME.checkpoint.pth` is iw3's resume file (weights, optimizer, scaler, best loss, last epoch) with a key `backfill`
-for what iw3 does not store. Earlier ones are kept as `NAME.checkpoint.1.pth`, `.2`, ... and used when the newest cannot
-be read.
+for state that iw3 does not store. Earlier checkpoints are kept as `NAME.checkpoint.1.pth`, `.2`, ... and used
+when the newest cannot be read.
 """
 
 import os
@@ -149,14 +149,12 @@ def describe_data(train: Records, evaluation: Records | None) -> dict[str, Any]:
 
 
 def differences(saved: dict[str, Any], config: Config, data: dict[str, Any]) -> list[str]:
-    """The differences that forbid to resume, each as "name: old -> new"."""
+    """The differences that make resuming impossible, each as "name: old -> new"."""
     found = []
     old, new = saved["train_kwargs"], asdict(config)
     for name in FIXED:
-        before, now = (
-            old.get(name, getattr(Config, name)),
-            new[name],
-        )  # the default of a setting that an older Backfill did not have
+        # an older Backfill may lack the setting: it then had the default
+        before, now = old.get(name, getattr(Config, name)), new[name]
         if name == "seed":
             before = saved["backfill"]["place"]["seed"]
             now = config.seed if config.seed >= 0 else before
@@ -188,7 +186,7 @@ def changed(saved: dict[str, Any], config: Config) -> list[str]:
 
 
 def moved_records(before: list[list], now: list[list]) -> np.ndarray:  # -> int64 (old N)
-    """The new number of every old record, -1 for those that are excluded and those of shards that are gone."""
+    """The new number of every old record, -1 for those that are excluded and those of removed shards."""
     numbers, start = {}, 0  # by shard, of all records of its tar
     for name, sha256, count, *left_out in now:
         numbers[name, sha256] = np.full(count + len(left_out), -1)

@@ -1,4 +1,4 @@
-"""The data of a run: what is drawn, how it arrives, and what is known of it."""
+"""The data of a run: plan, sample stream, mining history and description."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -39,7 +39,7 @@ class Handover:
     """Memory that `workers` write samples to and the main process reads from. T frames, S side of the tile.
 
     A worker writes each task, of `tiles` samples, to the buffer that it used longest ago and that is not lent. It gets
-    a task only when the one PREFETCH tasks before is being read, so that nothing unread is overwritten.
+    a task only when the one PREFETCH tasks before is being read, so that no unread sample is overwritten.
     """
 
     def __init__(self, context: BaseContext, workers: int, tiles: int, frames: int, tile: int):

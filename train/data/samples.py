@@ -1,7 +1,7 @@
-"""From a slot to its sample, or to the record that is bad.
+"""Makes the sample of a slot, or reports its bad record.
 
-A record is checked against its index before anything of it is decoded. A bad record is read again; if it is still bad,
-the slot shows another record, a pure function of (seed, epoch, slot, attempt).
+A record is checked against its index before it is decoded. A bad record is read again; if it is still bad, the slot
+shows another record, a pure function of (seed, epoch, slot, attempt).
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class BadRecord:
 
 
 class StoreUnavailable(BadRecord):
-    """A record whose store refuses or does not answer: nothing is known of it, so it must not be replaced."""
+    """A record whose store refuses or does not answer: it may be good, so it must not be replaced."""
 
 
 @dataclass
@@ -143,7 +143,7 @@ class Samples(Dataset):
     def sample(self, slot: Slot, params: AugmentParams | None) -> Sample | BadRecord:
         """The sample that these parameters cut from the record of the slot, or why the record cannot be used.
 
-        What the readers of records and the operating system raise makes a record bad; anything else is a bug.
+        Errors of the record readers and of the operating system mark the record as bad; any other error is a bug.
         """
         try:
             return self._cut(slot, params)

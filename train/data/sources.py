@@ -82,7 +82,7 @@ def list_split(source: Source, split: str, excluded: frozenset[str]) -> list[Ind
 
 
 def check_keys(records: Records) -> None:
-    """Raise UserError when two sources share a record, which would be drawn more often than its weight says."""
+    """Raise UserError when two sources share a record, which would be drawn more often than its weight specifies."""
     order = np.argsort(records.keys, kind="stable")
     same = np.flatnonzero(records.keys[order[1:]] == records.keys[order[:-1]])
     if len(same):

@@ -1,4 +1,4 @@
-"""The stream of samples: slots go in, samples come out in the same order, whichever process computes them."""
+"""The stream of samples: slots go in, samples come out in the same order, regardless of which process computes them."""
 
 import contextlib
 import signal
@@ -91,7 +91,7 @@ class Stream:
 def explain_worker_death() -> Iterator[None]:
     """Inside the block the death of a worker process is a UserError.
 
-    torch raises it as a RuntimeError in whatever the main process is doing. An exception of a worker is a bug, and
+    torch raises it as a RuntimeError anywhere in the main process. An exception of a worker is a bug, and
     torch raises it again with the worker's traceback.
     """
     try:

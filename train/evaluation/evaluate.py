@@ -16,7 +16,7 @@ from train.runtime.dist import Group
 from train.runtime.signals import Stop
 
 SHOWN = 4  # images written to TensorBoard
-FILLS = {"replicate": replicate, "nearest_frame": nearest_frame}  # baselines that the network should surpass
+FILLS = {"replicate": replicate, "nearest_frame": nearest_frame}  # baselines that the network is compared with
 
 
 @dataclass(frozen=True)

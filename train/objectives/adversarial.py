@@ -17,7 +17,7 @@ WARM_UP_START = 0.1
 
 
 def shared_noise(output, target, gen):  # (T 3 H W) x2 -> same
-    """Output and target plus the same noise of half a grey level, so that quantisation does not tell them apart.
+    """Output and target plus the same noise of half a grey level, so that quantisation does not distinguish them.
 
     n = clamp(N(0, .5), -1, 1) * .5 / 255; the output is z + n, the target clamp(y + n, 0, 1).
     """

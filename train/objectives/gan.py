@@ -1,4 +1,4 @@
-"""Adversarial training: what the discriminator adds to the network's gradient, and the discriminator's own steps."""
+"""Adversarial training: the discriminator's part of the network's gradient, and its own steps."""
 
 import math
 from dataclasses import asdict, astuple, dataclass, replace

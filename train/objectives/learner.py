@@ -1,4 +1,4 @@
-"""What learns in a run: the network and everything that changes its weights."""
+"""The trained network of a run and everything that changes its weights."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -77,7 +77,7 @@ class Loss(nn.Module):
 
 
 def term(name, z, y, holes, gen=None):  # (T 3 H W), (T 3 H W), (T 1 H W) bool -> ()
-    """One term without its weight. "hole_x" is x averaged over hole pixels alone, whatever their number:
+    """One term without its weight. "hole_x" is x averaged over hole pixels alone, regardless of their number:
 
     hole_x = sum over p in holes of error_x(p) / max(#holes, #pixels / 1000). The lower bound limits the weight of very
     small holes, and gives 0 where there is none. "band_x" averages over the holes and BAND pixels around them.

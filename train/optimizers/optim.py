@@ -71,7 +71,7 @@ def averaged(optimizer: torch.optim.Optimizer, network: nn.Module) -> Iterator[N
     """The network of a schedule-free optimizer holds the averaged weights x inside the block.
 
     Afterwards the training weights y are restored bit for bit; the optimizer's own train() would compute them from x,
-    with rounding. With other optimizers the block changes nothing.
+    with rounding. With other optimizers the block has no effect.
     """
     if not is_schedule_free(optimizer):
         yield

@@ -31,7 +31,7 @@ GLOO_CONNECTION = re.compile(r"\[\S*gloo/transport/\S+\] ")
 
 @dataclass(frozen=True)
 class Group:
-    """This process among the processes of the job. Collective operations raise UserError when another one is gone."""
+    """This process among the processes of the job. Collective operations raise UserError when another one has ended."""
 
     rank: int
     world_size: int
@@ -96,7 +96,7 @@ class Group:
         if self.is_main:
             try:
                 result = act(*arguments)
-            except Exception as error:  # whatever it is, the others are waiting
+            except Exception as error:  # any exception, because the others are waiting
                 failure, bug = (error, None) if is_users(error) else (None, error)
         result, failure, has_bug = self.broadcast((result, failure, bug is not None))
         if bug:
@@ -109,7 +109,7 @@ class Group:
 
 
 def _collective(operation: Callable[..., Any], *arguments: Any) -> None:
-    """Run a collective operation. Raises UserError when another process is gone or cannot be reached."""
+    """Run a collective operation. Raises UserError when another process has ended or cannot be reached."""
     try:
         operation(*arguments)
     except RuntimeError as error:

@@ -7,7 +7,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Keep freed memory in this process for reuse; only glibc is supported, otherwise nothing changes.
+    """Keep freed memory in this process for reuse; only glibc is supported, otherwise this has no effect.
 
     By default the system provides new pages for each tensor above 32 MB, which takes a seventh of a step on a CPU.
     """

@@ -102,8 +102,8 @@ def open_image(file: BinaryIO | Path) -> Iterator[Image.Image]:
 def _reading() -> Iterator[None]:
     """Inside the block, which only calls Pillow, every exception becomes CorruptImage.
 
-    Pillow raises whatever its decoders run into: OSError, SyntaxError, ValueError, struct.error, EOFError, MemoryError,
-    DecompressionBombError, and more.
+    Pillow passes on the exceptions of its decoders: OSError, SyntaxError, ValueError, struct.error, EOFError,
+    MemoryError, DecompressionBombError, and more.
     """
     try:
         yield

@@ -1,6 +1,6 @@
 """Cuts a part out of a JPEG as a JPEG of its own with the same pixels.
 
-A decoder can begin at any restart marker between blocks of 8x8 pixels. What lies beside a part can therefore be
+A decoder can begin at any restart marker between blocks of 8x8 pixels. Blocks outside of a part can therefore be
 dropped before the file is decoded, which takes most of a sample's time (ITU-T T.81, sections B.2 and E.1.4).
 """
 
@@ -17,7 +17,7 @@ OTHER_KINDS = {0xC0 + n for n in range(1, 16)} - {HUFFMAN}  # progressive, arith
 
 
 def restart_interval(width: int) -> int:
-    """How many blocks of a row of this many pixels stand between markers: a whole number of times in the row."""
+    """The number of blocks between markers in a row of this many pixels; it divides the blocks of the row."""
     columns = -(-width // BLOCK)
     return next((count for count in range(BLOCKS, BLOCKS // 2, -1) if columns % count == 0), columns)
 
@@ -54,7 +54,7 @@ def part_of(data: bytes, box: tuple[int, int, int, int]) -> tuple[bytearray, tup
     return part, (first * interval * BLOCK, top * BLOCK)
 
 
-def _read(data):  # -> header, where in it height and width stand, restart interval, begin and end of the scan
+def _read(data):  # -> header, position of height and width in it, restart interval, begin and end of the scan
     header, at, size_at, interval, components = bytearray(data[:2]), 2, 0, 0, b""
     if data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
         return None

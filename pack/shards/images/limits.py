@@ -1,3 +1,3 @@
-"""How large an image of a record may be: hostile files say anything, and memory is taken by what they say."""
+"""The largest size of an image of a record, because a hostile header could request any amount of memory."""
 
 LARGEST_SIDE = 4096  # pixels; records are squares of 512 by default

@@ -1,4 +1,4 @@
-"""PNG faster than Pillow: masks without filters, and a part of an image without decoding what lies below it.
+"""PNG faster than Pillow: masks without filters, and a part of an image without decoding the rows below it.
 
 A mask is long runs of few values, which filters break: without them it is smaller, written in half the time and read in
 a quarter of the time (PNG specification, sections 9 and 11). Whatever is unusual or damaged is left to Pillow: every
@@ -93,7 +93,7 @@ def _content(data: bytes) -> bytes | None:
                 return None
             parts.append(data[at + 8 : end])
         elif parts:
-            break  # the chunks of an image's content stand together
+            break  # the chunks of an image's content are consecutive
         at = end + 4
     return b"".join(parts)
 

@@ -1,7 +1,7 @@
 """Decodes a part of a WebP image with the libwebp that Pillow brings.
 
 Pillow decodes the whole image, through the animation decoder and RGBA, which takes twice as long for an average tile.
-Lossless WebP is decoded from the top, so what lies below the part is never read.
+Lossless WebP is decoded from the top, so rows below the part are never decoded.
 """
 
 import ctypes

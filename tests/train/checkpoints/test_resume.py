@@ -123,7 +123,7 @@ def test_a_run_that_is_finished_stays_as_it_is(data, tmp_path):
     trainings.train(tmp_path, *flags)
     before = trainings.results(tmp_path), trainings.checkpoint(tmp_path)["updated_at"]
     log = trainings.train(tmp_path, *flags).log()
-    assert "the run is complete after 1 epoch: nothing is left to do" in log
+    assert "the run is complete after 1 epoch: there is nothing left to do" in log
     assert (trainings.results(tmp_path), trainings.checkpoint(tmp_path)["updated_at"]) == before
 
 

@@ -75,7 +75,7 @@ def test_a_resume_with_another_metric_says_what_the_best_network_has_and_keeps_i
     again = (*flags, "--eval-metric", "masked_psnr")
     log = trainings.train(tmp_path, *again, "--max-epoch", 3, hooks=numbers({"loss": 0.1, "masked_psnr": 21})).log()
     assert "changed since the checkpoint: eval_metric: loss -> masked_psnr" in log
-    assert "the best network so far has masked_psnr 22.0000 and is kept until a better" in log
+    assert "the best network so far has masked_psnr 22.0000 and is kept until one is better" in log
     assert trainings.sha256(weights(tmp_path / f"{trainings.NAME}.pth")) == trainings.sha256(kept)
     trainings.train(tmp_path, *again, "--max-epoch", 4, hooks=numbers({"loss": 0.9, "masked_psnr": 23}))
     assert trainings.sha256(weights(tmp_path / f"{trainings.NAME}.pth")) != trainings.sha256(kept)
