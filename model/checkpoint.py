@@ -129,6 +129,11 @@ def write_checkpoint(path: str | Path, payload: dict) -> None:
     write_file(path, data.getbuffer())
 
 
+def first_not_finite(weights: dict[str, torch.Tensor]) -> str | None:
+    """The name of the first weight that holds NaN or infinity."""
+    return next((name for name, weight in weights.items() if not weight.isfinite().all()), None)
+
+
 def averages(payload: dict) -> dict[str, torch.Tensor] | None:
     """The averaged weights of a training checkpoint, by a schedule-free optimizer or by --ema-model."""
     ours = payload.get("backfill")
@@ -156,6 +161,8 @@ def _fill(net, payload, path):
         )
     if key := next((key for key, value in weights.items() if not _is_plain(value)), None):
         raise UserError(f"{path}: {key} is not a dense tensor of floating-point numbers: pass a weight file")
+    if key := first_not_finite(weights):
+        raise UserError(f"{path}: {key} holds NaN or infinity: use an earlier checkpoint")
     net.load_state_dict(weights)
 
 

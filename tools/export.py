@@ -36,7 +36,8 @@ def main():
     out = Path(config.out)
     if out.exists() and os.path.samefile(out, locate(config.checkpoint)):
         raise UserError(f"{out} would overwrite the checkpoint that is exported: pass another -o")
-    net, payload = load_network(config.checkpoint), read_file(config.checkpoint)
+    payload = read_file(config.checkpoint)
+    net = load_network(config.checkpoint, weights="averaged" if config.ema else "raw")
     weights, origin = choose_weights(payload, config.ema)
     net.load_state_dict(weights)  # float32, in the network's order
     file = as_file(net, payload, config.half)
@@ -78,9 +79,10 @@ def as_file(net: Any, payload: dict[str, Any], half: bool) -> dict[str, Any]:
 
 def check_finite(weights: "dict[str, torch.Tensor]", path: str) -> None:
     """Raise UserError where a weight is no finite number."""
-    for name, weight in weights.items():
-        if not weight.isfinite().all():
-            raise UserError(f"{path}: {name} holds NaN or infinity as {weight.dtype}: use an earlier checkpoint")
+    from model.checkpoint import first_not_finite
+
+    if name := first_not_finite(weights):
+        raise UserError(f"{path}: {name} holds NaN or infinity as {weights[name].dtype}: use an earlier checkpoint")
 
 
 def describe_progress(payload: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from tools.cli.machine import usable_cores
 from train.checkpoints.save import save_best, write_networks
 from train.data.plan import Slot, slots_of
 from train.data.stream import explain_worker_death
-from train.evaluation.selection import evaluate_epoch, is_due, metric_label
+from train.evaluation.selection import evaluate_epoch, is_due, is_sound, metric_label
 from train.optimizers.recipe import set_rates
 from train.run import Run, save
 from train.runtime.log import add_scalars, write_loss_csv
@@ -83,16 +83,17 @@ def slots_to_do(run: Run, stop: int) -> list[Slot]:
 def finish_epoch(run: Run, times: EpochTimes) -> bool:
     """Evaluate if it is due, save the best network, close the epoch. False when a signal came in the evaluation."""
     job, position = run.job, run.position
-    best = not run.data.eval_samples  # without evaluation each epoch is the best
+    sound = is_sound(job, run.learner, position.epoch)
+    best = sound and not run.data.eval_samples  # without evaluation each epoch is the best
     if run.data.eval_samples and is_due(job.config, position.epoch):
         started = time.monotonic()
-        best = evaluate_epoch(job, run.learner, run.data, position, run.curves)
+        best = evaluate_epoch(job, run.learner, run.data, position, run.curves, sound)
         times.evaluating = time.monotonic() - started
     if best is None:
         return False
     if best:
         save_best(job, run.learner, position.run_id)
-    if job.config.save_epoch:
+    if job.config.save_epoch and sound:
         write_networks(job, run.learner, job.folder / "epoch" / str(position.epoch))
     close_epoch(run, times)
     save(run)
@@ -102,8 +103,7 @@ def finish_epoch(run: Run, times: EpochTimes) -> bool:
 def close_epoch(run: Run, times: EpochTimes) -> None:
     """Report the epoch, update mining with its losses, and advance to the next."""
     position, config, group = run.position, run.job.config, run.job.group
-    means = {name: total / max(position.counted, 1) for name, total in position.sums.items()}
-    loss = sum(means.values())
+    loss = sum(total / position.counted for total in position.sums.values()) if position.counted else None
     position.rows.append([position.epoch, loss, position.evaluated])
     if run.data.history and position.losses:
         records, losses = zip(*position.losses, strict=True)
@@ -112,7 +112,7 @@ def close_epoch(run: Run, times: EpochTimes) -> None:
     best = "" if position.best is None else f"best {metric_label(config.eval_metric)} {position.best:.5f}, "
     seconds = max(times.training, 1e-9)
     group.log(
-        f"epoch {position.epoch}/{config.epochs}: loss {loss:.5f}, {best}"
+        f"epoch {position.epoch}/{config.epochs}: {'no step counted' if loss is None else f'loss {loss:.5f}'}, {best}"
         f"{times.sequences / seconds:.2f} sequences/s, data wait {100 * times.waiting / seconds:.1f} %, "
         f"stream {position.digest}{time_left(run, times)}"
     )
@@ -139,11 +139,11 @@ def faster_data(workers: int) -> str:
     return "--tiles-per-record 2 in a new run, as all cores prepare samples, or --cache-dir for a slow store"
 
 
-def write_epoch(run: Run, loss: float) -> None:
-    """Write the epoch's TensorBoard points and the loss CSV."""
+def write_epoch(run: Run, loss: float | None) -> None:
+    """Write the epoch's TensorBoard points and the loss CSV; the loss is None when every step was skipped."""
     position = run.position
-    values = {
-        "epoch/train_loss": loss,
+    values = {} if loss is None else {"epoch/train_loss": loss}
+    values |= {
         "epoch/number": position.epoch,
         "epoch/skipped_steps": position.skipped,
     }

@@ -48,7 +48,11 @@ def print_status(run, finished: bool) -> None:
     """Print the final status of a run."""
     job, position = run.job, run.position
     if finished:
-        print(f"done: {job.folder / run.learner.name}.pth is the best network, iw3 loads it unchanged", flush=True)
+        path = job.folder / f"{run.learner.name}.pth"
+        if path.exists() and (position.best is not None or not run.data.eval_samples):
+            print(f"done: {path} is the best network, iw3 loads it unchanged", flush=True)
+        else:
+            print("done, but this run has no best network: no evaluation was finite, lower --learning-rate", flush=True)
         return
     print(
         f"stopped by {job.stop.name or 'another process'} in epoch {position.epoch} after {position.slots_done} "

@@ -268,3 +268,15 @@ def test_the_bytes_are_on_the_disk_before_the_name_points_to_them(tmp_path, monk
         monkeypatch.setattr(os, name, lambda *a, name=name, real=real: calls.append(name) or real(*a))
     write_checkpoint(tmp_path / "x.pth", {"step": 1})
     assert calls == ["fsync", "replace", "fsync"]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_in_one_line(tmp_path, bad):
+    net = tiny()
+    with torch.no_grad():
+        net.mask_bias[0, 0] = bad
+    save_network(tmp_path / "x.pth", net)
+    for load in (load_network, lambda path: load_weights(tiny(), path)):
+        with pytest.raises(UserError, match=r"x.pth: mask_bias holds NaN or infinity: use an earlier") as error:
+            load(tmp_path / "x.pth")
+        assert one_line(error)

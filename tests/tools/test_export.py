@@ -121,6 +121,14 @@ def test_weights_that_are_no_numbers_are_not_exported(paths, value, half):
     assert not paths[1].exists()
 
 
+def test_averages_that_are_no_numbers_are_refused_but_not_the_raw_weights_beside_them(paths):
+    net, broken = network(), {name: weight * float("nan") for name, weight in network().state_dict().items()}
+    write_checkpoint(paths[0], our_file(net, ema=None, averages=broken))
+    assert "holds NaN or infinity" in refused(main, "--checkpoint", paths[0], "-o", paths[1])
+    succeeds(main, "--checkpoint", paths[0], "-o", paths[1], "--no-ema")
+    assert same(paths[1], net.state_dict())
+
+
 def test_what_is_no_network_is_one_line_and_no_file(paths):
     assert "No such file" in refused(main, "--checkpoint", paths[0], "-o", paths[1])
     paths[0].write_bytes(b"")

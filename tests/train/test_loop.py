@@ -1,5 +1,7 @@
 """What a run logs at the end of an epoch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -73,3 +75,30 @@ def test_more_workers_are_advised_as_long_as_there_are_cores(workers, processes,
     monkeypatch.setattr(loop, "usable_cores", lambda: 16)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     assert loop.faster_data(workers).startswith(advice)
+
+
+@pytest.mark.parametrize("metric", ["loss", "masked_psnr", "masked_tde"])
+def test_a_network_of_nan_is_never_the_best_and_is_not_written(run, capsys, metric):
+    run.job = replace(run.job, config=replace(run.job.config, eval_metric=metric, save_epoch=True))
+    run.position.epoch = 4
+    with torch.no_grad():
+        run.learner.network.mask_bias.fill_(float("nan"))
+    assert loop.finish_epoch(run, loop.EpochTimes())
+    out = capsys.readouterr().out
+    assert "mask_bias of the network holds NaN or infinity: it is not exported" in out and "(best)" not in out
+    assert f"warning: epoch 4: {metric} is nan, this network cannot be the best" in out
+    assert run.position.best is None and not [*run.job.folder.rglob("*.bk"), *run.job.folder.rglob("*v1.pth")]
+
+
+def test_an_epoch_whose_steps_were_all_skipped_has_no_loss_instead_of_0(run, capsys):
+    assert "epoch 2/9: no step counted, " in logged(capsys, run)
+    assert run.position.rows == [[2, None, None]]
+    assert (run.job.folder / f"loss_{run.position.run_id}.csv").read_text() == "2,,\n"
+
+
+def test_a_run_that_never_was_finite_does_not_name_a_best_network(data, tmp_path):
+    hook = ["return nan at", "train.objectives.loss.Loss.forward", list(range(1, 100))]
+    log = trainings.train(tmp_path, *trainings.command(data, tmp_path, "--max-epoch", 2), hooks=[hook]).log()
+    assert "epoch 1/1: no step counted, " in log and "loss is nan, this network cannot be the best" in log
+    assert log.splitlines()[-1].startswith("done, but this run has no best network")
+    assert not (tmp_path / f"{trainings.NAME}.pth").exists()

@@ -21,17 +21,26 @@ def sequence_metrics(output, target, holes):  # (T 3 H W), (T 3 H W), (T 1 H W) 
     """
     output = output.clamp(0, 1)
     error = (output - target).double()
+    change = _change_error(output, target)
     return {
         "psnr": psnr(error.square().mean()),
         "masked_psnr": psnr(_mean_in_holes(error.square(), holes)),
         "masked_ssim": 1 - _mean_in_holes(1 - ssim_map(output, target).double(), holes),
         "masked_mae": _mean_in_holes(error.abs(), holes),
-        "masked_tde": temporal_difference(output, target, holes).nan_to_num(0),
+        "masked_tde": _mean_in_holes(change, _in_either_frame(holes)),
     }
 
 
 def _mean_in_holes(error, where):  # (T 3 H W), bool (T 1 H W) -> (): 0 without holes
     return (error * where).sum() / where.expand_as(error).sum().clamp(min=1)
+
+
+def _change_error(output, truth):  # (T 3 H W) x 2 -> (T-1 3 H W): |(o[t+1] - o[t]) - (y[t+1] - y[t])|
+    return (output - truth).diff(dim=0).abs().double()
+
+
+def _in_either_frame(holes):  # bool (T 1 H W) -> (T-1 1 H W)
+    return holes[1:] | holes[:-1]
 
 
 def mean_where(values, where):  # (... 1 H W), bool (... 1 H W) -> (), nan if there is none
@@ -68,8 +77,7 @@ def temporal_difference(output, truth, holes):  # -> ()
 
     dtSSD of Erofeev et al. ("Perceptually Motivated Benchmark for Video Matting", BMVC 2015), with absolute values.
     """
-    change = (output - truth).diff(dim=0).abs()
-    return mean_where(change, holes[1:] | holes[:-1])
+    return mean_where(_change_error(output, truth), _in_either_frame(holes))
 
 
 def hole_share(holes):  # bool (T 1 H W) -> ()

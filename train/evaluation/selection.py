@@ -1,7 +1,9 @@
 """Evaluates the network of a run and selects the best one."""
 
 import contextlib
+import math
 
+from model.checkpoint import first_not_finite
 from train.checkpoints.state import Position
 from train.config import Config
 from train.data.dataset import TrainingData
@@ -16,9 +18,12 @@ AVERAGED, RAW = "eval", "eval_raw"  # curves of the exported weights, and of the
 
 
 def evaluate_epoch(
-    job: Job, learner: Learner, data: TrainingData, position: Position, curves: Curves | None
+    job: Job, learner: Learner, data: TrainingData, position: Position, curves: Curves | None, sound: bool = True
 ) -> bool | None:
-    """Evaluate and log; whether the network is the best so far, or None when the run was stopped before the end."""
+    """Evaluate and log; whether the network is the best so far, or None when the run was stopped before the end.
+
+    A network that is not `sound` (see `is_sound`) is never the best.
+    """
     results = evaluate_weights(job, learner, data)
     if results is None:
         return None
@@ -26,14 +31,31 @@ def evaluate_epoch(
     data.quarantine.add(record for result in results.values() for record in result.bad_records)
     group.first(plot_evaluations, curves, results, position.step)
     position.evaluated = result.metrics["loss"]
-    best = is_better(metric, result.metrics[metric], position.best)
+    value = result.metrics[metric]
+    best = sound and is_better(metric, value, position.best)
     if best:
-        position.best, position.best_metrics = result.metrics[metric], result.metrics
+        position.best, position.best_metrics = value, result.metrics
     group.log(f"epoch {position.epoch}: evaluation {numbers(result)}{' (best)' if best else ''}")
+    if not math.isfinite(value):
+        group.log(f"warning: epoch {position.epoch}: {metric} is {value}, this network cannot be the best")
     if RAW in results:
         group.log(f"epoch {position.epoch}: evaluation of the raw weights {numbers(results[RAW])}")
     report_passed(group, position, result.metrics)
     return best
+
+
+def is_sound(job: Job, learner: Learner, epoch: int) -> bool:
+    """Whether all weights are finite, those that are evaluated and the raw ones; logs which one is not."""
+    broken = job.group.first(_broken_weight, learner)
+    if broken:
+        job.group.log(f"warning: epoch {epoch}: {broken} of the network holds NaN or infinity: it is not exported")
+    return not broken
+
+
+def _broken_weight(learner):
+    with learner.evaluated_weights():
+        broken = first_not_finite(learner.network.state_dict())
+    return broken or first_not_finite(learner.network.state_dict())
 
 
 def is_due(config: Config, epoch: int) -> bool:
@@ -66,9 +88,11 @@ def plot_evaluations(curves: Curves, results: dict[str, Result], step: int) -> N
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:
-    """Whether the value is the best so far, which NaN never is."""
-    if best is None:
-        return value == value
+    """Whether the value is the best so far, which one that is not finite never is; any is better than such a best."""
+    if not math.isfinite(value):
+        return False
+    if best is None or not math.isfinite(best):
+        return True
     return value > best if metric in HIGHER else value < best
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -32,9 +33,9 @@ class EMA:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Count an optimizer step, and update the average every `every` steps."""
+        """Count an optimizer step, and update the average every `every` steps, unless a weight is not finite."""
         self.steps += 1
-        if self.steps % self.every:
+        if self.steps % self.every or not get_total_norm(self.network.parameters()).isfinite():
             return
         if self.weights:
             average = get_ema_multi_avg_fn(self.decay)

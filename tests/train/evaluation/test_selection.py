@@ -41,9 +41,11 @@ def weights(path):
         ("masked_psnr", (20, 19, 22), (True, False, True)),
         ("masked_ssim", (0.5, float("nan"), 0.6), (True, False, True)),
         ("loss", (float("nan"), 0.5), (False, True)),
+        ("loss", (float("-inf"), 0.5), (False, True)),
+        ("psnr", (float("inf"), 20), (False, True)),
     ],
 )
-def test_better_is_lower_for_errors_higher_for_similarities_and_never_nan(metric, values, found):
+def test_better_is_lower_for_errors_higher_for_similarities_and_never_one_that_is_not_finite(metric, values, found):
     so_far = None
     for value, expected in zip(values, found, strict=True):
         assert best.is_better(metric, value, so_far) == expected

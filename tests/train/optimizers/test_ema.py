@@ -53,6 +53,24 @@ def test_average_of_every_third_step_is_torchs_average_of_these_steps():
     assert same(averaged_weights(ema), torchs.module.parameters())
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_not_averaged(bad):
+    network = nn.Linear(3, 2)
+    ema = EMA(network, decay=0.5)
+    ema.update()
+    before = averaged_weights(ema)
+    for seed in (1, 2):
+        draw(network, seed)
+        with torch.no_grad():
+            network.weight[0, 0] = bad
+        ema.update()
+    assert same(averaged_weights(ema), before)
+    draw(network, 3)
+    ema.update()
+    for average, first, last in zip(averaged_weights(ema), before, weights(network), strict=True):
+        assert torch.allclose(average, (first + last) / 2)
+
+
 def test_the_network_has_its_own_weights_after_the_block_even_after_an_error():
     network = nn.Linear(3, 2)
     ema = EMA(network)
