@@ -145,7 +145,7 @@ def averages(payload: dict) -> dict[str, torch.Tensor] | None:
 
 def _averaged(payload):
     found = averages(payload)
-    return payload if found is None else payload | {"state_dict": found}
+    return payload | {"state_dict": found} if found else payload  # empty before the first average
 
 
 def _fill(net, payload, path):
