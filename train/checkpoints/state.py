@@ -16,6 +16,7 @@ import numpy as np
 
 from model.checkpoint import read_file
 from tools.cli import UserError, plural
+from train.checkpoints.fields import check_fields
 from train.config import Config
 from train.data.samples import Records
 
@@ -102,7 +103,7 @@ def read_newest(folder: Path, name: str) -> tuple[dict[str, Any] | None, list[st
     bad = {}
     for path in checkpoints(folder, name):
         try:
-            saved = read_file(path)
+            saved = check_fields(read_file(path), path, VERSION)
         except UserError as error:
             bad[path] = str(error)
             continue
