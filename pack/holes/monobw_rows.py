@@ -42,28 +42,37 @@ def _grid_rows(depth, grid, convergence, slope, ramp, taps):  # (N W), (N W) to 
     width = depth.shape[1]
     last = np.float32(max(width - 1, 1))
     forward, smallest = np.empty(width, np.float32), np.empty(width, np.float32)
-    target, folded = np.empty(width, np.float32), np.empty(width, np.bool_)
+    target, folded, found = np.empty(width, np.float32), np.empty(width, np.bool_), np.empty(width, np.uint32)
     for row in range(len(depth)):
         for x in range(width):
             target[x] = np.float32(x) + (depth[row, x] - convergence) * slope * ramp[x]
         _unfold(target, forward, folded, taps)
-        _invert(forward, smallest, target)
+        _invert(forward, smallest, found, target)
         for x in range(width):
             grid[row, x] = target[x] / last * TWO - ONE
 
 
 @kernel
+def _falls(values):  # (W)
+    """How many values are smaller than the one before; most rows have none, and their loops are short."""
+    count = np.int32(0)
+    for x in range(1, len(values)):
+        count += np.int32(values[x] < values[x - 1])
+    return count
+
+
+@kernel
 def _unfold(target, forward, folded, taps):  # (W), and three to be written or worked in
     """Forward becomes the running maximum of target, smoothed around the columns where the two differ."""
+    forward[:] = target
+    if not _falls(target):
+        return
     width, reach = len(target), len(taps) // 2
-    most, any_fold = target[0], False
+    most = target[0]
     for x in range(width):
         most = max(most, target[x])
         forward[x] = most
         folded[x] = most != target[x]
-        any_fold |= folded[x]
-    if not any_fold:
-        return
     near = -WIDENED - 1  # the last fold up to WIDENED columns ahead
     for x in range(min(WIDENED, width)):
         near = x if folded[x] else near
@@ -81,11 +90,31 @@ def _unfold(target, forward, folded, taps):  # (W), and three to be written or w
 
 
 @kernel
-def _invert(forward, smallest, back):  # (W), and two to be written
-    """Back becomes the inverse map of forward, which may fall where it was smoothed.
+def _invert(forward, smallest, found, back):  # (W), and three to be written or worked in
+    """Back becomes the inverse map of forward, which may fall where it was smoothed."""
+    width = len(forward)
+    if _falls(forward):
+        _find_in_unsorted(forward, smallest, found)
+    else:
+        first = np.uint32(0)
+        for x in range(width):
+            while first < width and forward[first] < np.float32(x):
+                first += np.uint32(1)
+            found[x] = first
+    for x in range(width):
+        high = min(found[x], np.uint32(width - 1))
+        step = np.uint32(found[x] > 0) & np.uint32(found[x] < width)  # 0 or 1
+        low = high - step
+        start, end = forward[low], forward[high]
+        back[x] = np.float32(low) + (np.float32(x) - start) / (end - start + EPSILON) * np.float32(step)
 
-    `monobw` finds the first column that lands at x or beyond by a binary search. Two pointers that only advance find it
-    in fewer steps. Where forward falls they differ: the result depends on the search, so it is done as torch does it.
+
+@kernel
+def _find_in_unsorted(forward, smallest, found):  # (W), and two to be written
+    """What the binary search of `monobw` finds for each column: the first that lands there or beyond.
+
+    Two pointers that only advance find it in fewer steps. Where forward falls they differ: the result depends on the
+    search, so it is done as torch does it.
     """
     width = len(forward)
     least = forward[width - 1]
@@ -99,10 +128,7 @@ def _invert(forward, smallest, back):  # (W), and two to be written
             first += 1
         while after < width and smallest[np.uint32(after)] < place:
             after += 1
-        found = first if first == after else _search(forward, place)
-        low, high = min(max(found - 1, 0), width - 1), min(found, width - 1)
-        start, end = forward[np.uint32(low)], forward[np.uint32(high)]
-        back[x] = np.float32(low) + (place - start) / (end - start + EPSILON) * np.float32(high - low)
+        found[x] = first if first == after else _search(forward, place)
 
 
 @kernel
