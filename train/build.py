@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from model.checkpoint import create_network, load_weights, network_name
+from model.light_video_inpaint import LightVideoInpaint
 from pack.shards.cache import Cache
 from pack.shards.exclusion import left_out_keys, read_keys, unknown_keys
 from pack.shards.store import use_endpoint
@@ -57,6 +58,7 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
     learner = build_learner(config, group, position.seed, saved)
     run = Run(job, learner, data, position)
     if continued:
+        assert saved is not None
         restore(config, learner, data, position, saved)
     if config.compile:
         from train.compiling import compile_forward  # takes seconds to import, only with --compile
@@ -147,7 +149,7 @@ def new_position(config: Config, group: Group) -> Position:
     return group.broadcast(Position(run_id=time.strftime("%Y%m%d%H%M%S"), seed=seed))
 
 
-def load_first_weights(network, config: Config, group: Group, saved: dict[str, Any] | None) -> None:
+def load_first_weights(network: LightVideoInpaint, config: Config, group: Group, saved: dict[str, Any] | None) -> None:
     """Load the weights of the checkpoint, or of --checkpoint-file, which the first process reads for all."""
 
     def read() -> dict[str, torch.Tensor]:
@@ -180,7 +182,7 @@ def announce(run: Run, saved: dict[str, Any] | None) -> None:
         f"{plural(plan.count, 'record')}, {len(eval_samples.records) if eval_samples else 0} for evaluation; "
         f"{plural(config.epochs, 'epoch')} of {plan.slots} sequences, {config.backward_step} per step",
     ]
-    if is_continued(config, saved):
+    if saved is not None and is_continued(config, saved):
         lines += describe_resume(run, saved)
     job.group.log("\n".join(lines))
 

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from tools.cli import Progress, duration
 from tools.cli.machine import usable_cores
 from train.checkpoints.save import save_best, write_networks
@@ -107,7 +109,7 @@ def close_epoch(run: Run, times: EpochTimes) -> None:
     position.rows.append([position.epoch, loss, position.evaluated])
     if run.data.history and position.losses:
         records, losses = zip(*position.losses, strict=True)
-        run.data.history.update(records, losses)
+        run.data.history.update(np.array(records), np.array(losses))
     group.first(write_epoch, run, loss)
     best = "" if position.best is None else f"best {metric_label(config.eval_metric)} {position.best:.5f}, "
     seconds = max(times.training, 1e-9)

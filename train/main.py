@@ -5,6 +5,7 @@ import errno
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if not __package__:  # run as a file: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -13,6 +14,9 @@ from tools import cli
 from tools.cli import UserError
 from train.config import Config
 from train.runtime.signals import Stop
+
+if TYPE_CHECKING:
+    from train.run import Run
 
 
 def main() -> int:
@@ -44,7 +48,7 @@ def main() -> int:
     return 0
 
 
-def print_status(run, finished: bool) -> None:
+def print_status(run: "Run", finished: bool) -> None:
     """Print the final status of a run."""
     job, position = run.job, run.position
     if finished:

@@ -66,13 +66,13 @@ def step(run: Run, samples: Iterator[Sample]) -> StepReport | None:
     results = [result for part in job.group.gather_objects(own) for result in part]
     run.data.quarantine.add(record for result in results for record in result.bad_records)
     results.sort(key=lambda result: result.index)  # every sum below is in the order of slots
-    terms = term_matrix(results)
-    outcome = update(learner, job.config, bool(torch.isfinite(terms).all()))
+    matrix = term_matrix(results)
+    outcome = update(learner, job.config, bool(torch.isfinite(matrix).all()))
     count(run, results, outcome.healthy)
     if learner.gan:
         discriminator_step(run, [result.adversarial for result in results])
     log_step(run, results, float(outcome.norm), time.monotonic() - started, waited)
-    return StepReport(float(terms.sum(1).mean()), waited)
+    return StepReport(float(matrix.sum(1).mean()), waited)
 
 
 def forward_backward(

@@ -12,7 +12,7 @@ from itertools import permutations
 import torch
 import torch.nn.functional as F
 
-CHANNELS = tuple(permutations(range(3)))
+CHANNELS = tuple(permutations(range(3), 3))
 MIN_BLUR, MAX_BLUR = 0.5, 3.0  # standard deviation of the blur, pixels
 
 

@@ -5,9 +5,10 @@ import signal
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from multiprocessing import forkserver, get_context, resource_tracker
-from typing import Any
+from multiprocessing.context import BaseContext
 
 from torch.utils.data import DataLoader, Sampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from pack.shards.store import StoreError, parse_location
 from tools.cli import UserError
@@ -24,7 +25,7 @@ WORKER_DIED = (
 class SlotSampler(Sampler):
     """The slots that this rank computes next; set before every pass over the loader."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.slots: Sequence[Slot] = ()
 
     def __iter__(self) -> Iterator[Slot]:
@@ -43,7 +44,7 @@ class Stream:
     def __init__(self, samples: Samples, workers: int, pin_memory: bool = False, tiles: int = 1):
         self.sampler, self.pin_memory = SlotSampler(), pin_memory
         context = worker_context(samples.records.remote) if workers else None
-        self.handover = Handover(context, workers, tiles, samples.frames, samples.tile) if workers else None
+        self.handover = Handover(context, workers, tiles, samples.frames, samples.tile) if context else None
         self.loader = DataLoader(
             samples,
             batch_size=tiles,
@@ -71,7 +72,7 @@ class Stream:
         them when the iterator is collected, which the traceback of an exception can delay.
         """
         iterator = self.loader._iterator
-        if iterator is not None:
+        if isinstance(iterator, _MultiProcessingDataLoaderIter):
             iterator._shutdown_workers()  # without it, their end would be reported as a crash
             for worker in iterator._workers:
                 worker.kill()
@@ -107,7 +108,7 @@ def eval_slots(count: int, rank: int, world_size: int) -> list[Slot]:
     return [Slot(0, record, record) for record in range(rank, count, world_size)]
 
 
-def worker_context(remote: bool) -> Any:
+def worker_context(remote: bool) -> BaseContext:
     """How workers start: by fork, or for a store from a process without clients, which do not survive a fork."""
     if not remote:
         return get_context("fork")

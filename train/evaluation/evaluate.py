@@ -5,13 +5,14 @@ from pathlib import Path
 
 import torch
 
-from model.light_video_inpaint import OFFSET
+from model.light_video_inpaint import OFFSET, LightVideoInpaint
 from tools.cli import UserError
 from train.data.samples import BadRecord, Sample, Samples
 from train.data.stream import Stream, eval_slots
 from train.evaluation.fills import nearest_frame, replicate
 from train.evaluation.metrics import hole_share, sequence_metrics
 from train.evaluation.pictures import eval_picture, write_picture
+from train.objectives.loss import Loss
 from train.runtime.dist import Group
 from train.runtime.signals import Stop
 
@@ -43,7 +44,14 @@ def trim(frames: torch.Tensor) -> torch.Tensor:  # (T C S S) -> (T C S-32 S-32)
 
 
 def evaluate(
-    network, criterion, samples: Samples, group: Group, workers: int, stop: Stop, picture_step: int, folder: Path | None
+    network: LightVideoInpaint,
+    criterion: Loss,
+    samples: Samples,
+    group: Group,
+    workers: int,
+    stop: Stop,
+    picture_step: int,
+    folder: Path | None,
 ) -> Result | None:
     """The Result over all records, the same with any number of processes; None when a signal stops the evaluation.
 
@@ -76,7 +84,9 @@ def evaluate(
 
 
 @torch.inference_mode()
-def measure(network, criterion, sample: Sample, device) -> tuple[dict[str, float], torch.Tensor]:
+def measure(
+    network: LightVideoInpaint, criterion: Loss, sample: Sample, device: torch.device
+) -> tuple[dict[str, float], torch.Tensor]:
     """The metrics of one sequence, and its image as of `eval_picture`."""
     frames, holes = sample.frames.to(device), sample.holes.to(device)
     masked, mask = network.preprocess(frames, holes)

@@ -66,16 +66,18 @@ def is_due(config: Config, epoch: int) -> bool:
 def evaluate_weights(job: Job, learner: Learner, data: TrainingData) -> dict[str, Result] | None:
     """The results of the exported weights and, with --ema-model, of the raw ones; None when the run was stopped."""
     weights = {AVERAGED: learner.evaluated_weights()} | ({RAW: contextlib.nullcontext()} if learner.ema else {})
-    results = {}
+    assert data.eval_samples is not None
+    results: dict[str, Result] = {}
     for name, these in weights.items():
         pictures = job.folder / "eval" if name == AVERAGED else None
         with these:
-            results[name] = evaluate(
+            result = evaluate(
                 learner.network, learner.criterion, data.eval_samples, job.group, data.workers, job.stop,
                 job.config.save_eval_step, pictures,
             )  # fmt: skip
-        if results[name] is None:
+        if result is None:
             return None
+        results[name] = result
     return results
 
 

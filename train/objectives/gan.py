@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from model.discriminators import create_discriminator, update_spectral_norms
+from model.light_video_inpaint import LightVideoInpaint
 from train.config import Config
 from train.objectives.adversarial import (
     AdaptiveWeight,
@@ -54,7 +55,16 @@ class Gan:
         share = warm_up(step, self.config.generator_warmup_iteration)
         return self.config.discriminator_weight * share * (self.adaptive.value or 0.0)
 
-    def backward(self, step, loss, output, target, mask, network, scaler) -> AdversarialResult:
+    def backward(
+        self,
+        step: int,
+        loss: torch.Tensor,
+        output: torch.Tensor,
+        target: torch.Tensor,
+        mask: torch.Tensor,
+        network: LightVideoInpaint,
+        scaler: torch.amp.GradScaler,
+    ) -> AdversarialResult:
         """Add the gradients of one sequence to those of both networks.
 
         `loss` is the reconstruction loss, scaled and divided by the sequences of a step; output and target are
@@ -67,13 +77,17 @@ class Gan:
         scaled = scaler.scale(adversarial / self.config.backward_step)
         # one backward pass of each loss to the output; the product of both has the same gradient from there on
         gradients = [torch.autograd.grad(value, output)[0] for value in (loss, scaled)]
-        norms = gradient_norms(*((output * gradient).sum() for gradient in gradients), network.to_image.weight)
+        of_loss, of_adversarial = [(output * gradient).sum() for gradient in gradients]
+        norms = gradient_norms(of_loss, of_adversarial, network.to_image.weight)
         factor = self.factor(step) if torch.isfinite(norms[1] + adversarial) else 0.0
         output.backward(torch.add(*gradients, alpha=factor) if factor else gradients[0])
         discriminator = self._backward_discriminator(output.detach(), target, mask, member)
-        return AdversarialResult(*norms.tolist(), float(adversarial.detach()), float(discriminator))
+        reconstruction_norm, generator_norm = norms.tolist()
+        return AdversarialResult(reconstruction_norm, generator_norm, float(adversarial.detach()), float(discriminator))
 
-    def _backward_discriminator(self, output, target, mask, member):
+    def _backward_discriminator(
+        self, output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, member: torch.Generator
+    ) -> torch.Tensor:
         with autocast(self.config, self.device):
             fake, cells = self.network(output.clamp(0, 1), target, mask, member)
             real, _ = self.network(target, target, mask, member)

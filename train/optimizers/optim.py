@@ -1,7 +1,7 @@
 """Optimizers with iw3's names and parameter groups, averaged weights of schedule-free ones, gradient clipping."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from train.optimizers.ema import restored
+
+SCHEDULE_FREE = (AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree)
 
 
 def create_optimizer(
@@ -76,6 +78,7 @@ def averaged(optimizer: torch.optim.Optimizer, network: nn.Module) -> Iterator[N
     if not is_schedule_free(optimizer):
         yield
         return
+    assert isinstance(optimizer, SCHEDULE_FREE)
     modes = [group["train_mode"] for group in optimizer.param_groups]
     with restored(network):
         optimizer.eval()
@@ -127,11 +130,17 @@ def scaled_step(
 class Lion(torch.optim.Optimizer):
     """Sign of interpolated momentum, with decoupled weight decay (Chen et al. 2023, algorithm 2)."""
 
-    def __init__(self, parameters, lr: float, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0):
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+    ):
         super().__init__(parameters, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # no closure, which GradScaler.step does not support either
         for group in self.param_groups:
             beta1, beta2 = group["betas"]
             for weight in group["params"]:

@@ -6,6 +6,8 @@ Schedule-free optimizers do not use them: their rates stay as create_optimizer s
 import math
 from typing import NamedTuple
 
+from torch.optim import Optimizer
+
 from train.config import cycle_length
 
 MAX_FIXED_WEIGHT_DECAY = 65000.0
@@ -58,7 +60,7 @@ def schedule(
     return rates._replace(learning_rate=warmup_learning_rate) if epoch <= warmup_epochs else rates
 
 
-def apply(optimizer, rates: Rates) -> None:
+def apply(optimizer: Optimizer, rates: Rates) -> None:
     """Set the optimizer's rates; parameter groups without weight decay keep none."""
     for group in optimizer.param_groups:
         group["lr"] = rates.learning_rate
@@ -66,7 +68,7 @@ def apply(optimizer, rates: Rates) -> None:
             group["weight_decay"] = rates.weight_decay
 
 
-def _decays(epochs_done, decay_steps):
+def _decays(epochs_done: int, decay_steps: tuple[int, ...]) -> int:
     if len(decay_steps) == 1:
         return epochs_done // decay_steps[0]
     return sum(step <= epochs_done for step in decay_steps)

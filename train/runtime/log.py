@@ -5,8 +5,12 @@ import io
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tools.cli.files import write_file
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 RESULTS = ("loss", "masked_psnr", "masked_ssim", "masked_mae", "masked_tde")  # evaluation metrics in the HParams tab
 CHARTS = {  # charts of the Custom Scalars tab: the network beside simple fills
@@ -59,18 +63,18 @@ def wait_for_order(folder: Path) -> None:
         time.sleep(0.05)
 
 
-def add_scalars(writer, values: dict[str, float], step: int) -> None:
+def add_scalars(writer: "SummaryWriter", values: dict[str, float], step: int) -> None:
     for tag, value in values.items():
         writer.add_scalar(tag, value, step)
 
 
-def add_charts(writer) -> None:
+def add_charts(writer: "SummaryWriter") -> None:
     """Describe the charts of the Custom Scalars tab; call it once per run, a second call adds a second point."""
     charts = {title: ["Multiline", [rf"eval(_raw)?/{metric}.*"]] for title, metric in CHARTS.items()}
     writer.add_custom_scalars({"evaluation": charts})
 
 
-def add_hyperparameters(writer, values: dict, metric: str) -> None:
+def add_hyperparameters(writer: "SummaryWriter", values: dict[str, Any], metric: str) -> None:
     """Fill in the HParams tab: these values beside the last points of RESULTS and of the metric that selects the best.
 
     The session stays open until add_end.
@@ -81,15 +85,17 @@ def add_hyperparameters(writer, values: dict, metric: str) -> None:
     plain |= {name: str(v) for name, v in plain.items() if isinstance(v, bool)}  # which would be shown as 0.0000
     tags = [f"eval/{name}" for name in dict.fromkeys((*RESULTS, metric))]
     experiment, session, _ = hparams(plain, dict.fromkeys(["epoch/train_loss", *tags], 0.0))
-    writer.file_writer.add_summary(experiment)
-    writer.file_writer.add_summary(session)
+    events: Any = writer.file_writer  # which torch declares as None
+    events.add_summary(experiment)
+    events.add_summary(session)
 
 
-def add_end(writer) -> None:
+def add_end(writer: "SummaryWriter") -> None:
     """Mark the session of the HParams tab as finished."""
     from torch.utils.tensorboard.summary import hparams  # slow, see Curves
 
-    writer.file_writer.add_summary(hparams({}, {})[2])
+    events: Any = writer.file_writer  # see add_hyperparameters
+    events.add_summary(hparams({}, {})[2])
 
 
 def write_loss_csv(path: Path, rows: list[list[float | None]]) -> None:
