@@ -102,6 +102,6 @@ def test_a_csv_of_a_spreadsheet_is_read_with_its_byte_order_mark_and_separator(t
     assert job.config.dataset_dir == ("My Film (2020) $x.mp4",) and job.config.prefix == "a"
 
 
-def test_a_cell_of_csv_is_one_name_whatever_stands_in_it(tmp_path):
+def test_a_csv_cell_is_one_name_regardless_of_its_characters(tmp_path):
     path = write(tmp_path, 'video;prefix\n"a;b ""c"", d.mp4";x\n', "jobs.csv")
     assert read(path)[0].config.dataset_dir == ('a;b "c", d.mp4',)

@@ -200,7 +200,7 @@ def test_a_film_shows_the_colours_that_it_was_given(tmp_path, film):
     assert np.abs(shown[:63, :95].astype(int) - wanted).max() <= 3
 
 
-def test_shots_are_told_apart(tmp_path):
+def test_different_shots_are_distinguished(tmp_path):
     frames = [grey(30)] * 9 + [grey(220)] * 7
     path = write(tmp_path / "a.mp4", [av.VideoFrame.from_ndarray(f.to_ndarray(format="rgb24"), "rgb24").reformat(
         format="yuv420p") for f in frames])  # fmt: skip

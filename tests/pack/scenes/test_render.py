@@ -43,7 +43,7 @@ def test_a_scene_of_one_surface_uncovers_nothing():
         assert not render(simple_scene(background=Layer(picture(), None, (31.5, 15.5), 0.5, slope))).uncovered.any()
 
 
-def test_what_a_near_card_hides_from_the_left_eye_stands_right_of_it_in_the_right_eye():
+def test_pixels_that_a_near_card_hides_in_the_left_eye_are_right_of_it_in_the_right_eye():
     rendered = render(simple_scene(card()))  # columns 23 to 37 of the left eye; wall +3.2, card -3.2 pixels
     row = rendered.uncovered[0, 16]
     assert set(np.flatnonzero(row)) == set(range(34, 41))

@@ -123,7 +123,7 @@ def test_training_never_draws_an_excluded_record_and_says_how_many_there_are(dat
     assert read == {"test_0_0", "test_1_0", "test_4_0", "test_5_0", "test_1001_0"}
 
 
-def test_a_list_of_ones_own_counts_for_both_splits_and_unknown_keys_are_told(data, tmp_path, capsys):
+def test_a_separate_list_applies_to_both_splits_and_unknown_keys_are_reported(data, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("test_0_0\ntest_1001_0\nno_such_1_0\n")
     (data / "train" / LIST).write_text("gone_1_0\ngone_2_0\ngone_3_0\ngone_4_0\n")
     run = build(data, tmp_path / "model", "--exclude", tmp_path / "mine.txt")
@@ -135,7 +135,7 @@ def test_a_list_of_ones_own_counts_for_both_splits_and_unknown_keys_are_told(dat
         build(data, tmp_path / "other", "--exclude", tmp_path / "none.txt")
 
 
-def test_a_split_of_excluded_records_alone_is_told(data, tmp_path):
+def test_a_split_whose_records_are_all_excluded_is_reported(data, tmp_path):
     (data / "eval" / LIST).write_text("test_1000_0\ntest_1001_0\n")
     with pytest.raises(ValueError, match="eval: its shards hold only excluded records: bring some back"):
         build(data, tmp_path / "model")

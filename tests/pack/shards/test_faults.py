@@ -235,7 +235,7 @@ def test_no_bit_of_an_index_can_turn_into_a_wrong_sample(injector):
     assert 5 < loaded < 70
 
 
-def test_an_empty_index_is_told_by_its_name(injector):
+def test_an_empty_index_is_reported_by_its_name(injector):
     split = injector.copy()
     path = min(split.glob("*.json"))
     path.write_bytes(b"")
@@ -259,7 +259,7 @@ def test_an_index_that_vouches_for_a_broken_image_gives_no_sample(injector):
 
 
 @pytest.mark.slow
-def test_a_shard_that_vanishes_ends_the_run_with_its_records_in_quarantine_and_coming_back_mends_it(tmp_path):
+def test_a_missing_shard_ends_the_run_with_its_records_in_quarantine_and_restoring_it_fixes_the_run(tmp_path):
     data = make_data(tmp_path / "data", records=8, evaluation=1, size=64)
     flags = trainings.command(data, tmp_path, "--max-epoch", "5", "--hard-example", "none", "--resume")
     hooks = [["rename at", "train.loop.step", 4, str(data / "train/s0-01.tar")]]

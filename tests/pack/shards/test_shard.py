@@ -57,7 +57,7 @@ def test_one_seek_finds_a_record_and_its_bytes_are_a_tar_stream(tmp_path):
 
 
 @pytest.mark.parametrize("layout", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, None])
-def test_an_index_of_what_packing_did_not_write_is_told(layout):
+def test_an_index_that_packing_did_not_write_is_reported(layout):
     data = b"no tar" * 200
     if layout is not None:
         with tarfile.open(fileobj=(file := io.BytesIO()), mode="w", format=layout) as tar:
@@ -84,7 +84,7 @@ def test_every_single_flipped_bit_of_a_record_is_caught(tmp_path):
         parse_record(data[:-512], entry)
 
 
-def test_an_index_whose_range_cuts_a_member_is_told(tmp_path):
+def test_an_index_whose_range_cuts_a_member_is_reported(tmp_path):
     index = write(tmp_path / "a.tar", 1)
     entry = index.records[0]
     data = index.tar.read_bytes()[entry.offset : entry.offset + entry.length - 512]

@@ -44,7 +44,7 @@ def test_known_colours_come_back_from_every_matrix_range_and_depth(tmp_path, cod
     assert np.abs(corners(picture) - COLORS).max() <= (1 if codec == "ffv1" else 3)  # FFV1 loses nothing
 
 
-def test_full_range_said_by_the_pixel_format_alone_is_full_range(tmp_path):
+def test_full_range_stated_only_by_the_pixel_format_is_used(tmp_path):
     frame = planes(quarters(), "bt601", True, "yuvj420p")
     picture = next(read_frames(write(tmp_path / "a.avi", [frame], "mjpeg", options={"q": "2"}), 30))
     assert np.abs(corners(picture) - COLORS).max() <= 3
@@ -93,7 +93,7 @@ def test_odd_sizes_of_subsampled_colour_keep_their_size_and_their_edges(tmp_path
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])  # against the clock
-def test_rotated_video_stands_upright(tmp_path, degrees):
+def test_rotated_video_is_decoded_upright(tmp_path, degrees):
     frame = planes(quarters(), "bt601", False, "yuv420p")
     path = write(tmp_path / "a.mp4", [frame], rotation=degrees)
     picture = next(read_frames(path, 30))
@@ -145,7 +145,7 @@ def test_a_variable_rate_is_thinned_by_its_time_stamps(tmp_path):
     assert kept(path, 30) == [0, 1, 2, 3, *range(5, 24, 2), 24, 25]
 
 
-def test_probe_says_what_the_real_videos_are(clips):
+def test_probe_reports_the_properties_of_the_real_videos(clips):
     info = probe(clips / "bikes.mp4")
     assert (info.width, info.height, info.fps, info.duration, info.frames) == (640, 272, 25, 10, 250)
     info = probe(clips / "cityCC0.mpg")

@@ -76,5 +76,5 @@ def test_no_more_frames_are_held_than_it_looks_ahead(street):
         assert len(read) <= stamp + LOOK
 
 
-def test_nothing_comes_of_nothing():
+def test_an_empty_video_has_no_cuts():
     assert list(mark_cuts([])) == []

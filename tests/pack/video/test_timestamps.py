@@ -37,7 +37,7 @@ def stamps_of(seconds):
     return [float(s) for s, _ in in_order(((frame,) for frame in frames), Fraction(1, 25))]
 
 
-def test_stamps_that_go_backwards_are_sorted_and_nothing_adds_up():
+def test_stamps_that_go_backwards_are_sorted_without_accumulating_errors():
     decoding = [n / 25 for group in range(0, 96, 4) for n in (group, group + 2, group + 3, group + 1)]  # I P B B
     assert stamps_of(decoding) == [n / 25 for n in range(96)]
 

@@ -119,7 +119,7 @@ def test_the_shares_of_fill_warp_and_depth_make_the_error(found):
     assert exact.depth.mean == 0 and exact.percent("fill") == pytest.approx(100, abs=0.1)
 
 
-def test_without_exact_depth_nobody_knows_whose_the_error_is():
+def test_without_exact_depth_the_error_has_no_shares():
     found = compared([flat_scene()], simple("replicate"), ("degraded",))
     assert shares_of(found, Case("degraded", "forward", "replicate"), "frame") is None
     assert len(share_table(found, ["replicate"], "frame")) == 1

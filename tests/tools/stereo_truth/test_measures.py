@@ -119,7 +119,7 @@ def test_siou_is_the_mean_of_both_intersections_over_unions_pixel_by_pixel():
     assert float(siou(output, truth)) == pytest.approx(sum(expected) / 2, abs=1e-6)
 
 
-def test_siou_of_the_left_eye_has_nothing_of_the_depth():
+def test_siou_of_the_left_eye_counts_no_depth():
     truth = random_truth()
     outlines = iou(edges(truth.left.mean(1, keepdim=True)), edges(truth.right.mean(1, keepdim=True)))
     assert float(siou(truth.left, truth)) <= 0.5 * float(outlines.mean()) + 0.05
