@@ -12,7 +12,9 @@ WIDENED, EPSILON = 2, np.float32(1e-5)
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 
 
-def grid_rows(depth, convergence: float, slope: float, ramp, taps, threads: int):
+def grid_rows(
+    depth: np.ndarray, convergence: float, slope: float, ramp: np.ndarray, taps: np.ndarray, threads: int
+) -> np.ndarray:
     """Where the left eye samples along x, in [-1, 1] as `grid_sample` counts it, from depth rows: float32 (N W).
 
     Shifts are multiplied by `ramp` (W), folds are smoothed by `taps`, an odd number.
@@ -23,7 +25,16 @@ def grid_rows(depth, convergence: float, slope: float, ramp, taps, threads: int)
     return grid
 
 
-def sample_rows(frames, grid, eyes, holes, least: float, first: int, end: int, threads: int):
+def sample_rows(
+    frames: np.ndarray,
+    grid: np.ndarray,
+    eyes: np.ndarray,
+    holes: np.ndarray,
+    least: float,
+    first: int,
+    end: int,
+    threads: int,
+) -> None:
     """Write eyes, float32 (B C H W), from frames at the columns of grid (B H W), and holes, bool (B H W).
 
     A column is a hole where the grid advances by less than `least` to or from it, from column `first` to before `end`.

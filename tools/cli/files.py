@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 try:
     import fcntl
@@ -72,7 +72,7 @@ def remove_leftovers(folder: Path, names: str) -> None:
             os.unlink(folder / name)
 
 
-def is_at(file: IO[bytes], path: Path) -> bool:
+def is_at(file: IO[Any], path: Path) -> bool:
     """Whether an open file still has this name."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
