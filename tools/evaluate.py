@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, which --help must not wait f
 
 MIN_PIXELS = 64  # of a width class in a clip; with fewer the class is not measured in this clip
 FULL_WIDTH = 1920
+NOT_MEASURED = {"iw3_frames": 0, "iw3_psnr": 0, "iw3_hole_psnr": 0}  # of a clip that a method is not measured on
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def main() -> None:
     methods = [*load_methods(config.checkpoint, device, config.seed, config.weights), *baselines]
     lpips, missing = find_lpips(config, device)
     rows, pictures, unmeasured = measure_all(records, methods, lpips, device, config)
-    notes = [*excluded, *notes, *missing, *unmeasured]
+    notes = [*excluded, *notes, *missing, *unmeasured, *rows.left_out()]
     write_report(Path(config.out), rows, methods, pictures, notes, asdict(config))
 
 
@@ -195,11 +196,16 @@ def measure_clip(
     outputs = {"holes": truth.frames.masked_fill(truth.holes, 0), "truth": truth.frames}
     for method in methods:
         if method.frames > len(clip.frames):  # a record of 12 frames cannot be streamed with context
-            rows.values[method.name].append(dict.fromkeys(("iw3_frames", "iw3_psnr", "iw3_hole_psnr"), 0))
+            rows.values[method.name].append(dict(NOT_MEASURED))
+            rows.too_short.setdefault(method.name, []).append(clip.key)
             continue
         taken = slice(None) if method.frames == len(clip.frames) else middle
         filled = method(clip.frames[taken].masked_fill(clip.holes[taken], 0), clip.holes[taken])
         output = trim(filled[middle] if taken != middle else filled)
+        if not output.isfinite().all():
+            rows.values[method.name].append(dict(NOT_MEASURED))
+            rows.broken.setdefault(method.name, []).append(clip.key)
+            continue
         found = measure(output, truth, lpips, classes)
         found |= {f"iw3_{name}": value for name, value in iw3_psnr(output, truth.frames, truth.holes).items()}
         rows.values[method.name].append(found)

@@ -103,9 +103,33 @@ def choose_fills(config: Config, device) -> dict:
         raise UserError(f"--baseline {simple} needs OpenCV: make setup EXTRAS=baselines")
     fills = {simple: BASELINES[simple]}
     if config.checkpoint:
-        network = {Path(config.checkpoint).stem: load_network(config.checkpoint, device, config.weights).infer}
+        fill = checked(load_network(config.checkpoint, device, config.weights).infer, config.checkpoint)
+        fill(*trial(device))  # before anything is written
+        network = {Path(config.checkpoint).stem: fill}
         fills = fills | network if config.compare else network
     return {"empty holes": BASELINES["empty"]} | fills if config.compare else fills
+
+
+def checked(fill, checkpoint: str):
+    """The fill, which raises UserError where its output is not finite: such a film would be black or noise."""
+
+    def filled(frames, holes):
+        output = fill(frames, holes)
+        if not output.isfinite().all():
+            raise UserError(f"{checkpoint}: the output of this network is not finite: use an earlier checkpoint")
+        return output
+
+    return filled
+
+
+def trial(device) -> tuple:  # -> float (12 3 64 64), bool (12 1 64 64)
+    """Frames of random colours with a hole in each."""
+    import torch
+
+    frames = torch.rand(12, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    holes = torch.zeros(12, 1, 64, 64, dtype=torch.bool)
+    holes[..., 16:48, 24:32] = True
+    return frames.masked_fill(holes, 0).to(device), holes.to(device)
 
 
 def convert(path: Path, model, fills: dict, config: Config, device):

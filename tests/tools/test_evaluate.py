@@ -23,6 +23,7 @@ from tools import evaluate
 from tools.evaluate import holes_by_width, main, read_clip
 from tools.evaluation import methods
 from tools.evaluation.methods import Method, choose_baselines, load_methods, network_method, short_names
+from tools.evaluation.report import write_report
 from tools.evaluation.summary import Interval, Rows, interval
 from train.data.samples import Records, Samples
 from train.evaluation.evaluate import measure as measure_in_training
@@ -109,6 +110,28 @@ def test_twelve_frames_are_measured_but_not_streamed(tmp_path):
     found = json.loads((tmp_path / "metrics.json").read_text())["methods"]
     assert found["a"]["means"]["hole_psnr"]["clips"] == 1 and found["a streamed"]["ms_per_frame"] is None
     assert re.search(r"a streamed +–", out)
+    assert "note: a streamed: 1 of 1 clip is left out of its means, because of too few frames: " in out
+    assert found["a streamed"]["broken_clips"] == 0
+
+
+def test_clips_where_a_method_gives_nan_are_counted_named_and_not_taken_for_clips_without_a_measure(split, tmp_path):
+    calls = iter(range(100))
+
+    def broken_once(frames, holes):
+        return frames * (float("nan") if next(calls) == 1 else 1)
+
+    rows, ways = Rows({"m": [], "whole": []}), [Method("m", "one frame", broken_once)]
+    ways.append(Method("whole", "one frame", lambda frames, holes: frames))
+    for place in places(split):
+        evaluate.measure_clip(read_clip(*place, 80, torch.device("cpu")), ways, None, rows)
+    assert rows.mean("m", "hole_psnr").clips == 2 and rows.mean("whole", "hole_psnr").clips == 3
+    assert rows.iw3("m")["psnr"] > 0
+    key = places(split)[1][1].key
+    lines = rows.left_out()
+    assert lines == [f"m: 1 of 3 clips is left out of its means, because of output that is not finite: {key}"]
+    write_report(tmp_path, rows, ways, [], lines, {"data": "d"})
+    assert json.loads((tmp_path / "metrics.json").read_text())["methods"]["m"]["broken_clips"] == 1
+    assert lines[0] in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.slow

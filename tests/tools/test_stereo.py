@@ -286,3 +286,29 @@ def test_the_offline_depth_model_serves_a_shot_of_any_length():
     for count in (1, 3):
         shot = [(Fraction(t), p) for t, p in enumerate(pictures(count))]
         assert [d.shape for _, _, d in with_depth(shot, model, "cpu")] == [(1, 1, 64, 96)] * count
+
+
+class NetworkOfNan:
+    """A network whose weights are finite and whose output is not."""
+
+    def infer(self, frames, holes):
+        return frames * float("nan")
+
+
+def test_a_network_whose_weights_are_not_finite_is_refused_before_a_film_is_written(film, tmp_path):
+    network = LightVideoInpaint(base_dim=16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        network.mask_bias.fill_(float("nan"))
+    save_network(tmp_path / "x.pth", network)
+    words = ("-i", film, "-o", tmp_path / "o.mp4", "--checkpoint", tmp_path / "x.pth", "--device", "cpu")
+    assert "mask_bias holds NaN or infinity" in refused(main, *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.pth"]
+
+
+def test_a_network_whose_output_is_not_finite_is_refused_before_a_film_is_written(
+    film, tmp_path, checkpoint, monkeypatch
+):
+    monkeypatch.setattr("model.checkpoint.load_network", lambda *_: NetworkOfNan())
+    words = ("-i", film, "-o", tmp_path / "o.mp4", "--checkpoint", checkpoint, "--device", "cpu")
+    assert "the output of this network is not finite" in refused(main, *words)
+    assert not list(tmp_path.iterdir())

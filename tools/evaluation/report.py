@@ -118,6 +118,7 @@ def method_as_json(rows: Rows, methods: Sequence[Method], method: Method) -> dic
         "parameters": method.parameters,
         "ms_per_frame": method.cost.milliseconds if method.cost.seconds else None,
         "peak_memory_bytes": method.cost.memory,
+        "broken_clips": len(rows.broken.get(method.name, [])),
         "iw3": rows.iw3(method.name),
         "means": {n: asdict(found) for n, found in every_mean(rows, method.name).items()},
         "against_best_baseline": against_baselines(rows, methods, method) if method in networks(methods) else {},

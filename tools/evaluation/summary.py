@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tools.cli import plural
+
 RESAMPLES = 2000
 WIDTHS = {
     "0-8": (0, 8),
@@ -95,6 +97,19 @@ class Rows:
     values: dict[str, list[dict[str, float]]] = field(default_factory=dict)  # by method, one dict per clip
     clips: list[dict[str, str | float]] = field(default_factory=list)  # key, video, motion, speed
     seed: int = 0
+    broken: dict[str, list[str]] = field(default_factory=dict)  # by method, keys of clips where its output has NaN
+    too_short: dict[str, list[str]] = field(default_factory=dict)  # by method, keys of clips with too few frames
+
+    def left_out(self) -> list[str]:
+        """A line for each method whose means leave out clips: how many, and why."""
+        reasons = ((self.broken, "of output that is not finite"), (self.too_short, "of too few frames"))
+        lines = []
+        for clips, why in reasons:
+            for method, keys in clips.items():
+                part = f"{len(keys)} of {plural(len(self.clips), 'clip')} {'is' if len(keys) == 1 else 'are'}"
+                named = ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
+                lines.append(f"{method}: {part} left out of its means, because {why}: {named}")
+        return lines
 
     def column(self, method: str, measure: str, where: dict[str, str] | None = None) -> np.ndarray:
         """The measure of each clip of the group `where`, nan for a clip without it."""
