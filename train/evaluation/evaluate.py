@@ -85,7 +85,7 @@ def evaluate(
 
 @torch.inference_mode()
 def measure(
-    network: LightVideoInpaint, criterion: Loss, sample: Sample, device: torch.device
+    network: LightVideoInpaint, criterion: Loss, sample: Sample, device: torch.device | str
 ) -> tuple[dict[str, float], torch.Tensor]:
     """The metrics of one sequence, and its image as of `eval_picture`."""
     frames, holes = sample.frames.to(device), sample.holes.to(device)
