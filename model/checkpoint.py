@@ -11,7 +11,7 @@ import zipfile
 from collections import OrderedDict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import torch
 
@@ -52,7 +52,7 @@ def load_network(
             f"{' and '.join(map(str, LARGEST.values()))}: download or copy the file again"
         )
     # a generator of its own, because the random weights are replaced: the global random state stays as it is
-    net = LightVideoInpaint(**kwargs, generator=torch.Generator())
+    net = LightVideoInpaint(kwargs["base_dim"], kwargs["lv2_mlp_ratio"], generator=torch.Generator())
     _fill(net, payload if weights == "raw" else _averaged(payload), path)
     return net.to(device).eval()
 
@@ -166,7 +166,7 @@ def _fill(net, payload, path):
     net.load_state_dict(weights)
 
 
-def _are_kwargs(found):
+def _are_kwargs(found: object) -> TypeGuard[dict[str, int]]:
     if not isinstance(found, dict) or found.keys() != LARGEST.keys():
         return False
     return all(type(value) is int and 0 < value <= LARGEST[name] for name, value in found.items())

@@ -6,7 +6,8 @@ reproduced nearly unchanged, holes become mid-grey, and training only has to lea
 """
 
 import math
-from typing import Literal, get_args
+from collections.abc import Iterable
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import nn
@@ -21,7 +22,20 @@ ENC2_GAIN = 2**5  # of the five blocks of enc2
 CONV_SCALE = 0.1  # of the gated convolutions, whose random output would hide the copied image
 
 
-def initialise(net: nn.Module, init: Init, gen: torch.Generator | None = None) -> None:
+class Network(Protocol):
+    """The layers of a LightVideoInpaint."""
+
+    mask_bias: nn.Parameter
+    patch: nn.Conv2d
+    enc1: Block
+    down: nn.Conv2d
+    enc2: Iterable[Block]
+    up: nn.Conv2d
+    dec1: Block
+    to_image: nn.Conv2d
+
+
+def initialise(net: Network, init: Init, gen: torch.Generator | None = None) -> None:
     """Give a LightVideoInpaint its initial weights: "iw3" as iw3 does, "copy" so that it copies visible pixels."""
     if init not in get_args(Init):
         raise ValueError(f'init is {init!r}, expected "copy" or "iw3"')
@@ -31,22 +45,22 @@ def initialise(net: nn.Module, init: Init, gen: torch.Generator | None = None) -
             init_as_copy(net)
 
 
-def init_as_iw3(net: nn.Module, gen: torch.Generator | None) -> None:
+def init_as_iw3(net: Network, gen: torch.Generator | None) -> None:
     nn.init.trunc_normal_(net.mask_bias, std=0.01, generator=gen)
     draw_he(net.patch, gen)
     for block in blocks(net):
         block.draw(gen)
     for conv in (net.down, net.up):  # PyTorch's default for convolutions
         bound = conv.weight[0].numel() ** -0.5
-        nn.init.uniform_(conv.weight, -bound, bound, generator=gen)
-        nn.init.uniform_(conv.bias, -bound, bound, generator=gen)
+        for values in conv.parameters():  # the weight, then the bias
+            nn.init.uniform_(values, -bound, bound, generator=gen)
     weight = net.to_image.weight
     colours = torch.randn(3, *weight.shape[1:], generator=gen) * (2 / weight.shape[1]) ** 0.5
     weight.copy_(colours.repeat_interleave(PATCH**2, dim=0))  # equal weights for all pixels of a token (ICNR)
     net.to_image.bias.zero_()
 
 
-def init_as_copy(net: nn.Module) -> None:
+def init_as_copy(net: Network) -> None:
     """Make `to_image` the inverse of `patch`, and scale down the blocks in between.
 
     A filter f and its negative give relu(f) and relu(-f), whose difference is (1 + SLOPE) f, for a leaky relu. So 96
@@ -77,5 +91,5 @@ def cell_basis() -> torch.Tensor:  # -> (48 3 4 4)
     return basis[torch.tensor(order).argsort(stable=True)]
 
 
-def blocks(net: nn.Module) -> list[Block]:
+def blocks(net: Network) -> list[Block]:
     return [net.enc1, *net.enc2, net.dec1]

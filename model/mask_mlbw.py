@@ -124,7 +124,7 @@ def warp(image: torch.Tensor, displacements: torch.Tensor, weights: torch.Tensor
     height, width = image.shape[-2:]
     x = torch.linspace(-1, 1, width, device=image.device)
     y = torch.linspace(-1, 1, height, device=image.device)[:, None].expand(height, width)
-    blend = 0
+    blend = image.new_zeros(())
     for displacement, weight in zip(displacements.unbind(1), weights.split(1, 1), strict=True):
         grid = torch.stack((x + displacement / (width // 2 - 1), y.expand_as(displacement)), -1)  # (B H W 2)
         layer = F.grid_sample(image, grid, padding_mode="border", align_corners=True)

@@ -4,7 +4,7 @@ B frames of a batch, T frames of a clip, H height, W width of the resized frames
 uint8 in halves: 0, 1 and 2 mean iw3's mask values 0, 0.5 and 1.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from model.mask_mlbw import hole_mask
+from model.mask_mlbw import MaskMLBW, hole_mask
 from pack.config import Config
-from pack.depth.models import normalise
+from pack.depth.models import DepthEstimator, normalise
 from pack.depth.motion import MotionDepth
 from pack.geometry import BestWindow, best_window, transform, windows
 from pack.holes.forward import dilate_edge, half_holes
@@ -34,8 +34,8 @@ LEVELS = np.array([0, 128, 255], np.uint8)  # grey levels of a mask image, for 0
 class Models:
     """The networks that packing uses, and where they run."""
 
-    depth: Callable[[torch.Tensor], torch.Tensor]
-    mask: torch.nn.Module | None
+    depth: DepthEstimator
+    mask: MaskMLBW | None
     device: torch.device
     clips: int  # computed at once
     threads: int  # for each of them
@@ -99,8 +99,8 @@ def estimate(frames: np.ndarray, models: Models, batch_size: int) -> torch.Tenso
 
     MotionDepth needs all frames of the clip at once, but small ones: its frames are resized in the same way.
     """
-    by_motion = isinstance(models.depth, MotionDepth)
-    function, step = (models.depth.shrink, 1) if by_motion else (models.depth, batch_size)
+    shrink = models.depth.shrink if isinstance(models.depth, MotionDepth) else None
+    function, step = (shrink, 1) if shrink else (models.depth, batch_size)
 
     def compute(start):
         part = torch.from_numpy(frames[start : start + step]).to(models.device).permute(0, 3, 1, 2)
@@ -112,7 +112,7 @@ def estimate(frames: np.ndarray, models: Models, batch_size: int) -> torch.Tenso
     else:
         with ThreadPoolExecutor(models.threads) as pool:
             parts = torch.cat(list(pool.map(compute, starts)))
-    return models.depth(parts) if by_motion else parts
+    return models.depth(parts) if shrink else parts
 
 
 def clip_holes(

@@ -6,7 +6,7 @@ number of processes. All are made from uniform doubles of PCG64, whose stream Nu
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class ClipParams:
     convergence: float  # nearness that does not move
     mapper: str  # curve from nearness to disparity
     edge_dilation: int  # rounds
-    view: str  # right or left: the view that the forward warp starts from
+    view: Literal["left", "right"]  # the view that the forward warp starts from
     crop_positions: tuple[tuple[tuple[tuple[float, float], ...], ...], ...]  # (sample, mirrored, candidate) -> (x, y)
 
 

@@ -11,10 +11,12 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
 from typing import Any
 
 import torch
@@ -63,6 +65,9 @@ class WorkerFailed:
 
     message: str  # one line, or the traceback
     is_bug: bool
+
+
+Message = ClipDone | VideoDone | WorkerFailed
 
 
 class WorkerCrashed(RuntimeError):
@@ -142,7 +147,9 @@ def pack_on_workers(
                 worker.join()
 
 
-def receive(messages, workers, videos: int, on_clip: Callable[[str], None]) -> Iterator[Outcome]:
+def receive(
+    messages: "Queue[Message]", workers: Sequence[BaseProcess], videos: int, on_clip: Callable[[str], None]
+) -> Iterator[Outcome]:
     """The outcomes that the workers send, until all videos are done.
 
     Raises UserError where a worker was killed or met an error that a user can fix, WorkerCrashed for a bug.
@@ -168,7 +175,13 @@ def receive(messages, workers, videos: int, on_clip: Callable[[str], None]) -> I
                 raise WorkerCrashed(f"in a packing process:\n{text}") if is_bug else UserError(text)
 
 
-def work(todo, messages, config: Config, settings: dict[str, Any], rank: LocalRank) -> None:
+def work(
+    todo: "Queue[VideoTask | None]",
+    messages: "Queue[Message]",
+    config: Config,
+    settings: dict[str, Any],
+    rank: LocalRank,
+) -> None:
     """The main function of a worker process: pack videos until there are none left."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the main process ends the workers
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -121,7 +121,7 @@ def draw_text(paragraphs: list[str], width: int) -> Image.Image:
     return image
 
 
-def break_lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def break_lines(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
     lines = [""]
     for word in text.split("   "):  # a name stays with its value
         longer = f"{lines[-1]}   {word}" if lines[-1] else word

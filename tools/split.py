@@ -150,13 +150,13 @@ def move(shard: Index, held: Path, chosen: set[str], copies: set[str], note: dic
         check_content(copy_records(shard, moving, free_path(held, shard.name + MOVED), shard.source | note))
     # an empty shard stays: packing the video again then still finds it packed
     mark = {MARK: {"tar": shard.tar.name, "sha256": shard.sha256}}
-    tar = free_path(shard.tar.parent, shard.name + KEPT)
-    take_place(shard.tar, copy_records(shard, kept, tar, shard.source | mark))
+    tar = free_path(shard.path.parent, shard.name + KEPT)
+    take_place(shard.path, copy_records(shard, kept, tar, shard.source | mark))
 
 
 def check_content(shard: Index) -> None:
     """Raise UserError unless the tar, read again, has the sha256 of its index."""
-    if file_sha256(shard.tar) != shard.sha256:
+    if file_sha256(shard.path) != shard.sha256:
         raise UserError(f"{shard.tar}: has another sha256 than its index says: check the disk, remove it, split again")
 
 
@@ -185,10 +185,10 @@ def take_place(tar: Path, kept: Index) -> None:
     check_content(kept)  # before the other one is deleted
     index_path(tar).unlink(missing_ok=True)
     tar.unlink(missing_ok=True)
-    link(kept.tar, tar)
+    link(kept.path, tar)
     source = {name: value for name, value in kept.source.items() if name != MARK}
     write_index(replace(kept, tar=tar, source=source))
-    index_path(kept.tar).unlink()
+    index_path(kept.path).unlink()
     kept.tar.unlink()
 
 

@@ -4,13 +4,23 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if not __package__:  # run as a file: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
 from tools.cli import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from fractions import Fraction
+
+    import numpy as np
+    import torch
+
+    from pack.depth.models import DepthEstimator
+    from tools.evaluation.baselines import Fill
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ def main() -> None:
             frames += 1
             progress.update(frames)
     progress.close()
-    print(f"{out}: {cli.plural(frames, 'frame')}, {cli.duration(seconds)}, filled by {' | '.join(fills)}")
+    print(f"{out}: {cli.plural(frames, 'frame')}, {cli.duration(float(seconds))}, filled by {' | '.join(fills)}")
 
 
 def end(*_: object) -> None:
@@ -90,7 +100,7 @@ def end(*_: object) -> None:
     sys.exit(143)
 
 
-def choose_fills(config: Config, device) -> dict:
+def choose_fills(config: Config, device: "torch.device") -> "dict[str, Fill]":
     """The fills by name: the selected one, or with --compare all that are compared."""
     from model.checkpoint import load_network
     from tools.evaluation.baselines import BASELINES, OPENCV
@@ -110,7 +120,7 @@ def choose_fills(config: Config, device) -> dict:
     return {"empty holes": BASELINES["empty"]} | fills if config.compare else fills
 
 
-def checked(fill, checkpoint: str):
+def checked(fill: "Fill", checkpoint: str) -> "Fill":
     """The fill, which raises UserError where its output is not finite: such a film would be black or noise."""
 
     def filled(frames, holes):
@@ -122,7 +132,7 @@ def checked(fill, checkpoint: str):
     return filled
 
 
-def trial(device) -> tuple:  # -> float (12 3 64 64), bool (12 1 64 64)
+def trial(device: "torch.device") -> "tuple[torch.Tensor, torch.Tensor]":  # -> float (12 3 64 64), bool (12 1 64 64)
     """Frames of random colours with a hole in each."""
     import torch
 
@@ -132,7 +142,9 @@ def trial(device) -> tuple:  # -> float (12 3 64 64), bool (12 1 64 64)
     return frames.masked_fill(holes, 0).to(device), holes.to(device)
 
 
-def convert(path: Path, model, fills: dict, config: Config, device):
+def convert(
+    path: Path, model: "DepthEstimator", fills: "dict[str, Fill]", config: Config, device: "torch.device"
+) -> "Iterator[tuple[Fraction, np.ndarray]]":
     """The film's (seconds, picture uint8 (H W 3)) to be written, shot by shot: no queue goes through a cut."""
     import torch
 

@@ -150,14 +150,14 @@ def layout_faults(index: Index) -> Iterator[str]:
 def tar_faults(index: Index) -> Iterator[str]:
     """A sha256 other than the index's, and data behind the last record."""
     try:
-        found = file_sha256(index.tar)
+        found = file_sha256(index.path)
     except OSError as error:
         yield f"{index.tar}: cannot be read ({error}): {COPY}"
         return
     if found != index.sha256:
         yield f"{index.tar}: found sha256 {found[:12]}, its index says {index.sha256[:12]}: {COPY}"
     end = index.records[-1].offset + index.records[-1].length if index.records else 0
-    with open(index.tar, "rb") as file:
+    with open(index.path, "rb") as file:
         file.seek(end)
         while block := file.read(1 << 20):
             if block.strip(b"\0"):

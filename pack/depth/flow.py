@@ -52,7 +52,7 @@ def track(grey: torch.Tensor, far: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     levels = [local_contrast(level) for level in _pyramid(grey)[::-1]]
     camera = flow = grey.new_zeros(len(grey) - 1, 2, *levels[0].shape[-2:])
     for level in levels:
-        size = level.shape[-2:]
+        size = (level.shape[-2], level.shape[-1])
         flow, camera = resize_flow(flow, size), resize_flow(camera, size)
         flow, texture = refine(level[:-1], level[1:], flow, camera, rounds=3)
         weight = F.interpolate(far[None, None], size, mode="bilinear")

@@ -10,6 +10,8 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +56,17 @@ SUBSTITUTES = {  # patterns of iw3's names that transformers has no model for ->
 FILES = ["config.json", "*.safetensors"]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of each channel
 SYMMETRIC = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # maps [0, 1] to [-1, 1]
+
+
+class DepthEstimator(Protocol):
+    """What packing and conversion need of a depth model."""
+
+    @property
+    def metric(self) -> bool:
+        """Whether raw nearness is in negated metres."""
+
+    def __call__(self, frames: torch.Tensor) -> torch.Tensor:  # (T 3 H W) in [0, 1] -> (T 1 h w)
+        """Raw nearness."""
 
 
 def load_depth(
@@ -111,7 +124,7 @@ class DepthModel:
 class DepthAnything:
     """Depth Anything and models distilled from it: the input has a fixed short side, the depth has the input's size."""
 
-    def __init__(self, network, resolution: int | None):
+    def __init__(self, network: Any, resolution: int | None):
         self.network, self.metric = network, network.config.depth_estimation_type == "metric"
         self.short_side, self.multiple = resolution or 392, network.config.patch_size
 
@@ -133,7 +146,7 @@ class ZoeDepth:
 
     metric = True
 
-    def __init__(self, network, resolution: int | None):
+    def __init__(self, network: Any, resolution: int | None):
         self.network, self.resolution = network, resolution
 
     def size(self, height: int, width: int) -> tuple[int, int]:
@@ -159,7 +172,7 @@ class DepthPro:
 
     metric = False
 
-    def __init__(self, network, resolution: None):
+    def __init__(self, network: Any, resolution: None):
         self.network = network
         self.side = round(network.config.patch_size / min(network.config.scaled_images_ratios))
 
@@ -227,7 +240,7 @@ def missing_files(folder: Path) -> str:
     return ", ".join(pattern for pattern in FILES if not any(folder.glob(pattern)))
 
 
-def load_network(folder: Path):
+def load_network(folder: Path) -> Any:  # transformers, an extra, has the types
     """The model in a folder, in eval mode. Raises UserError where it cannot be read or is of an unknown kind."""
     transformers = import_extra(str(folder), "transformers")
     transformers.utils.logging.set_verbosity_error()
@@ -256,7 +269,7 @@ def reading(what: str) -> Iterator[None]:
         raise UserError(f"{what} cannot be read ({reason}): copy or download the model again") from error
 
 
-def import_extra(model_type: str, package: str):
+def import_extra(model_type: str, package: str) -> ModuleType:
     """The package, which only transformers' models need and which takes seconds to import."""
     try:
         return importlib.import_module(package)

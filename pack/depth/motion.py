@@ -70,7 +70,7 @@ def motion_cue(
 
     Where a camera only rotates over a still scene, nothing but errors of the flow remains, and the weight approaches 0.
     """
-    size = frames.shape[-2:]
+    size = (frames.shape[-2], frames.shape[-1])
     grey = _shrink(frames.mean(1, keepdim=True), SHORT_SIDE // 2)
     far = torch.linspace(1, 0.3, grey.shape[-2], device=frames.device)[:, None].expand(grey.shape[-2:])
     forward_flow, camera = track(grey, far)

@@ -14,7 +14,16 @@ ZERO, ONE = np.float32(0), np.float32(1)
 LEAST_WEIGHT, MOST_WEIGHT = np.float32(1e-5), np.float32(1 - 1e-5)
 
 
-def mask_rows(depth, spans, pad: int, slope: float, offset: float, mirrored: bool, turned: bool, threads: int):
+def mask_rows(
+    depth: np.ndarray,
+    spans: np.ndarray,
+    pad: int,
+    slope: float,
+    offset: float,
+    mirrored: bool,
+    turned: bool,
+    threads: int,
+) -> np.ndarray:
     """Twice the hole values of depth rows, float32 (N W), or of their mirror images: uint8 (N W).
 
     The warp goes to the left view and back; with `turned` it goes to the right view and back, in mirror images. `spans`
@@ -31,7 +40,9 @@ def mask_rows(depth, spans, pad: int, slope: float, offset: float, mirrored: boo
     return mask
 
 
-def image_rows(image, depth, pad: int, slope: float, offset: float, to_left: bool, threads: int):
+def image_rows(
+    image: np.ndarray, depth: np.ndarray, pad: int, slope: float, offset: float, to_left: bool, threads: int
+) -> np.ndarray:
     """Rows of C channels (N C W) moved by their depth (N W), with UNSEEN and OVERTAKEN in holes; all float32."""
     warped = np.empty_like(image)
     scale = pad, np.float32(slope), np.float32(offset)
@@ -39,7 +50,7 @@ def image_rows(image, depth, pad: int, slope: float, offset: float, to_left: boo
     return warped
 
 
-def dependence(depth, slope: float, offset: float) -> int:
+def dependence(depth: np.ndarray, slope: float, offset: float) -> int:
     """How many pixels to either side can influence a pixel's hole value.
 
     Let D be the largest difference between two shifts. Neighbours land at most D apart, so UNSEEN runs are no longer.

@@ -6,13 +6,19 @@ They use tensor methods only, so that a name can be checked without importing to
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from tools.cli import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+Curve = Callable[["torch.Tensor"], "torch.Tensor"]  # any shape in [0, 1] -> same shape in [0, 1]
 
 FAR = 16.0  # distance at nearness 0 in the shift curves
 
 
-def mapper(name: str) -> Callable:  # "div_6" -> f: tensor of any shape in [0, 1] -> same shape in [0, 1]
+def mapper(name: str) -> Curve:
     """The curve of this name: one of NAMES, "a:b" (a, then b) or "a+b=w" (a*(1-w) + b*w).
 
     Raises UserError for any other name.
@@ -84,7 +90,7 @@ def _shift(near, x):  # inverse distances from 1/FAR to 1/near interpolated, the
     return (1 / distance - low) / (1 - low)
 
 
-_CURVES = {
+_CURVES: dict[str, Curve] = {
     "none": _none,
     "pow2": _pow2,
     "softplus": partial(_softplus, 0.5, 12),

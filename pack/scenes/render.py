@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pack.scenes.film import expose
-from pack.scenes.layers import Pose, Scene, pose
+from pack.scenes.layers import Layer, Pose, Scene, pose
 from pack.scenes.scene_rows import LEVELS, see_rows
 
 LEAST_RANGE = 0.25  # of nearness, to which a clip is normalised: flatter ones keep some of their flatness
@@ -90,7 +90,7 @@ def _light(scene, t):
     return middle - across * (scene.width - 1) / 2 - down * (scene.height - 1) / 2, across, down
 
 
-def _numbers(layer, at: Pose):
+def _numbers(layer: Layer, at: Pose) -> list[float]:
     return [
         *at.centre,
         *at.matrix,
@@ -113,7 +113,7 @@ def _half_size(layer):
     return room * layer.cell * width / 2, room * layer.cell * height / 2
 
 
-def _pack(scene) -> Atlas:
+def _pack(scene: Scene) -> Atlas:
     places, coverages, textures = [], [np.zeros(1, np.uint8)], []
     covered, painted = 1, 0
     for layer in scene.layers:

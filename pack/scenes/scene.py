@@ -67,7 +67,7 @@ def _draw_strength(random):
     return typical if random.random() < 0.7 else other
 
 
-def _draw_look(random) -> tuple[Look, float]:
+def _draw_look(random: Random) -> tuple[Look, float]:
     """The degradations of film, and the contrast of all textures."""
     u = random.random(8)
     look = Look(

@@ -49,6 +49,12 @@ class Index:
     def name(self) -> str:
         return self.tar.stem
 
+    @property
+    def path(self) -> Path:
+        """The tar of a split in a folder: what is written, moved or read whole is never in an object store."""
+        assert isinstance(self.tar, Path)
+        return self.tar
+
 
 def index_path(tar: Path) -> Path:
     return tar.with_suffix(".json")
@@ -58,7 +64,7 @@ def write_index(index: Index) -> None:
     """Publish `NAME.json`, whole."""
     fields = {name: value for name, value in asdict(index).items() if name not in ("tar", "left_out")}
     text = json.dumps({"format": "backfill shard", "version": VERSION, "tar": index.tar.name, **fields}, indent=1)
-    write_file(index_path(index.tar), text.encode() + b"\n")
+    write_file(index_path(index.path), text.encode() + b"\n")
 
 
 def read_index(path: Location, size: int | None = None) -> Index:

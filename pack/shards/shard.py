@@ -23,6 +23,7 @@ from pack.shards.untrusted import CorruptRecord, check_key
 from tools.cli import MissingFile, UserError
 from tools.cli.files import naming, open_temporary, sync
 
+Members = dict[str, bytes]  # of a record, by extension
 READERS = 16  # indexes that are read from a store at a time
 
 
@@ -43,7 +44,9 @@ class ShardWriter:
         self.temporary, file = open_temporary(tar)
         self.file = _Checked(file, self.temporary)
         # webdataset.TarWriter writes in blocks that do not end with a record, and sorts json behind the images
-        self.writer = tarfile.open(fileobj=self.file, mode="w", format=tarfile.USTAR_FORMAT)
+        self.writer = tarfile.open(  # type: ignore[call-overload] # the stub asks for read and seek, which "w" never calls
+            fileobj=self.file, mode="w", format=tarfile.USTAR_FORMAT
+        )
 
     def __enter__(self) -> "ShardWriter":
         return self
@@ -58,7 +61,7 @@ class ShardWriter:
         """How many bytes have been written."""
         return self.file.offset
 
-    def add(self, key: str, members: dict[str, bytes]) -> None:
+    def add(self, key: str, members: Members) -> None:
         """Append a record. Raises UserError where the key cannot be one, OSError when the disk is full."""
         check_key(key)
         offset = self.file.offset

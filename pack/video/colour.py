@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.buffer import Buffer
 from av.filter import Graph
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
@@ -44,15 +45,18 @@ def to_rgb(
         raise UserError(
             f"{path} has colours of matrix {frame.colorspace}, which swscale does not know: encode it in BT.709"
         ) from error
-    return upright(scaled.to_ndarray(), frame.side_data.get(SideData.DISPLAYMATRIX))
+    turn = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload] # the stub takes names alone
+    return upright(scaled.to_ndarray(), turn)
 
 
-def upright(picture: np.ndarray, display_matrix) -> np.ndarray:  # (H W 3), 9 int32 or None -> (H W 3) or (W H 3)
+def upright(
+    picture: np.ndarray, display_matrix: Buffer | None
+) -> np.ndarray:  # (H W 3), 9 int32 or None -> (H W 3) or (W H 3)
     """The picture turned and mirrored as the display matrix asks, by the nearest quarter turn."""
     if display_matrix is None:
         return picture
     # A pixel (x, y) is shown at (a x + c y, b x + d y).
-    a, b, _, c, d = np.frombuffer(display_matrix, np.int32)[:5].tolist()
+    a, b, _, c, d = np.frombuffer(memoryview(display_matrix), np.int32)[:5].tolist()
     if abs(b) + abs(c) > abs(a) + abs(d):
         picture, a, d = picture.transpose(1, 0, 2), c, b
     return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
@@ -98,4 +102,4 @@ class ToYuv:
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
         frame.pts, frame.time_base = 0, Fraction(1, 90000)
         self.graph.push(frame)
-        return self.graph.pull()
+        return self.graph.vpull()

@@ -44,7 +44,7 @@ def video_stream(path: str | Path, container: av.container.InputContainer) -> av
     if kind == "image2" or kind == "tty" or kind.endswith("_pipe"):
         raise UserError(f"{path} is an image or a text ({kind}): expected a video")
     stream = container.streams.best("video")
-    if stream is None or stream.disposition & Disposition.attached_pic:  # the cover of a song
+    if not isinstance(stream, av.VideoStream) or stream.disposition & Disposition.attached_pic:  # the cover of a song
         kinds = ", ".join(sorted({other.type for other in container.streams})) or "no"
         raise UserError(f"{path} has no video stream, but {kinds} streams: expected a video")
     # PyAV's threads were seen to hang where decoding ends early in a process with torchvision (PyAV issue 1861, open);

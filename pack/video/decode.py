@@ -97,7 +97,9 @@ def _warn(path, stretch, step):
     )
 
 
-def _all_frames(path, container, stream) -> Iterator[tuple[av.VideoFrame, Fraction, bool]]:
+def _all_frames(
+    path: str | Path, container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[tuple[av.VideoFrame, Fraction, bool]]:
     """Every frame that the decoder gives, in order of presentation, its pixel aspect, and whether it is damaged."""
     damage, held, context = _Damage(), deque(), stream.codec_context
     first, stated = context.sample_aspect_ratio, stream.sample_aspect_ratio  # the container's value has precedence
@@ -114,7 +116,7 @@ def _all_frames(path, container, stream) -> Iterator[tuple[av.VideoFrame, Fracti
             damage.begins(number)
             continue
         for frame in frames:
-            own = number if frame.opaque is None else frame.opaque
+            own = frame.opaque if isinstance(frame.opaque, int) else number
             if frame.is_corrupt:
                 damage.begins(own)
             now = context.sample_aspect_ratio
@@ -132,7 +134,7 @@ def _release(damage, held):
     return frame, aspect, damaged or damage.touches(own, frame.key_frame)
 
 
-def _hints(packets: Iterable[av.Packet], stream) -> Iterator[tuple[av.Packet, int | None]]:
+def _hints(packets: Iterable[av.Packet], stream: av.VideoStream) -> Iterator[tuple[av.Packet, int | None]]:
     """The stream's packets, and the number of the first that is damaged where the container marks new damage."""
     step = 1 / (stream.guessed_rate or Fraction(25))
     noticed = stream.codec_context.name in CHECKING
@@ -150,7 +152,7 @@ def _hints(packets: Iterable[av.Packet], stream) -> Iterator[tuple[av.Packet, in
         yield packet, begins
 
 
-def _readable(path, container) -> Iterator[av.Packet]:
+def _readable(path: str | Path, container: av.container.InputContainer) -> Iterator[av.Packet]:
     """The packets up to where the file cannot be read any further, and the decoders' flush."""
     stream, count = container.streams.best("video"), 0
     try:

@@ -88,9 +88,10 @@ def repaired_packets(container: av.container.InputContainer) -> Iterator[av.Pack
     streams = [s for s in container.streams if s.type in ("video", "audio", "subtitle") and s.codec_context]
     timeline = _Timeline(bool(container.format.flags & Flags.ts_discont.value))
     packets, ahead = iter(container.demux(streams)), deque()
-    while ahead or (packet := next(packets, None)) is not None:
-        if ahead:
-            packet = ahead.popleft()
+    while True:
+        packet = ahead.popleft() if ahead else next(packets, None)
+        if packet is None:
+            return
         if timeline.jumps(packet):
             index = packet.stream.index
             if index in timeline.late:  # the splice that another stream showed first
@@ -135,7 +136,7 @@ def stamp(packet: av.Packet) -> Fraction:
 def origin(container: av.container.InputContainer) -> Fraction:
     """The second on the container's clock at which the film begins: the earliest start of its pictures and sounds."""
     starts = [
-        stream.start_time * stream.time_base
+        Fraction(stream.start_time * stream.time_base)
         for stream in container.streams
         if stream.type in ("video", "audio")
         and stream.start_time is not None

@@ -58,7 +58,7 @@ class FilmWriter:
         self.tracks = plan_tracks(source.path, path) if tracks is None else tracks
         self.path, self.source, self.crf, self.whole = path, source, crf, whole
         self.part = path.with_name(path.name + ".tmp")
-        self.video = None
+        self.video: av.VideoStream | None = None
         self.last = -1
 
     def __enter__(self) -> "FilmWriter":

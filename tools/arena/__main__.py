@@ -4,13 +4,19 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 if not __package__:  # run as a folder: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from tools import cli
 from tools.cli import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from tools.arena.contest import Split, Truth
+    from tools.evaluation.methods import Method
 
 QUICK_SECONDS = 90  # a quick arena starts no clip after this time
 QUICK_DEPTHS = 1  # number of the requested depths that a quick arena uses
@@ -65,7 +71,7 @@ def main() -> None:
     write_report(Path(config.out), boards_of(sources, methods), sources, methods, notes, config)
 
 
-def load_methods(config: Config, device) -> tuple[list, list[str]]:
+def load_methods(config: Config, device: "torch.device") -> "tuple[list[Method], list[str]]":
     """The networks in the order given, then the simple fills; and notes on what is left out."""
     from model.checkpoint import load_network
     from tools.evaluation.methods import choose_baselines, network_method, short_names
@@ -79,7 +85,7 @@ def load_methods(config: Config, device) -> tuple[list, list[str]]:
     return [*networks, *fills], notes
 
 
-def open_sources(config: Config, methods: list) -> list:
+def open_sources(config: Config, methods: "list[Method]") -> "list[Split | Truth]":
     """Rendered truth and the splits, with their clips in an order drawn by seed."""
     from pack.sources import find_videos
     from tools.arena.contest import open_split, open_truth

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from pack.shards.index import Entry, Index
 from pack.shards.record import decode
 from pack.shards.shard import read_record
 from tools.arena.boards import Board
@@ -29,7 +30,7 @@ class Split:
 
     data: str
     rows: Rows
-    places: list  # (shard, entry) that were not measured yet, the next one last
+    places: list[tuple[Index, Entry]]  # that were not measured yet, the next one last
     total: int
     shown: list[Shown] = field(default_factory=list)
     size: tuple[str, tuple[int, int]] | None = None  # key of the first record, and its height and width
@@ -67,7 +68,14 @@ def open_split(data: str, methods: Sequence[Method], seed: int) -> Split:
     return Split(data, rows, [places[n] for n in order[::-1]], len(places))
 
 
-def open_truth(textures, depths, scenes: int, size: int, methods: Sequence[Method], seed: int) -> Truth:
+def open_truth(
+    textures: Sequence[np.ndarray],
+    depths: Sequence[str],
+    scenes: int,
+    size: int,
+    methods: Sequence[Method],
+    seed: int,
+) -> Truth:
     """Scenes that come in an order drawn by seed."""
     names = ["left eye", *(method.name for method in methods), "perfect fill"]
     cases = [Case(depth, WARP, name) for depth in depths for name in names]
@@ -76,7 +84,14 @@ def open_truth(textures, depths, scenes: int, size: int, methods: Sequence[Metho
     return Truth(found, textures, depths, size, [int(n) for n in order[::-1]], scenes, seed)
 
 
-def contest(sources: Sequence[Split | Truth], methods, tile: int, pictures: int, device, deadline: float) -> None:
+def contest(
+    sources: Sequence[Split | Truth],
+    methods: Sequence[Method],
+    tile: int,
+    pictures: int,
+    device: torch.device,
+    deadline: float,
+) -> None:
     """Measure one clip of each source in turn, until all are done, or until the deadline (time.monotonic).
 
     At least LEAST clips of each source are measured, even after the deadline. Raises UserError for a split with
@@ -115,7 +130,7 @@ def left_of(source: Split | Truth) -> list:
 
 
 @torch.inference_mode()
-def measure_record(split: Split, methods, tile: int, pictures: int, device) -> None:
+def measure_record(split: Split, methods: Sequence[Method], tile: int, pictures: int, device: torch.device) -> None:
     """Measure the next record of a split; one that cannot be read or has no hole is passed over."""
     shard, entry = split.places.pop()
     try:
@@ -134,7 +149,7 @@ def measure_record(split: Split, methods, tile: int, pictures: int, device) -> N
     del split.shown[pictures:]
 
 
-def check_size(split: Split, shard, entry) -> None:
+def check_size(split: Split, shard: Index, entry: Entry) -> None:
     """Raise UserError for a record of another size than the split's first one."""
     record = decode(entry.key, read_record(shard, entry), [0])
     size = record.frames.shape[1:3]
@@ -147,7 +162,7 @@ def check_size(split: Split, shard, entry) -> None:
         )
 
 
-def measure_next_scene(truth: Truth, methods, tile: int, pictures: int, device) -> None:
+def measure_next_scene(truth: Truth, methods: Sequence[Method], tile: int, pictures: int, device: torch.device) -> None:
     number = truth.numbers.pop()
     scene = render_scene(1000 * truth.seed + number, number, truth.textures, truth.size)
     measure_scene(scene, truth.found, truth.depths, (WARP,), methods, tile, pictures, device)

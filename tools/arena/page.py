@@ -1,6 +1,6 @@
 """The arena's page and JSON: the same ranks, intervals, differences and correlations in both."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from tools.arena.boards import Board, Rank, correlation, ranks
@@ -18,7 +18,11 @@ ABOUT = (
 
 
 def as_html(
-    boards: Sequence[Board], first: str, shown: dict[str, Sequence[Shown]], facts: Sequence[str], notes: Sequence[str]
+    boards: Sequence[Board],
+    first: str,
+    shown: Mapping[str, Sequence[Shown]],
+    facts: Sequence[str],
+    notes: Sequence[str],
 ) -> str:
     """One page that needs no other file."""
     names = list(boards[0].values)

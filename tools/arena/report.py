@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.arena.boards import Board, board_as_json, correlations
 from tools.arena.contest import Split, Truth
@@ -13,9 +14,17 @@ from tools.cli.files import write_file
 from tools.evaluation.methods import Method
 from tools.evaluation.report import aligned, without_nan
 
+if TYPE_CHECKING:
+    from tools.arena.__main__ import Config
+
 
 def write_report(
-    out: Path, boards: Sequence[Board], sources: Sequence[Split | Truth], methods: Sequence[Method], notes, config
+    out: Path,
+    boards: Sequence[Board],
+    sources: Sequence[Split | Truth],
+    methods: Sequence[Method],
+    notes: Sequence[str],
+    config: "Config",
 ) -> None:
     """Write both files and print the ranks and means."""
     out.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 T frames (16, of which the middle 12 are measured), H height, W width, S side of the tile.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,12 +112,22 @@ def compare(
 
 
 @torch.inference_mode()
-def measure_scene(scene: Scene, found: Found, depths, warps, methods, tile: int, pictures: int, device) -> None:
+def measure_scene(
+    scene: Scene,
+    found: Found,
+    depths: Sequence[str],
+    warps: Sequence[str],
+    methods: Sequence[Method],
+    tile: int,
+    pictures: int,
+    device: torch.device,
+) -> None:
     """Add a scene's measures, or a note why it has none."""
     middle = middle_of(len(scene.left))
     window = choose_window(scene, tile, middle)
     truth = TrueEye(
-        *(to_frames(eye[window][middle], device) for eye in (scene.left, scene.right)),
+        to_frames(scene.left[window][middle], device),
+        to_frames(scene.right[window][middle], device),
         torch.from_numpy(scene.uncovered[window][middle])[:, None].to(device),
     )
     inner = TrueEye(trim(truth.left), trim(truth.right), trim(truth.uncovered))
@@ -153,7 +163,14 @@ def choose_window(scene: Scene, tile: int, middle: slice) -> tuple[slice, slice,
     return np.s_[:, y : y + tile, scene.margin + x : scene.margin + x + tile]
 
 
-def make(scene: Scene, nearness: torch.Tensor, depth: str, warp: str, window, device) -> Made:
+def make(
+    scene: Scene,
+    nearness: torch.Tensor,
+    depth: str,
+    warp: str,
+    window: tuple[slice, slice, slice],
+    device: torch.device,
+) -> Made:
     """What a warp makes of the whole frame, cut to the tile."""
     how = Geometry(scene.divergence, scene.convergence, mapper("none"), edge_dilation(depth))
     right, holes = [], []
@@ -165,7 +182,7 @@ def make(scene: Scene, nearness: torch.Tensor, depth: str, warp: str, window, de
     return Made(torch.cat(right), torch.cat(holes))
 
 
-def fills_of(made: Made, truth: TrueEye, methods, middle: slice) -> dict[str, torch.Tensor]:
+def fills_of(made: Made, truth: TrueEye, methods: Sequence[Method], middle: slice) -> dict[str, torch.Tensor]:
     """The right eye (12 3 S S) of every fill: fills other than networks and queues see only the 12 measured frames."""
     right, holes = made.right[middle], made.holes[middle]
     outputs = {LEFT_EYE: truth.left}
@@ -192,7 +209,16 @@ def describe(scene: Scene, truth: TrueEye, scale: float) -> dict[str, Any]:
     return {"key": scene.name, **groups, "uncovered_share": share, "numbers": numbers}
 
 
-def keep_largest(found: Found, scene, truth: TrueEye, outputs, depth, warp, methods, pictures: int) -> None:
+def keep_largest(
+    found: Found,
+    scene: Scene,
+    truth: TrueEye,
+    outputs: Mapping[Case, torch.Tensor],
+    depth: str,
+    warp: str,
+    methods: Sequence[Method],
+    pictures: int,
+) -> None:
     """Keep a scene's pictures if its fills differ more than those of the scenes that are kept."""
     compared = [m.name for m in methods if m.kind in ("network", "one frame") and m.name != "empty"]
     values = [found.rows.values[str(Case(depth, warp, name))][-1]["uncovered_psnr"] for name in compared]
@@ -209,7 +235,7 @@ def middle_of(frames: int) -> slice:
     return slice((frames - MEASURED) // 2, (frames + MEASURED) // 2)
 
 
-def to_frames(pixels: np.ndarray, device) -> torch.Tensor:  # uint8 (T H W 3) -> float (T 3 H W) in [0, 1]
+def to_frames(pixels: np.ndarray, device: torch.device) -> torch.Tensor:  # uint8 (T H W 3) -> float (T 3 H W) in [0, 1]
     return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).float() / 255
 
 

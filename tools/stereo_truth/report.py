@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from tools.cli import plural
@@ -21,6 +22,9 @@ from tools.stereo_truth.compare import PERFECT, Case, Found, Shown
 from tools.stereo_truth.measures import MEASURES, REGIONS
 from tools.stereo_truth.shares import share_table, shares_as_json
 
+if TYPE_CHECKING:
+    from tools.stereo_truth.__main__ import Config
+
 ABOUT = (
     "Measured against a true second eye: scenes are rendered from real pictures with exact depth, so that the right "
     "eye, and which of its pixels the left eye does not show, are known. hole: pixels of the right eye that the left "
@@ -28,7 +32,7 @@ ABOUT = (
 )
 
 
-def write_report(out: Path, found: Found, methods: Sequence[Method], notes: Sequence[str], config) -> None:
+def write_report(out: Path, found: Found, methods: Sequence[Method], notes: Sequence[str], config: "Config") -> None:
     """Write metrics.json and report.html, and print the tables."""
     out.mkdir(parents=True, exist_ok=True)
     print(ABOUT)
@@ -60,7 +64,7 @@ def shown_shares(found: Found, methods: Sequence[Method]) -> list[str]:
     return [m.name for m in methods if m.kind == "network"] + best
 
 
-def as_json(found: Found, methods: Sequence[Method], notes: Sequence[str], config) -> dict[str, Any]:
+def as_json(found: Found, methods: Sequence[Method], notes: Sequence[str], config: "Config") -> dict[str, Any]:
     """Everything that was found; nan where nothing was measured."""
     names = list(dict.fromkeys(n for rows in found.rows.values.values() for row in rows for n in row))
     return {
@@ -157,5 +161,5 @@ def show(one: Shown) -> str:
     return f"<h3>{escape(one.name)}: {one.gap:.1f} dB between the best and the worst</h3>{figures}"
 
 
-def to_float(pixels) -> torch.Tensor:  # uint8 (T H W 3) -> float (T 3 H W)
+def to_float(pixels: np.ndarray) -> torch.Tensor:  # uint8 (T H W 3) -> float (T 3 H W)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255

@@ -90,7 +90,9 @@ def verdicts(found: Found, methods: Sequence[Method]) -> list[str]:
     for depth, warp in pairs(found):
         for measure, where in (("uncovered_psnr", "uncovered pixels"), ("band_psnr", "the band")):
             best = next((name for name in ranked(found, depth, warp, measure) if name in simple), None)
-            for name in networks if best else []:
+            if best is None:
+                continue
+            for name in networks:
                 gap = difference(found, Case(depth, warp, name), Case(depth, warp, best), measure)
                 sentences.append(
                     f"{name}, {depth} depth, {warp} warp: {figure(gap, 2, '+')} dB in {where} against {best}, "

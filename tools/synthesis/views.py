@@ -13,6 +13,7 @@ import torch
 
 from model.light_video_inpaint import CONTEXT, FRAMES
 from model.morphology import dilate_inner, dilate_outer, mask_closing
+from pack.depth.models import DepthEstimator
 from pack.holes.forward import dilate_edge, forward_warp
 from pack.pipeline import fit
 from tools.evaluation.baselines import Fill
@@ -58,13 +59,17 @@ def windows(items: Iterable[Item], hop: int, around: int) -> Iterator[tuple[list
         yield held, slice(done, len(held))
 
 
-def with_depth(shot: Iterable[tuple[Fraction, np.ndarray]], model, device) -> Iterator[tuple]:
+def with_depth(
+    shot: Iterable[tuple[Fraction, np.ndarray]], model: DepthEstimator, device: torch.device
+) -> Iterator[tuple[Fraction, torch.Tensor, torch.Tensor]]:
     """(seconds, frame (1 3 H W), nearness (1 1 h w) in [0, 1]) of each frame of a shot.
 
     Where two windows overlap, their nearness is cross-faded, and the range of nearness follows slowly, so that
     depth does not jump.
     """
-    ahead, low, high = None, None, None
+    ahead: torch.Tensor | None = None
+    low: torch.Tensor | None = None
+    high: torch.Tensor | None = None
     for held, kept in windows(shot, HOP, AROUND):
         frames = torch.from_numpy(np.stack([picture for _, picture in held])).to(device)
         frames = frames.permute(0, 3, 1, 2).float() / 255
@@ -74,7 +79,7 @@ def with_depth(shot: Iterable[tuple[Fraction, np.ndarray]], model, device) -> It
             part = slice(kept.start, kept.start + len(ahead))
             depth[part] = torch.lerp(ahead[: len(depth[part])], depth[part], share[: len(depth[part])])
         ahead = depth[kept.stop :].clone()
-        if low is None:
+        if low is None or high is None:
             low, high = depth.min(), depth.max()
         for t in range(kept.start, kept.stop):
             low = torch.lerp(depth[t].min(), low, INERTIA)
@@ -88,7 +93,7 @@ def see(seconds: Fraction, frame: torch.Tensor, depth: torch.Tensor, how: Geomet
 
     As in iw3 holes are made whole, closed and grown before they are filled.
     """
-    size = frame.shape[-2:]
+    size = (frame.shape[-2], frame.shape[-1])
     disparity = fit(how.mapper(dilate_edge(depth, how.edge_dilation)), size)
     # a percentage of two views' disparity, which this one view takes alone
     right, holes = forward_warp(frame, disparity, 2 * how.divergence, how.convergence, "right", base_width=max(size))

@@ -25,7 +25,7 @@ def encode_grey(pixels: np.ndarray) -> bytes:  # uint8 (H W)
     rows = np.zeros((height, 1 + width), np.uint8)  # each begins with its filter's number
     rows[:, 1:] = pixels
     header = struct.pack(">II", width, height) + GREY
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.data)), (b"IEND", b""))
     return SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
 
 
