@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pack.depth import motion
 from pack.depth.edge_aware import edges
 from pack.depth.motion import MotionDepth, frame_cue, motion_cue, outlines, sharpen, smooth_along_motion
 from pack.holes.forward import nonwarp_mask
@@ -118,6 +119,28 @@ def test_sharpening_turns_a_slope_into_a_step_at_the_outline_and_leaves_a_floor(
     step = sharp[:, 66] - sharp[:, 61]
     assert (step > 0.9 * (sharp[:, 100] - sharp[:, 20])).all()
     assert sharp[:, 20].diff().max() < 0.02
+
+
+def steepened(row):
+    """Each value of a row moved away from the middle of its 7 neighbours, three times as far, where they differ."""
+    found = []
+    for x, value in enumerate(row):
+        low, high = min(row[max(x - 3, 0) : x + 4]), max(row[max(x - 3, 0) : x + 4])
+        middle, strength = (low + high) / 2, min(max((high - low - 0.03) / 0.06, 0), 1)
+        step = min(max(middle + 3 * (value - middle), low), high)
+        found.append(value + strength * (step - value))
+    return found
+
+
+def test_sharpening_makes_slopes_three_times_as_steep_twice(monkeypatch):
+    monkeypatch.setattr(motion, "diffuse", lambda depth, *_, **__: depth)
+    monkeypatch.setattr(motion, "_rescale", lambda depth, *_: depth)
+    x = torch.arange(64) - 32.0
+    row = (0.3 + 0.5 * torch.sigmoid(x / 3) + 0.01 * torch.sin(x)).tolist()
+    sharp = sharpen(torch.tensor(row).expand(1, 1, 16, 64), edges(torch.ones(1, 3, 16, 64)))[0, 0, 8]
+    torch.testing.assert_close(sharp, torch.tensor(steepened(steepened(row))), rtol=0, atol=1e-5)
+    for other in (steepened(row), steepened(steepened(steepened(row)))):
+        assert (sharp - torch.tensor(other)).abs().max() > 0.01
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,21 @@ def test_the_leftovers_of_a_killed_packer_go_and_the_file_of_a_living_one_stays(
         assert writer.publish({}, {}) == read_index(tmp_path / "v-00000.json")
 
 
+def test_the_old_index_is_gone_before_a_new_tar_has_its_name(tmp_path, monkeypatch):
+    write(tmp_path / "a.tar", 1)
+    old = (tmp_path / "a.tar").read_bytes()
+    replace, seen = os.replace, []
+
+    def watched(source, target):
+        seen.append((os.path.basename(target), (tmp_path / "a.json").exists()))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    write(tmp_path / "a.tar", 2)
+    assert (tmp_path / "a.tar").read_bytes() != old
+    assert seen == [("a.tar", False), ("a.json", False)]
+
+
 def test_a_key_that_cannot_be_read_back_is_not_written(tmp_path):
     with pytest.raises(UserError, match="has a dot, a slash"), ShardWriter(tmp_path / "a.tar") as writer:
         writer.add("../k", {})

@@ -1,7 +1,9 @@
 import errno
+from dataclasses import replace
 
 import pytest
 
+from pack.shards.index import Entry
 from pack.shards.shard import list_shards
 from pack.shards.untrusted import CorruptRecord
 from tests.support.shards import make_split
@@ -55,3 +57,10 @@ def test_what_readers_and_the_system_raise_makes_a_record_bad(where, error, spli
     assert isinstance(found, BadRecord) and found.key == "test_1_0"
     assert found.reason == (error.strerror if isinstance(error, OSError) else str(error))
     samples.check_fit()
+
+
+def test_the_digest_of_the_stream_tells_two_records_apart_that_differ_in_their_bytes_alone():
+    entry = Entry("k", 0, 1024, 1)
+    digests = [module._digest(each, [0, 1], (2, 3), None) for each in (entry, entry, replace(entry, crc32=2))]
+    assert digests[0] == digests[1] != digests[2]
+    assert digests[0] == module._digest(replace(entry, offset=512), [0, 1], (2, 3), None)  # where it lies is no matter
