@@ -121,7 +121,7 @@ def test_depth_replaces_the_image_and_its_source_is_named(page, split):
 def test_a_depth_model_that_is_not_here_is_one_line_on_the_page(split, driver):
     with viewed(driver, "-i", split, "--model-type", "Any_V3_Mono", refusals=True) as page:
         page.press("d")
-        page.until(lambda: page.text("note").startswith("No depth: --model-type Any_V3_Mono has no port"))
+        page.until(lambda: page.text("note").startswith("No depth: --model-type Any_V3_Mono is not available"))
 
 
 def test_records_are_sorted_by_holes_and_by_video_in_both_orders(page):
@@ -273,7 +273,7 @@ def test_an_empty_split_and_an_invalid_list_are_one_line(tmp_path, split):
         writer.publish({}, {})
     assert "its shards hold no record" in refused(browse.main, "-i", tmp_path / "hollow")
     (split / LIST).write_bytes(b"\xff\xfe\x00")
-    assert "excluded.txt: is no UTF-8 text" in refused(browse.main, "-i", split)
+    assert "excluded.txt: is not UTF-8 text" in refused(browse.main, "-i", split)
 
 
 def test_a_port_that_is_taken_is_one_line(split):
