@@ -4,6 +4,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from model.morphology import dilate
 from train.objectives.dct import dct_loss
 from train.objectives.diff_aug import reflect_pad
 from train.objectives.perceptual import load_perceptual, lpips, lpips_in_holes
@@ -86,7 +87,7 @@ def term(name, z, y, holes, gen=None):  # (T 3 H W), (T 3 H W), (T 1 H W) bool -
     if name.startswith("hole_"):
         where, measure = holes, name.removeprefix("hole_")
     elif name.startswith("band_"):
-        where, measure = grow(holes, BAND), name.removeprefix("band_")
+        where, measure = dilate(holes, BAND), name.removeprefix("band_")
     match measure:
         case "l1":
             return clamp_l1(z, y, where)
@@ -121,11 +122,6 @@ def mean(error, where=None):  # (T C H W), (T 1 H W) bool -> ()
         return error.mean()
     count = where.sum().clamp(min=where.numel() / 1000)
     return (error * where).sum() / (count * error.shape[1])
-
-
-def grow(holes, pixels):  # bool (T 1 H W) -> same
-    """The holes and what is within so many pixels of them, in a square."""
-    return F.max_pool2d(holes.float(), 2 * pixels + 1, stride=1, padding=pixels) > 0
 
 
 def _to_multiple(z, y, holes):
