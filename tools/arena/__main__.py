@@ -87,18 +87,17 @@ def load_methods(config: Config, device: "torch.device") -> "tuple[list[Method],
 
 def open_sources(config: Config, methods: "list[Method]") -> "list[Split | Truth]":
     """Rendered truth and the splits, with their clips in an order drawn by seed."""
-    from pack.sources import find_videos
     from tools.arena.contest import open_split, open_truth
     from tools.stereo_truth.depths import KINDS
     from tools.stereo_truth.scenes import TEXTURES
-    from tools.truth.textures import load_textures
+    from tools.truth.textures import find_sources, load_textures
 
     if unknown := [name for name in config.depth if name not in KINDS]:
         raise UserError(f"--depth {unknown[0]}: expected some of {', '.join(KINDS)}")
-    videos = find_videos(config.textures)
+    sources = find_sources(config.textures)
     splits = [open_split(data, methods, config.seed) for data in config.data if data != "none"]
     depths = config.depth[:QUICK_DEPTHS] if config.quick else config.depth
-    textures = load_textures(videos, TEXTURES, config.seed)
+    textures = load_textures(sources, TEXTURES, config.seed)
     return [open_truth(textures, depths, config.scenes, config.size, methods, config.seed), *splits]
 
 

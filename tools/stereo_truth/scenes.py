@@ -8,10 +8,9 @@ import numpy as np
 from pack.pipeline import LEAST_HOLES
 from pack.scenes.layers import Scene as Layered
 from pack.scenes.render import render
-from pack.sources import find_videos
 from tools.stereo_truth.compare import Scene
 from tools.truth.records import ATTEMPTS, draw_view, frame_scene, margin
-from tools.truth.textures import load_textures
+from tools.truth.textures import find_sources, load_textures
 
 FIRST_SEED = 10**15  # beyond those of `make truth`
 FRAMES = 16
@@ -19,11 +18,11 @@ TEXTURES = 48  # pictures that surfaces are painted with
 
 
 def render_scenes(sources: Sequence[str], count: int, size: int, seed: int) -> Iterator[Scene]:
-    """`count` scenes with textures of these videos, folders and globs: the same for the same arguments.
+    """`count` scenes with textures of these sources, see `find_sources`: the same for the same arguments.
 
-    Raises MissingFile for a source that names no video, UserError for a video that cannot be read.
+    Raises MissingFile for a source that names none, UserError for one that cannot be read.
     """
-    textures = load_textures(find_videos(sources), TEXTURES, seed)
+    textures = load_textures(find_sources(sources), TEXTURES, seed)
     return (render_scene(1000 * seed + number, number, textures, size) for number in range(count))
 
 

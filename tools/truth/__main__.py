@@ -25,7 +25,7 @@ class Config:
         "clips/bigbuckbunny.mp4",
         "clips/bikes.mp4",
         "clips/cityCC0.mpg",
-    )  # videos whose frames are the textures; never videos of the evaluation
+    )  # videos, or folders of videos or photos, that textures are cut from; none that an evaluation holds out
     texture_count: int = 96  # number of frames that textures are taken from
     seed: int = 0  # random seed; the same seed and textures give the same bytes
     size: int = 512  # side of a record, pixels
@@ -56,15 +56,14 @@ def main() -> None:
 
     from pack.parts import read_state
     from pack.scenes.scene import VERSION
-    from pack.sources import find_videos, fingerprint
-    from tools.truth.textures import load_textures
+    from tools.truth.textures import find_sources, identify, load_textures
 
     torch.set_num_threads(1)
-    videos = find_videos(config.textures)
+    sources = find_sources(config.textures)
     settings = {
         "truth": "rendered",
         "scenes_version": VERSION,
-        "textures": [fingerprint(video) for video in videos],
+        "textures": [identify(source) for source in sources],
         "texture_count": config.texture_count,
         "seed": config.seed,
         "size": config.size,
@@ -82,7 +81,7 @@ def main() -> None:
             f"pass another --seed or --out, or remove {name}-*"
         )
     if not state.done:
-        write(config, name, source, settings, state, load_textures(videos, config.texture_count, config.seed))
+        write(config, name, source, settings, state, load_textures(sources, config.texture_count, config.seed))
     state = read_state(Path(config.out), name, source, settings)
     lacking = config.clips - state.records
     note = f", {cli.plural(lacking, 'clip')} left out for lack of holes" if lacking else ""

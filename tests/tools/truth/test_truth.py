@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pack.scenes.layers import Look
 from pack.scenes.render import render
@@ -11,7 +12,7 @@ from tests.support.programs import refused, succeeds
 from tests.support.scenes import textures
 from tools.truth.__main__ import main
 from tools.truth.records import build, draw_view, frame_scene, make_record, margin, warp
-from tools.truth.textures import load_textures
+from tools.truth.textures import find_sources, identify, load_textures
 
 SMALL = ("--size", 64, "--frames", 2, "--texture-count", 3, "--workers", 2)
 
@@ -85,3 +86,34 @@ def test_textures_that_are_missing_or_no_share_are_one_line(tmp_path):
 def test_textures_are_the_same_for_the_same_seed(films):
     first, again = (load_textures([films / "film0.mp4", films / "film1.mp4"], 4, 1) for _ in range(2))
     assert len(first) >= 2 and all(map(np.array_equal, first, again))
+
+
+def photo(path, size, colour):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+def test_a_folder_of_photos_is_a_source_of_textures(films, tmp_path):
+    photo(tmp_path / "a" / "large.jpg", (2600, 1500), "red")
+    photo(tmp_path / "a" / "deeper" / "small.png", (400, 300), "blue")
+    photo(tmp_path / "a" / "icon.png", (64, 64), "green")
+    photo(tmp_path / "a" / "._large.jpg", (2600, 1500), "white")
+    sources = find_sources([str(tmp_path / "a"), str(films / "film0.mp4")])
+    assert sources == sorted([tmp_path / "a", films / "film0.mp4"])
+    pictures = load_textures([tmp_path / "a"], 6, 0)
+    assert {picture.shape for picture in pictures} == {(720, 1280, 3), (300, 400, 3)}  # the icon is too small
+    colours = {tuple(picture.reshape(-1, 3).mean(0).round() > 99) for picture in pictures}
+    assert colours == {(True, False, False), (False, False, True)}
+
+
+def test_a_folder_of_other_photos_is_another_source(tmp_path):
+    photo(tmp_path / "a" / "x.png", (300, 300), "red")
+    before = identify(tmp_path / "a")
+    photo(tmp_path / "a" / "x.png", (300, 300), "blue")
+    assert identify(tmp_path / "a") != before and before["photos"] == 1
+
+
+def test_a_photo_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    line = refused(main, "-o", tmp_path / "out", "--textures", tmp_path, "--clips", 1)
+    assert "broken.png" in line and "remove it" in line
