@@ -81,10 +81,10 @@ else
 		$(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") $(if $(WORKERS),--max-workers "$$WORKERS") $(ARGS)
 endif
 
-truth: setup $(VENV)/clips.installed ## render scenes with both eyes known and write records: [OUT=data/truth] [CLIPS=500] [TEXTURES="a.mp4 b.mp4"] [SEED=0] [SIZE=512]
+truth: setup $(VENV)/clips.installed ## render scenes with both eyes known and write records: [OUT=data/truth] [CLIPS=500] [TEXTURES="a.mp4 b.mp4"] [SEED=0] [SIZE=512] [WARP=forward|monobw|mix]
 	$(BIN)/python tools/truth -o $(if $(filter file,$(origin OUT)),data/truth,"$$OUT") $(if $(CLIPS),--clips $(CLIPS)) \
 		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) \
-		$(if $(WORKERS),--workers "$$WORKERS") $(ARGS)
+		$(if $(WARP),--warp $(WARP)) $(if $(WORKERS),--workers "$$WORKERS") $(ARGS)
 
 train: setup ## train on data/ (NPROC=2 processes, ARGS="--resume ...")
 	$(BIN)/torchrun --standalone --nproc-per-node $(NPROC) train/main.py $(ARGS)

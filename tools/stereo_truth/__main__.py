@@ -24,7 +24,9 @@ class Config:
     # textures are cut from; none that a network was trained on
     depth: tuple[str, ...] = ("exact", "degraded", "Motion")  # depth given to the warp: exact, degraded (with
     # errors of a depth model), Motion (estimated from the left eye); pictures show the first one
-    warp: tuple[str, ...] = ("forward",)  # warps that make the right eye
+    warp: tuple[str, ...] = ("forward",)  # warps that make the right eye: forward, monobw or mlbw, or
+    # several of them; pictures show the first one
+    mask_model: str = ""  # iw3's mask_mlbw file, which the warp mlbw needs
     baselines: tuple[str, ...] = ("all",)  # all, none, or names of simple fills
     out: str = "evaluation-stereo"  # output folder for report.html and metrics.json
     size: int = 512  # height and width in pixels of a scene, which is a part of a film in 720p or 1080p
@@ -46,16 +48,18 @@ class Config:
 def main() -> None:
     config = cli.parse(Config)
     from model.device import choose_device
+    from model.mask_mlbw import load_mask_network
     from tools.evaluation.methods import choose_baselines, load_methods
     from tools.stereo_truth.compare import compare
     from tools.stereo_truth.depths import KINDS
     from tools.stereo_truth.report import write_report
     from tools.stereo_truth.scenes import render_scenes
-    from tools.stereo_truth.warps import WARPS
+    from tools.stereo_truth.warps import known_warps
 
     check_names("--depth", config.depth, KINDS)
-    check_names("--warp", config.warp, tuple(WARPS))
+    check_names("--warp", config.warp, known_warps(bool(config.mask_model)))
     device = choose_device(config.device, 0)
+    network = load_mask_network(config.mask_model, device) if config.mask_model else None
     scenes = render_scenes(config.textures, config.scenes, config.size, config.seed)
     fills, notes = choose_baselines(config.baselines)
     methods = [*load_methods(config.checkpoint, device, config.seed), *fills]
@@ -69,6 +73,7 @@ def main() -> None:
         config.pictures,
         config.seed,
         device,
+        network,
     )
     if not found.rows.clips:
         raise UserError(f"none of {config.scenes} scenes uncovers anything, the last: {found.notes[-1]}")

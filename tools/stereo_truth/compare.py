@@ -4,12 +4,13 @@ T frames (16, of which the middle 12 are measured), H height, W width, S side of
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from model.mask_mlbw import MaskMLBW
 from pack.holes.mappers import mapper
 from tools.cli import Progress
 from tools.evaluation.methods import Method
@@ -18,7 +19,7 @@ from tools.evaluation.summary import Rows
 from tools.stereo_truth import classes
 from tools.stereo_truth.depths import edge_dilation, nearness_of
 from tools.stereo_truth.measures import TrueEye, measure
-from tools.stereo_truth.warps import WARPS
+from tools.stereo_truth.warps import warp as warp_frames
 from tools.synthesis.views import Geometry
 from train.data.crop import choose_tile
 from train.evaluation.evaluate import trim
@@ -95,17 +96,19 @@ def compare(
     pictures: int,
     seed: int,
     device: torch.device,
+    network: MaskMLBW | None = None,
 ) -> Found:
     """The measures of all cases on all scenes, and the scenes on which fills differ most.
 
-    Besides the methods there are the left eye as it is and a fill that knows the true colours of the holes.
+    `network` is the one of the learned warp. Besides the methods there are the left eye as it is and a fill that knows
+    the true colours of the holes.
     """
     names = [LEFT_EYE, *(m.name for m in methods), PERFECT]
     cases = [Case(depth, warp, name) for depth in depths for warp in warps for name in names]
     found = Found(Rows({str(case): [] for case in cases}, [], seed), cases)
     progress = Progress(total, "scenes")
     for number, scene in enumerate(scenes):
-        measure_scene(scene, found, depths, warps, methods, tile, pictures, device)
+        measure_scene(scene, found, depths, warps, methods, tile, pictures, device, network)
         progress.update(number + 1)
     progress.close()
     return found
@@ -121,6 +124,7 @@ def measure_scene(
     tile: int,
     pictures: int,
     device: torch.device,
+    network: MaskMLBW | None = None,
 ) -> None:
     """Add a scene's measures, or a note why it has none."""
     middle = middle_of(len(scene.left))
@@ -141,7 +145,7 @@ def measure_scene(
         film_size = scene.film_size if scene.film_size[0] else scene.left.shape[2:0:-1]
         nearness = nearness_of(depth, scene.left, scene.nearness, film_size, scene.seed).to(device)
         for warp in warps:
-            made = make(scene, nearness, depth, warp, window, device)
+            made = make(scene, nearness, depth, warp, window, device, network)
             hidden = trim(made.holes[middle])
             for name, output in fills_of(made, truth, methods, middle).items():
                 case = Case(depth, warp, name)
@@ -170,13 +174,15 @@ def make(
     warp: str,
     window: tuple[slice, slice, slice],
     device: torch.device,
+    network: MaskMLBW | None = None,
 ) -> Made:
     """What a warp makes of the whole frame, cut to the tile."""
     how = Geometry(scene.divergence, scene.convergence, mapper("none"), edge_dilation(depth))
+    how = replace(how, network=network, is_part=scene.film_size[0] > 0)
     right, holes = [], []
     for t in range(len(scene.left)):  # one at a time: a clip of whole frames takes half a gigabyte
         frame = to_frames(scene.left[t : t + 1], device)
-        one = WARPS[warp](frame, nearness[t : t + 1], how)
+        one = warp_frames(warp, frame, nearness[t : t + 1], how)
         right.append(one[0][(slice(None), *window)])
         holes.append(one[1][(slice(None), *window)])
     return Made(torch.cat(right), torch.cat(holes))

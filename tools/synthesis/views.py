@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from model.light_video_inpaint import CONTEXT, FRAMES
-from model.morphology import dilate_inner, dilate_outer, mask_closing
+from model.mask_mlbw import MaskMLBW
 from pack.depth.models import DepthEstimator
-from pack.holes.forward import dilate_edge, forward_warp
-from pack.pipeline import fit
+from pack.holes.forward import dilate_edge
+from pack.holes.kinds import FORWARD
 from tools.evaluation.baselines import Fill
+from tools.synthesis.warps import grown, right_eye
 
 HOP, AROUND = 16, 4  # frames of a shot whose depth is estimated at once, and those at each side that only give context
 INERTIA = 0.9  # of the range of nearness, from frame to frame
@@ -34,6 +35,9 @@ class Geometry:
     edge_dilation: int = 2  # pixels of the depth map
     inner: int = 1  # pixels, per pixel of the depth map, by which holes grow to the left
     outer: int = 2  # and to the right
+    method: str = FORWARD  # the warp, one of pack.holes.kinds
+    network: MaskMLBW | None = None  # of the learned warp
+    is_part: bool = False  # the frames are a part of a film's, so that their sides are no borders
 
 
 @dataclass(frozen=True)
@@ -93,13 +97,11 @@ def see(seconds: Fraction, frame: torch.Tensor, depth: torch.Tensor, how: Geomet
 
     As in iw3 holes are made whole, closed and grown before they are filled.
     """
-    size = (frame.shape[-2], frame.shape[-1])
-    disparity = fit(how.mapper(dilate_edge(depth, how.edge_dilation)), size)
+    disparity = how.mapper(dilate_edge(depth, how.edge_dilation))
     # a percentage of two views' disparity, which this one view takes alone
-    right, holes = forward_warp(frame, disparity, 2 * how.divergence, how.convergence, "right", base_width=max(size))
-    holes = mask_closing((holes > 0).float()) > 0
-    width = depth.shape[-1]
-    holes = dilate_inner(dilate_outer(holes, how.outer, width), how.inner, width)
+    scale = 2 * how.divergence, how.convergence, how.network, how.is_part
+    right, holes = right_eye(how.method, frame, disparity, *scale)
+    holes = grown(holes, how.inner, how.outer, depth.shape[-1])
     return View(seconds, frame[0], right[0].masked_fill(holes[0], 0), holes[0])
 
 

@@ -4,14 +4,22 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if not __package__:  # run as a folder: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+from pack.holes.kinds import FORWARD, Shares, parse_shares
 from tools import cli
 from tools.cli import UserError
+from tools.cli.files import file_sha256
 from tools.cli.sizes import parse_size
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from model.mask_mlbw import MaskMLBW
+    from pack.parts import State
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,9 @@ class Config:
     size: int = 512  # side of a record, pixels
     frames: int = 16  # frames per record
     degraded: float = 0.5  # share of records with simulated errors of a depth model instead of the exact depth
+    warp: str = "forward"  # what makes the eyes and their holes: forward, monobw, mlbw, mix (equal shares) or shares as
+    # in mix:forward=1,monobw=2
+    mask_model: str = ""  # iw3's mask_mlbw file, which the warp mlbw needs
     image_format: str = "webp"  # webp, png or jpeg
     max_shard_bytes: str = "1GB"  # a shard that has reached this size is closed
     workers: int = 0  # scenes rendered in parallel; 0: one per core
@@ -44,6 +55,7 @@ class Config:
             raise UserError(f"--size {self.size} is not a side that records can have: pass a multiple of 8 from 64 on")
         if not 0 <= self.degraded <= 1:
             raise UserError(f"--degraded {self.degraded} is not a share: pass a number from 0 to 1")
+        parse_shares("--warp", self.warp, bool(self.mask_model))
         if self.image_format not in ("webp", "png", "jpeg"):
             raise UserError(f"--image-format {self.image_format} is unknown: pass webp, png or jpeg")
         if parse_size("--max-shard-bytes", self.max_shard_bytes) < 1_000_000:
@@ -54,6 +66,7 @@ def main() -> None:
     config = cli.parse(Config)
     import torch
 
+    from model.mask_mlbw import load_mask_network
     from pack.parts import read_state
     from pack.scenes.scene import VERSION
     from tools.truth.textures import find_sources, identify, load_textures
@@ -73,6 +86,9 @@ def main() -> None:
         "max_shard_bytes": parse_size("--max-shard-bytes", config.max_shard_bytes),
         "clips": config.clips,
     }
+    if config.warp != FORWARD:  # earlier versions knew no other, and their shards can be continued
+        settings["warp"] = parse_shares("--warp", config.warp, bool(config.mask_model))
+        settings["mask_model"] = file_sha256(config.mask_model) if config.mask_model else ""
     name, source = f"truth_{config.seed}", {"video": f"truth_{config.seed}"}
     state = read_state(Path(config.out), name, source, settings)
     if state.differences:
@@ -81,14 +97,24 @@ def main() -> None:
             f"pass another --seed or --out, or remove {name}-*"
         )
     if not state.done:
-        write(config, name, source, settings, state, load_textures(sources, config.texture_count, config.seed))
+        network = load_mask_network(config.mask_model) if config.mask_model else None
+        textures = load_textures(sources, config.texture_count, config.seed)
+        write(config, name, source, settings, state, textures, network)
     state = read_state(Path(config.out), name, source, settings)
     lacking = config.clips - state.records
     note = f", {cli.plural(lacking, 'clip')} left out for lack of holes" if lacking else ""
     print(f"{config.out}: {cli.plural(state.records, 'record')} of rendered scenes{note}")
 
 
-def write(config: Config, name: str, source: dict, settings: dict[str, Any], state: Any, textures: list) -> None:
+def write(
+    config: Config,
+    name: str,
+    source: dict[str, Any],
+    settings: dict[str, Any],
+    state: "State",
+    textures: "list[np.ndarray]",
+    network: "MaskMLBW | None",
+) -> None:
     """Render the missing records, and publish each shard when it is full."""
     from pack.parts import PartWriter, remove_leftovers
     from pack.prefetch import ordered_map
@@ -96,7 +122,8 @@ def write(config: Config, name: str, source: dict, settings: dict[str, Any], sta
 
     workers = config.workers or usable_cores()
     names = [Path(one["video"]).name for one in settings["textures"]]
-    work = partial(render_clip, config=config, textures=textures, names=names)
+    warps = parse_shares("--warp", config.warp, network is not None)
+    work = partial(render_clip, config=config, textures=textures, names=names, warps=warps, network=network)
     progress = cli.Progress(config.clips, "scenes", "truth", done=state.next_clip)
     remove_leftovers(Path(config.out), name)
     with PartWriter(Path(config.out), name, source, settings, state) as writer:
@@ -108,14 +135,22 @@ def write(config: Config, name: str, source: dict, settings: dict[str, Any], sta
     progress.close()
 
 
-def render_clip(clip: int, config: Config, textures: list, names: list[str]) -> tuple[int, list]:
+def render_clip(
+    clip: int,
+    config: Config,
+    textures: "list[np.ndarray]",
+    names: list[str],
+    warps: Shares,
+    network: "MaskMLBW | None",
+) -> tuple[int, list]:
     """The members of a clip's record, as PartWriter takes them."""
     from dataclasses import replace
 
     from pack.shards.record import encode
     from tools.truth.records import make_record
 
-    record = make_record(clip, config.seed, textures, config.size, config.frames, config.degraded)
+    how = config.size, config.frames, config.degraded, warps, network
+    record = make_record(clip, config.seed, textures, *how)
     if record is None:
         return clip, []
     about = {"textures": names, "texture_count": config.texture_count, "seed": config.seed}

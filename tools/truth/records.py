@@ -12,19 +12,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.morphology import dilate_inner, dilate_outer, mask_closing
-from pack.holes.forward import dilate_edge, forward_warp
-from pack.pipeline import LEAST_HOLES, fit
+from model.mask_mlbw import MaskMLBW
+from pack.holes.forward import dilate_edge
+from pack.holes.kinds import FORWARD, MASKS, Shares, choose_kind
+from pack.pipeline import LEAST_HOLES
 from pack.scenes.layers import Scene
 from pack.scenes.render import Rendered, render
 from pack.scenes.scene import VERSION, draw_scene
 from pack.shards.record import Record
+from tools.synthesis.warps import grown, right_eye
 from tools.truth.degrade import MODEL_SIDE, Degradation, degrade, draw_degradation
 
 STRENGTHS = (1, 1.5, 2, 2.5, 2.5, 3, 4, 5)  # percent of the film's width, as users choose them
 STRONGEST = 8
 FILM_SIZES = ((1280, 720), (1280, 720), (1920, 1080))  # width and height of the film that a record is a part of
 WIDEST_SHIFT = 0.25  # of the record's side
+FORWARD_ALONE = {FORWARD: 1.0}
 ATTEMPTS = 12  # scenes that are drawn until one has holes
 
 
@@ -38,6 +41,7 @@ class View:
     inner: int  # pixels of the depth map by which holes grow to the left
     outer: int  # and to the right
     degradation: Degradation | None  # None: exact depth
+    warp: str = FORWARD  # one of pack.holes.kinds
 
     @property
     def shift(self) -> float:
@@ -45,7 +49,7 @@ class View:
         return self.divergence * 0.01 * self.film_size[0]
 
 
-def draw_view(scene_seed: int, size: int, degraded: float) -> View:
+def draw_view(scene_seed: int, size: int, degraded: float, warps: Shares = FORWARD_ALONE) -> View:
     """How the record of a scene is made; `degraded` is the share of records with a depth model's depth."""
     random = np.random.Generator(np.random.PCG64([scene_seed, 4]))
     film_size = FILM_SIZES[int(random.integers(len(FILM_SIZES)))]
@@ -62,6 +66,7 @@ def draw_view(scene_seed: int, size: int, degraded: float) -> View:
         inner,
         outer,
         draw_degradation(random, scene_seed) if is_degraded else None,
+        choose_kind(warps, np.random.Generator(np.random.PCG64([scene_seed, 5])).random()),
     )
 
 
@@ -77,19 +82,29 @@ def margin(view: View) -> int:
 
 
 def make_record(
-    clip: int, seed: int, textures: Sequence[np.ndarray], size: int, frames: int, degraded: float
+    clip: int,
+    seed: int,
+    textures: Sequence[np.ndarray],
+    size: int,
+    frames: int,
+    degraded: float,
+    warps: Shares = FORWARD_ALONE,
+    network: MaskMLBW | None = None,
 ) -> Record | None:
-    """The record of a clip number: of the first of its scenes that has holes enough, or None."""
+    """The record of a clip number: of the first of its scenes that has holes enough, or None.
+
+    `warps` are the shares of the warps that make the eyes; the learned one needs its `network`.
+    """
     for attempt in range(ATTEMPTS):
         scene_seed = (seed * 1_000_000 + clip) * ATTEMPTS + attempt
-        view = draw_view(scene_seed, size, degraded)
+        view = draw_view(scene_seed, size, degraded, warps)
         scene = frame_scene(scene_seed, view, textures, size, frames)
         least = LEAST_HOLES * (size / 512) ** 2
         side = margin(view)
         if render(replace(scene, frames=1)).uncovered[:, :, side : side + size].sum() < least:
             continue
         rendered = render(scene)
-        record = build(f"truth_{seed}_{clip}", rendered, view, size)
+        record = build(f"truth_{seed}_{clip}", rendered, view, size, network)
         if (record.masks > 0).sum() > least * frames:
             info = describe(scene_seed, scene, view, size) | record.info
             return replace(record, info=info)
@@ -97,29 +112,27 @@ def make_record(
 
 
 @torch.inference_mode()
-def build(key: str, rendered: Rendered, view: View, size: int) -> Record:
+def build(key: str, rendered: Rendered, view: View, size: int, network: MaskMLBW | None = None) -> Record:
     """The record without metadata of its scene: the warped eye, with the true one in its holes."""
     part = slice(margin(view), margin(view) + size)
-    warped, holes = warp(rendered, view)
+    warped, holes = warp(rendered, view, network)
     holes, truth = holes[:, :, part], rendered.right[:, :, part]
     frames = np.where(holes[..., None], truth, warped[:, :, part])
     return Record(key, frames, np.where(holes, np.uint8(255), np.uint8(0)), measure(rendered, holes, part))
 
 
-def warp(rendered: Rendered, view: View) -> tuple[np.ndarray, np.ndarray]:  # -> uint8 (T H W 3), bool (T H W)
-    """The right eye as the forward warp makes it from the left one, and its holes, closed and grown as in use."""
+def warp(
+    rendered: Rendered, view: View, network: MaskMLBW | None = None
+) -> tuple[np.ndarray, np.ndarray]:  # -> uint8 (T H W 3), bool (T H W)
+    """The right eye as the view's warp makes it from the left one, and its holes, closed and grown as in use."""
     depth, depth_width = nearness(rendered, view)
-    size = rendered.nearness.shape[1:]
     eye, holes = np.empty_like(rendered.left), np.empty(rendered.nearness.shape, bool)
     for t, frame in enumerate(rendered.left):
         image = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
-        disparity = fit(depth[t : t + 1], size)
-        strength = 2 * rendered.divergence  # of two views
-        right, mask = forward_warp(image, disparity, strength, rendered.convergence, "right", base_width=max(size))
-        mask = mask_closing((mask > 0).float()) > 0
-        mask = dilate_inner(dilate_outer(mask, view.outer, depth_width), view.inner, depth_width)
+        how = 2 * rendered.divergence, rendered.convergence, network, True  # twice: the strength of two views
+        right, mask = right_eye(view.warp, image, depth[t : t + 1], *how)
         eye[t] = (right[0] * 255).round().byte().permute(1, 2, 0).numpy()
-        holes[t] = mask[0, 0].numpy()
+        holes[t] = grown(mask, view.inner, view.outer, depth_width)[0, 0].numpy()
     return eye, holes
 
 
@@ -147,8 +160,8 @@ def describe(scene_seed: int, scene: Scene, view: View, size: int) -> dict[str, 
     return {
         "truth": "rendered",
         "scenes_version": VERSION,
-        "warp": "forward_warp",
-        "mask": "forward_warp",
+        "warp": MASKS[view.warp],
+        "mask": MASKS[view.warp],
         "video": f"scene_{scene_seed}",
         "scene_seed": scene_seed,
         "layers": len(scene.layers),

@@ -52,6 +52,17 @@ def test_holes_of_the_warp_hold_all_that_is_uncovered():
     assert not (torch.from_numpy(scene.uncovered)[:, None] & ~made.holes).any()
 
 
+def test_monobw_shows_the_background_as_it_is_and_its_holes_hold_what_is_uncovered():
+    scene = flat_scene()
+    nearness = torch.from_numpy(scene.nearness)[:, None]
+    made = make(scene, nearness, "exact", "monobw", np.s_[:, :, :], CPU)
+    true = to_frames(scene.right, CPU)
+    still = torch.from_numpy(scene.nearness == 0)[:, None] & ~made.holes  # the ground does not move here
+    still[..., :40] = still[..., -24:] = False  # what the nearer layer hides is smoothed
+    assert ((made.right - true).abs() * still)[:, :, :20].max() < 1e-3
+    assert (torch.from_numpy(scene.uncovered)[:, None] & ~made.holes).float().mean() < 0.001
+
+
 def test_what_is_uncovered_is_what_no_pixel_of_the_left_eye_lands_on():
     scene = flat_scene(shift=5)
     for t in range(len(scene.left)):

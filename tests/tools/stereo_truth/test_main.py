@@ -62,6 +62,7 @@ def test_scenes_are_the_same_for_the_same_seed_and_none_of_those_that_training_d
         (("--scenes", 1), "--scenes 1: expected 2 or more"),
         (("--depth", "exakt"), "--depth exakt: expected some of exact, degraded, Motion"),
         (("--warp", "backward"), "--warp backward: expected some of forward"),
+        (("--warp", "mlbw"), "--warp mlbw: expected some of forward, monobw"),
         (("--depth", "exact", "exact"), "names one twice"),
         (("--tile", 600), "--tile 600, --size 512"),
         (("--baselines", "magic"), "--baselines magic"),

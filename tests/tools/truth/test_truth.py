@@ -2,8 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from model.morphology import dilate_inner, dilate_outer, mask_closing
+from pack.holes.kinds import parse_shares
+from pack.holes.monobw import backward_warp
 from pack.scenes.layers import Look
 from pack.scenes.render import render
 from pack.shards.record import decode
@@ -11,7 +15,7 @@ from pack.shards.shard import list_shards, read_record
 from tests.support.programs import refused, succeeds
 from tests.support.scenes import textures
 from tools.truth.__main__ import main
-from tools.truth.records import build, draw_view, frame_scene, make_record, margin, warp
+from tools.truth.records import build, draw_view, frame_scene, make_record, margin, nearness, warp
 from tools.truth.textures import find_sources, identify, load_textures
 
 SMALL = ("--size", 64, "--frames", 2, "--texture-count", 3, "--workers", 2)
@@ -117,3 +121,65 @@ def test_a_photo_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"nothing")
     line = refused(main, "-o", tmp_path / "out", "--textures", tmp_path, "--clips", 1)
     assert "broken.png" in line and "remove it" in line
+
+
+@pytest.mark.parametrize("degraded", [0.0, 1.0])
+def test_with_monobw_the_frame_is_the_eye_of_the_backward_warp_in_its_own_holes_the_true_one(degraded):
+    view, rendered = example(degraded=degraded)
+    view = replace(view, warp="monobw")
+    record = build("key", rendered, view, 96)
+    depth, width = nearness(rendered, view)
+    image = torch.from_numpy(rendered.left).permute(0, 3, 1, 2).float() / 255
+    strength = 2 * rendered.divergence
+    eye, holes = backward_warp(image.flip(-1), depth.flip(-1), strength, rendered.convergence, clear=0)
+    holes = mask_closing(holes.flip(-1).float()) > 0
+    holes = dilate_inner(dilate_outer(holes, 2, width), 1, width)
+    part = slice(margin(view), margin(view) + 96)
+    inside = holes[:, 0, :, part].numpy()
+    assert np.array_equal(record.masks > 0, inside) and inside.any()
+    assert np.array_equal(record.frames[inside], rendered.right[:, :, part][inside])
+    expected = (eye.flip(-1) * 255).round().byte().permute(0, 2, 3, 1).numpy()[:, :, part]
+    assert np.array_equal(record.frames[~inside], expected[~inside])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_holes_of_monobw_hold_what_is_uncovered_where_depth_is_exact(seed):
+    view, rendered = example(seed, look=Look())
+    _, holes = warp(rendered, replace(view, warp="monobw"))
+    part = slice(margin(view), margin(view) + 96)
+    assert rendered.uncovered[:, :, part][~holes[:, :, part]].mean() < 0.02
+
+
+def test_the_warp_is_drawn_by_the_scenes_seed_and_changes_nothing_else():
+    shares = parse_shares("--warp", "mix:forward=1,monobw=3", False)
+    views = [draw_view(seed, 96, 0.5, shares) for seed in range(400)]
+    kinds = [view.warp for view in views]
+    assert set(kinds) == {"forward", "monobw"} and 0.68 < kinds.count("monobw") / 400 < 0.82
+    plain = [draw_view(seed, 96, 0.5) for seed in range(400)]
+    assert [replace(view, warp="forward") for view in views] == plain
+
+
+def test_the_program_writes_the_warp_of_each_record_and_refuses_to_mix_settings(films, tmp_path):
+    words = ("-o", tmp_path, "--clips", 4, "--textures", films / "film0.mp4", *SMALL)
+    succeeds(main, *words, "--warp", "mix")
+    (shard,) = list_shards(tmp_path)
+    infos = [decode(entry.key, read_record(shard, entry)).info for entry in shard.records]
+    assert {info["warp"] for info in infos} == {"forward_warp", "monobw"}
+    assert all(info["mask"] == info["warp"] for info in infos)
+    assert "warp is null" in refused(main, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--warp", "backward"), "--warp backward: expected forward, mlbw, monobw, mix"),
+        (("--warp", "mix:forward=1,backward=2"), '"backward" is not a kind of holes'),
+        (("--warp", "mix:forward=much"), 'the share of forward is "much"'),
+        (("--warp", "mix:forward=-1"), 'the share of forward is "-1"'),
+        (("--warp", "mix:forward=0,monobw=0"), "the shares sum to 0"),
+        (("--warp", "mlbw"), "mlbw needs iw3's file"),
+        (("--warp", "mlbw", "--mask-model", "no.pth"), "no.pth"),
+    ],
+)
+def test_mistakes_in_warps_are_one_line(words, message, tmp_path, films):
+    assert message in refused(main, "-o", tmp_path, "--clips", 1, "--textures", films / "film0.mp4", *words)
