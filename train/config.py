@@ -117,7 +117,8 @@ class Config:
     num_workers: int = -1  # data worker processes per training process; -1: cores - 2, at most 8
     compile: bool = False  # torch.compile the network and LPIPS: takes minutes at the start, faster steps on GPUs
     disable_amp: bool = False  # train in fp32 only
-    amp_float: Literal["fp16", "bf16"] = "fp16"  # precision on GPUs; bf16 also on CPUs with bf16 instructions
+    amp_float: Literal["auto", "fp16", "bf16"] = "auto"  # precision of the forward pass; auto: bf16 where the GPU or
+    # CPU has instructions for it, else fp16 on GPUs and fp32 on CPUs
     dry_run: bool = False  # run one step, print the memory, workers and time that the run would need, and write nothing
     profile: int = 0  # write a torch.profiler trace of N optimizer steps below logs/
     checkpoint_blocks: bool = False  # activation checkpointing of whole blocks: less memory, more time

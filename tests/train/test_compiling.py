@@ -9,7 +9,7 @@ from train.objectives.perceptual import Perceptual, vgg16_trunk
 from train.runtime.dist import Group
 
 ALONE = Group(0, 1, torch.device("cpu"))
-CONFIG = Config(tile=64, loss="temporal_l1lpips")
+CONFIG = Config(tile=64, loss="temporal_l1lpips", disable_amp=True)
 WIDTHS = (2, 3, 4, 5, 6)
 
 

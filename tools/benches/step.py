@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from model.device import has_bf16
 from model.light_video_inpaint import LightVideoInpaint
 from tools.benches.case import Case, Gauge, Goal, Race, Workplace, peak_memory, run_program
 from tools.benches.plain_network import PlainNetwork
-from train.optimizers.recipe import cpu_has_bf16
 from train.runtime.memory import keep_freed_memory
 
 FRAMES, TILE, CHEAP = 12, 256, 248  # CHEAP is padded to 256, 256 to 320
@@ -124,7 +124,7 @@ CASES = (
                 prepare(TILE, TILE, torch.bfloat16),
             )
         ]
-        if cpu_has_bf16()  # on other CPUs bf16 is slower than fp32, and training does not use it
+        if has_bf16(torch.device("cpu"))  # on other CPUs bf16 is slower than fp32, and training does not use it
         else []
     ),
     Case(

@@ -2,6 +2,7 @@
 
 import torch
 
+from model.device import has_bf16
 from train.config import Config
 from train.optimizers.optim import create_optimizer, is_schedule_free
 from train.optimizers.schedule import apply, schedule
@@ -34,16 +35,14 @@ def autocast(config: Config, device: torch.device) -> torch.autocast:
 
 
 def precision(config: Config, device: torch.device) -> str:
-    """fp16, bf16 or fp32. A CPU uses fp32, or bf16 if it is chosen and the CPU has instructions for it."""
-    if config.disable_amp or (device.type == "cpu" and not (config.amp_float == "bf16" and cpu_has_bf16())):
+    """fp16, bf16 or fp32. A CPU uses bf16 if it has instructions for it and fp16 is not asked for, else fp32."""
+    if config.disable_amp:
         return "fp32"
+    if device.type == "cpu":
+        return "bf16" if config.amp_float != "fp16" and has_bf16(device) else "fp32"
+    if config.amp_float == "auto":
+        return "bf16" if has_bf16(device) else "fp16"
     return config.amp_float
-
-
-def cpu_has_bf16() -> bool:
-    """Whether the CPU has instructions for bf16; without them bf16 is slower than fp32."""
-    can = getattr(torch.cpu, "get_capabilities", dict)()  # not in every PyTorch that we run on
-    return any(can.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def set_rates(optimizer: torch.optim.Optimizer, config: Config, epoch: int) -> None:

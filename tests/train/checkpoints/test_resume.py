@@ -91,6 +91,17 @@ def test_a_run_that_is_killed_and_resumed_ends_to_the_last_bit_as_one_that_never
     assert trainings.results(tmp_path) == untouched[case]
 
 
+def test_a_run_in_bf16_resumes_to_the_last_bit_too(data, tmp_path):
+    bf16 = ["always return", "train.optimizers.recipe.has_bf16", True]
+    for name, moments in (("whole", [[]]), ("killed", [["signal at", "os.replace", 5, signal.SIGKILL], []])):
+        flags = trainings.command(data, tmp_path / name, "--no-disable-amp", "--max-epoch", 2, "--resume")
+        for moment in moments:
+            job = trainings.start(tmp_path / name, *flags, hooks=[bf16, *([moment] if moment else [])])
+            assert job.wait() == [-signal.SIGKILL if moment else 0], job.log()
+        assert "1 x cpu in bf16" in job.log()
+    assert trainings.results(tmp_path / "killed") == trainings.results(tmp_path / "whole")
+
+
 STOPS = [  # processes, flags, and where which signal reaches the last process and its workers
     (1, ("--num-workers", "1"), "train.step.forward_backward", 4, signal.SIGTERM),
     (2, (), "train.evaluation.evaluate.measure", 2, signal.SIGUSR1),

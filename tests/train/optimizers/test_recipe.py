@@ -120,18 +120,19 @@ def test_steps_that_are_not_finite_are_left_out_counted_and_end_a_run_that_allow
 
 
 @pytest.mark.parametrize(
-    ("flags", "on_gpu", "on_cpu", "with_bf16"),
+    ("flags", "on_gpu", "on_cpu"),  # without and with instructions for bf16
     [
-        ({}, "fp16", "fp32", "fp32"),
-        ({"amp_float": "bf16"}, "bf16", "fp32", "bf16"),
-        ({"amp_float": "bf16", "disable_amp": True}, "fp32", "fp32", "fp32"),
+        ({}, ("fp16", "bf16"), ("fp32", "bf16")),
+        ({"amp_float": "fp16"}, ("fp16", "fp16"), ("fp32", "fp32")),
+        ({"amp_float": "bf16"}, ("bf16", "bf16"), ("fp32", "bf16")),
+        ({"disable_amp": True}, ("fp32", "fp32"), ("fp32", "fp32")),
     ],
 )
-def test_the_precision_follows_the_flags_and_what_the_processor_has(flags, on_gpu, on_cpu, with_bf16, monkeypatch):
+def test_the_precision_follows_the_flags_and_what_the_processor_has(flags, on_gpu, on_cpu, monkeypatch):
     config, cpu = Config(**flags), torch.device("cpu")
-    assert recipe.precision(config, torch.device("cuda")) == on_gpu
-    for capable, expected in ((False, on_cpu), (True, with_bf16)):
-        monkeypatch.setattr(recipe, "cpu_has_bf16", lambda capable=capable: capable)
+    for capable, expected_on_gpu, expected in zip((False, True), on_gpu, on_cpu, strict=True):
+        monkeypatch.setattr(recipe, "has_bf16", lambda _, capable=capable: capable)
+        assert recipe.precision(config, torch.device("cuda")) == expected_on_gpu
         assert recipe.precision(config, cpu) == expected
         assert not recipe.create_scaler(config, cpu).is_enabled()
         with recipe.autocast(config, cpu):
@@ -141,10 +142,10 @@ def test_the_precision_follows_the_flags_and_what_the_processor_has(flags, on_gp
 
 @pytest.mark.slow
 def test_a_training_in_bf16_on_a_cpu_learns_what_one_in_fp32_learns(data, tmp_path):
-    flags = ("--loss", "temporal_l1", "--max-epoch", 2, "--amp-float", "bf16", "--skip-eval")
+    flags = ("--loss", "temporal_l1", "--max-epoch", 2, "--no-disable-amp", "--skip-eval")
     weights = []
     for name, capable in (("fp32", False), ("bf16", True)):
-        hooks = [["always return", "train.optimizers.recipe.cpu_has_bf16", capable]]
+        hooks = [["always return", "train.optimizers.recipe.has_bf16", capable]]
         job = trainings.train(tmp_path / name, *trainings.command(data, tmp_path / name, *flags), hooks=hooks)
         assert f"1 x cpu in {name}" in job.log()
         weights.append(torch.cat([w.flatten() for w in trainings.checkpoint(tmp_path / name)["state_dict"].values()]))
