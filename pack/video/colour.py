@@ -5,6 +5,7 @@ H height, W width.
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -13,40 +14,70 @@ from av.filter import Graph
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
+from pack.video.hdr import HDR, ToneMapper, light_of
 from tools.cli import UserError
+
+Hdr = Literal["tonemap", "keep"]
 
 # Without the last two, swscale's shortcut for 4:2:0 repeats chroma samples and is up to 3 levels off.
 SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+MATRICES = {8: "YCgCo", 10: "BT.2020 constant luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
 
 
-def to_rgb(
-    path: str | Path, frame: av.VideoFrame, aspect: Fraction, reformatter: VideoReformatter
-) -> np.ndarray:  # (H W 3) uint8
-    """The frame as a player shows it; of a pixel of this aspect the shorter side grows, so that no detail is lost.
+class ToRgb:
+    """Converts the frames of one video to RGB as a player shows them.
 
-    Raises UserError for colours that swscale does not know.
+    HDR is tone mapped and wide gamuts are converted to BT.709, unless `hdr` is "keep": then codes stay as they are.
     """
-    matrix = None
-    if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb:
-        # swscale would take BT.601 for all; players take BT.709 for sizes above standard definition.
-        matrix = Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
-    try:
-        scaled = reformatter.reformat(
-            frame,
-            width=round(frame.width * max(aspect, 1)),
-            height=round(frame.height / min(aspect, 1)),
-            format="rgb24",
-            src_colorspace=matrix,
-            interpolation=SCALING,
-            threads=1,
-        )
-    except OSError as error:
-        raise UserError(
-            f"{path} has colours of matrix {frame.colorspace}, which swscale does not know: encode it in BT.709"
-        ) from error
-    turn = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload] # the stub takes names alone
-    return upright(scaled.to_ndarray(), turn)
+
+    def __init__(self, path: str | Path, hdr: Hdr = "tonemap"):
+        self.path, self.hdr = path, hdr
+        self.reformatter = VideoReformatter()
+        self.mapper: ToneMapper | None = None
+
+    def __call__(self, frame: av.VideoFrame, aspect: Fraction) -> np.ndarray:  # (H W 3) uint8
+        """The upright picture; of a pixel of this aspect the shorter side grows, so that no detail is lost.
+
+        Raises UserError for colours that swscale does not know.
+        """
+        light = light_of(frame) if self.hdr == "tonemap" else None
+        turn = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload] # the stub takes names alone
+        if light is None:
+            return upright(self._scaled(frame, aspect, "rgb24").to_ndarray(), turn)
+        deep = self._scaled(frame, aspect, ToneMapper.FORMAT)
+        key = (deep.height, deep.width, *light, 65535 if frame.format.is_rgb else ToneMapper.YUV_WHITE)
+        if self.mapper is None or self.mapper.key != key:
+            self.mapper = ToneMapper(*key)
+        return upright(self.mapper(deep), turn)
+
+    def _scaled(self, frame: av.VideoFrame, aspect: Fraction, form: str) -> av.VideoFrame:
+        matrix = None
+        if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb:
+            matrix = guess_matrix(frame)
+        try:
+            return self.reformatter.reformat(
+                frame,
+                width=round(frame.width * max(aspect, 1)),
+                height=round(frame.height / min(aspect, 1)),
+                format=form,
+                src_colorspace=matrix,
+                interpolation=SCALING,
+                threads=1,
+            )
+        except OSError as error:
+            name = f" ({MATRICES[frame.colorspace]})" if frame.colorspace in MATRICES else ""
+            raise UserError(
+                f"{self.path} has colours of matrix {frame.colorspace}{name}, which swscale does not know: "
+                f"encode it in BT.709"
+            ) from error
+
+
+def guess_matrix(frame: av.VideoFrame) -> int:
+    """The matrix that players use for a frame that states none; swscale would use BT.601 for all."""
+    if frame.color_trc in HDR:
+        return Colorspace.BT2020
+    return Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
 
 
 def upright(

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import ColorTrc, VideoReformatter
 
-from pack.video.colour import to_rgb
+from pack.video.colour import Hdr, ToRgb
 from pack.video.container import open_video
 from pack.video.decode import decode
 from pack.video.shots import mark_cuts
@@ -75,7 +74,7 @@ def probe(path: str | Path) -> VideoInfo:
     with open_video(path) as (container, stream):
         with closing(decode(path, container, stream)) as decoded:
             _, first = next(decoded)
-        height, width, _ = to_rgb(path, first.frame, first.aspect, VideoReformatter()).shape
+        height, width, _ = ToRgb(path, "keep")(first.frame, first.aspect).shape
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         whole = Fraction(container.duration or 0, av.time_base)  # sound included
         duration = float(stream.duration * stream.time_base if stream.duration else whole)
@@ -85,7 +84,7 @@ def probe(path: str | Path) -> VideoInfo:
 def read_frames(path: str | Path, max_fps: float) -> Iterator[np.ndarray]:  # of (H W 3) uint8
     """Frames in RGB as a player shows them, some dropped where they follow each other faster than `max_fps`.
 
-    The rotation and the shape of the pixels that the file asks for are applied. HDR is not tone mapped and interlaced
+    The rotation and the shape of the pixels that the file asks for are applied, and HDR is tone mapped. Interlaced
     video is not deinterlaced: a warning says so. Damaged stretches are left out, also with a warning. Raises what
     `probe` raises.
     """
@@ -133,16 +132,16 @@ def read_clips(
         )
 
 
-def read_timed(path: str | Path, max_fps: float) -> Iterator[Picture]:
+def read_timed(path: str | Path, max_fps: float, hdr: Hdr = "tonemap") -> Iterator[Picture]:
     """The pictures of `read_frames` with their seconds on the film's timeline, which sound shares."""
     with open_video(path) as (container, stream):
-        reformatter, first = VideoReformatter(), True
+        to_rgb, first = ToRgb(path, hdr), True
         with closing(decode(path, container, stream)) as decoded:
             for seconds, one in limit_rate(decoded, max_fps):
                 if first:
                     warn_of_faults(path, one.frame)
                     first = False
-                yield Picture(seconds, to_rgb(path, one.frame, one.aspect, reformatter), one.stretch)
+                yield Picture(seconds, to_rgb(one.frame, one.aspect), one.stretch)
 
 
 def mark_shots(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, bool]]:
@@ -155,7 +154,5 @@ def mark_shots(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, bool]]:
 
 
 def warn_of_faults(path: str | Path, frame: av.VideoFrame) -> None:
-    if frame.color_trc in (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67):
-        log.warning("%s is HDR and is not tone mapped: its frames will look flat", path)
     if frame.interlaced_frame:
         log.warning("%s is interlaced and is not deinterlaced: moving edges will look like combs", path)

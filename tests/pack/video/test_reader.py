@@ -158,17 +158,6 @@ def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
     assert len(list(read_frames("http:a.mp4", 30))) == 1
 
 
-@pytest.mark.parametrize("trc", [16, 18])  # PQ, HLG
-def test_hdr_is_read_with_one_warning(tmp_path, caplog, trc):
-    frame = planes(quarters(), "bt2020", False, "yuv420p10le")
-    color = {"colorspace": 9, "color_trc": trc, "color_primaries": 9}
-    path = write(tmp_path / "a.mkv", [frame] * 3, "libx265", options={"x265-params": "log-level=none"}, color=color)
-    assert np.abs(corners(list(read_frames(path, 30))[-1]) - COLORS).max() <= 6
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{path} is HDR and is not tone mapped: its frames will look flat"
-    ]
-
-
 def test_interlaced_video_is_read_with_one_warning(tmp_path, caplog):
     path = write(tmp_path / "a.mkv", [grey(100)] * 3, options={"x264-params": "tff=1"})
     assert len(list(read_frames(path, 30))) == 3
