@@ -1,4 +1,4 @@
-"""The command line of packing. Only the standard library is imported, so that `--help` answers at once."""
+"""The command line of packing. Nothing heavy is imported, so that `--help` answers at once."""
 
 import os
 import re

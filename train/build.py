@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from model.light_video_inpaint import LightVideoInpaint
 from pack.shards.cache import Cache
 from pack.shards.exclusion import left_out_keys, read_keys, unknown_keys
 from pack.shards.store import use_endpoint
-from tools.cli import UserError, plural
+from tools.cli import UserError, config_text, plural
+from tools.cli.files import write_file
 from tools.cli.machine import usable_cores
 from tools.cli.sizes import parse_size
 from train.checkpoints.resume import find_checkpoint, is_continued, restore
@@ -205,9 +206,13 @@ def describe_resume(run: Run, saved: dict[str, Any]) -> list[str]:
 
 
 def open_curves(run: Run) -> None:
-    """Open TensorBoard's files without points after the checkpoint, or of the end of an epoch that is repeated."""
+    """Open TensorBoard's files without points after the checkpoint, or of the end of an epoch that is repeated.
+
+    Writes the configuration, with the seed that was chosen, to config.toml.
+    """
     folder, position = run.job.folder, run.position
     folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / "config.toml", config_text(replace(run.job.config, seed=position.seed)).encode())
     epoch_pending = position.slots_done == run.data.plan.slots
     run.curves = Curves(folder / "logs" / position.run_id, position.step, epoch_pending)
 

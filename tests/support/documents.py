@@ -86,7 +86,8 @@ def options(program: str) -> set[str]:
     config = configuration(program)
     names = {"--" + field.name.replace("_", "-") for field in fields(config)}
     off = {"--no-" + field.name.replace("_", "-") for field in fields(config) if field.type in (bool, "bool")}
-    return names | off | {name for several in getattr(config, "ALIASES", {}).values() for name in several} | {"--help"}
+    aliases = {name for several in getattr(config, "ALIASES", {}).values() for name in several}
+    return names | off | aliases | {"--help", "--config", "--print-config"}
 
 
 def makefile() -> dict[str, str]:

@@ -1,7 +1,9 @@
-"""What every program shares: flags from a dataclass, one-line errors, progress. Imports the standard library only."""
+"""What every program shares: flags from a dataclass, one-line errors, progress. Needs fire, and nothing of ours."""
 
+from tools.cli.config_file import config_text
 from tools.cli.errors import MissingFile, UserError, one_line, plural, redact
-from tools.cli.flags import field_comments, parse
+from tools.cli.fields import field_comments
+from tools.cli.flags import parse
 from tools.cli.program import run
 from tools.cli.progress import Progress, duration
 
@@ -9,6 +11,7 @@ __all__ = [
     "MissingFile",
     "Progress",
     "UserError",
+    "config_text",
     "duration",
     "field_comments",
     "one_line",

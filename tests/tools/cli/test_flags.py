@@ -93,3 +93,76 @@ def test_help_shows_comment_and_default(capsys):
 def test_a_comment_may_continue_on_the_next_line(capsys):
     assert cli.field_comments(Example)["batch_size"] == "frames at once, which must divide seq"
     assert "frames at once, which must divide seq (default: 2)" in help_of(capsys)
+
+
+AWKWARD = ["001", "1e3", "None", "True", "[1, 2]", "{'a': 1}", "a,b", "", " ", "-", "- upper", "日本 😀", "a=b", "1_0"]
+
+
+@pytest.mark.parametrize("text", [*AWKWARD, "__import__('os').abort()", "\udcff", "a\nb", "--help"])
+def test_a_text_arrives_as_it_was_typed_and_is_never_taken_for_python(text):
+    assert cli.parse(Example, [f"--data-dir={text}"]).data_dir == text
+    assert cli.parse(Example, ["--video", "--", text, "b"]).video == (text, "b")
+    if not text.startswith("--"):
+        assert cli.parse(Example, ["--data-dir", text, "--video", text, "b"]).video == (text, "b")
+
+
+@pytest.mark.parametrize("words", [["-o", "x"], ["-ox"], ["-o=x"], ["--data_dir", "x"], ["--data-dir=y", "-o", "x"]])
+def test_a_flag_may_be_written_in_several_ways_and_the_last_one_wins(words):
+    assert cli.parse(Example, words).data_dir == "x"
+
+
+def test_negative_numbers_are_values():
+    assert cli.parse(Example, ["--limit", "-3", "--rate", "-1e-3"]) == Example(limit=-3, rate=-1e-3)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-"],
+        ["--"],
+        ["-", "upper"],
+        ["data_dir", "upper"],
+        ["--", "--interactive"],
+        ["--", "--trace"],
+        ["--data-dir", "a", "-", "__class__"],
+        ["--data-dir", "a", "b"],
+        ["--video=a", "b"],
+        ["--resume", "yes"],
+        ["--resume=yes"],
+        ["--no-data-dir"],
+        ["--data-dir"],
+        ["--data-dir", "--resume"],
+        ["--video"],
+        ["--separator=x"],
+    ],
+)
+def test_nothing_but_the_flags_is_understood(capsys, words):
+    if words == ["--"]:
+        assert cli.parse(Example, words) == Example()  # no value follows
+    else:
+        error_of(capsys, *words)
+
+
+@dataclasses.dataclass(frozen=True)
+class Demanding:
+    """Needs a flag."""
+
+    out: str  # output file
+    source: str  # input file
+
+
+def test_a_missing_flag_is_named(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.parse(Demanding, ["--out", "a"])
+    assert ended.value.code == 2 and capsys.readouterr().err == "error: --source is missing (see --help)\n"
+
+
+def test_help_wins_over_everything_else_on_the_command_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.parse(Demanding, ["stray", "--batch-size", "x", "-h"])
+    assert ended.value.code == 0 and "output file (required)" in capsys.readouterr().out
+
+
+def test_parsing_prints_nothing(capsys):
+    cli.parse(Example, ["--batch-size", "4"])
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,80 @@
+"""Configurations as TOML files: what `--config` reads and `--print-config` prints."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from tools.cli.errors import UserError, one_line
+from tools.cli.fields import Flag, read_flags, summary
+from tools.cli.words import suggestion
+
+MANY = {bool: "booleans", int: "whole numbers", float: "numbers", str: "texts in quotes"}
+
+
+def read_config(path: str, flags: list[Flag]) -> dict[str, Any]:
+    """The values in a TOML file by field. Its keys are the flags, with hyphens or underscores, or their long aliases.
+
+    Raises UserError with the file and the key when the file is missing or not TOML, when a key is unknown or given
+    twice, and when a value has another type than its flag.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"--config {path} cannot be read: {one_line(error)}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is not valid TOML ({error}): fix it") from error
+    keys = {name.removeprefix("--"): flag for flag in flags for name in flag.names if name.startswith("--")}
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        flag = keys.get(key.replace("_", "-"))
+        if flag is None:
+            raise UserError(f"{path}: unknown key {key}{suggestion(key.replace('_', '-'), keys)}")
+        if flag.field in values:
+            raise UserError(f"{path}: {key} is given twice, as {flag.name[2:]} or under another name: keep one")
+        values[flag.field] = _typed(f"{path}: {key} = {_toml(value)}", value, flag)
+    return values
+
+
+def config_text(config: Any) -> str:
+    """The values of a configuration as TOML, one flag a line with its comment, which `read_config` reads back.
+
+    Fields that are None are left out. Raises UserError for a text that is not UTF-8, which TOML cannot hold.
+    """
+    flags = read_flags(type(config))
+    return f"# {summary(type(config))}\n" + "".join(_line(flag, getattr(config, flag.field)) for flag in flags)
+
+
+def _line(flag: Flag, value: Any) -> str:
+    if value is None:
+        return ""
+    try:
+        text = _toml(value)
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{flag.name} {value!r} is not UTF-8 and cannot be written as TOML: rename it") from None
+    return f"{flag.name[2:]} = {text}" + (f"  # {flag.comment}\n" if flag.comment else "\n")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, str):  # JSON's escapes are TOML's, which in addition forbids DEL
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _typed(found: str, value: Any, flag: Flag) -> Any:
+    """The value of a key with the type of its flag. Raises UserError, which begins with what was `found`."""
+    if flag.several:
+        if not isinstance(value, list) or not all(_fits(item, flag) for item in value):
+            raise UserError(f"{found}: expected a list of {MANY[flag.kind]}")
+        return tuple(flag.kind(item) for item in value)
+    if not _fits(value, flag):
+        raise UserError(f"{found}: expected {', '.join(map(_toml, flag.choices)) or flag.expected}")
+    return flag.kind(value)
+
+
+def _fits(value: Any, flag: Flag) -> bool:
+    allowed = (int, float) if flag.kind is float else (flag.kind,)
+    return type(value) in allowed and (not flag.choices or value in flag.choices)
