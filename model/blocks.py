@@ -1,7 +1,7 @@
 """Building blocks of the network: gated token MLPs over windows of a clip, and gated convolutions.
 
-T frames, C channels, H height, W width (in tokens), N tokens of a window, P windows. Maps are (T C H W) in
-channels-last memory, so that the token MLPs see (T H W C) without a copy.
+T frames of all B sequences of a pass, one after the other; C channels, H height, W width (in tokens), N tokens of a
+window, P windows. Maps are (T C H W) in channels-last memory, so that the token MLPs see (T H W C) without a copy.
 """
 
 import torch
@@ -169,16 +169,17 @@ class SpatialMLP(nn.Module):
 
 
 class TemporalMLP(nn.Module):
-    """Token MLP over all frames of each position."""
+    """Token MLP over the frames of a sequence at each position."""
 
     def __init__(self, channels, frames, ratio):
         super().__init__()
+        self.frames = frames  # of a sequence
         self.gmlp = TokenMLP(channels, frames, ratio)
 
     def forward(self, x, norm1, norm2):  # (T C H W) -> (T C H W)
-        t = x.permute(0, 2, 3, 1)  # (T H W C): frames are first already
-        out = self.gmlp(t.flatten(1, 2), norm1, norm2)
-        return out.view(t.shape).permute(0, 3, 1, 2)
+        t = x.permute(0, 2, 3, 1).unflatten(0, (-1, self.frames)).transpose(0, 1)  # (frames B H W C)
+        out = self.gmlp(t.flatten(1, 3), norm1, norm2)  # of one sequence, t is flattened without a copy
+        return out.view(t.shape).transpose(0, 1).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 class GatedConv(nn.Module):
@@ -227,5 +228,5 @@ def spatial_block(channels, size, ratio, shift=False):
 
 
 def temporal_block(channels, frames, ratio):
-    """Block over the frames of each position."""
+    """Block over the frames of a sequence at each position."""
     return Block(channels, TemporalMLP(channels, frames, ratio), ratio)

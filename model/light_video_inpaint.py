@@ -1,6 +1,7 @@
 """iw3's video inpainting network LightVideoInpaintV1: with the same weights it computes the same function.
 
-T frames, C channels, H height, W width in pixels; a token is a 4x4 cell of pixels.
+T frames, C channels, H height, W width in pixels; a token is a 4x4 cell of pixels. A pass takes B sequences of 12
+frames, one after the other: T is 12 B.
 """
 
 import torch
@@ -84,13 +85,14 @@ class LightVideoInpaint(nn.Module):
         return x * (1 - mask), (mask_blur(mask) + mask).clamp(0, 1)
 
     def forward(self, x: Tensor, mask: Tensor, skip_offset: bool = False, frames_at_once: int = FRAMES) -> Tensor:
-        """Frames with filled holes, from the result of `preprocess`: (12 3 H W), (12 1 H W) -> (12 3 H-32 W-32).
+        """Frames with filled holes, from the result of `preprocess`: (12B 3 H W), (12B 1 H W) -> (12B 3 H-32 W-32).
 
-        `skip_offset` keeps the outer 16 pixels: (12 3 H W). In eval mode the result is clamped to [0, 1]. Fewer
-        `frames_at_once` in the spatial blocks need less memory and give the same result.
+        The frames are those of one or more sequences of 12, which do not influence each other. `skip_offset` keeps the
+        outer 16 pixels: (12B 3 H W). In eval mode the result is clamped to [0, 1]. Fewer `frames_at_once` in the
+        spatial blocks need less memory and give the same result.
         """
-        if x.shape[0] != FRAMES:
-            raise ValueError(f"forward got {x.shape[0]} frames, expected {FRAMES}: use infer for other numbers")
+        if not len(x) or len(x) % FRAMES:
+            raise ValueError(f"forward got {len(x)} frames, expected a multiple of {FRAMES}: use infer for others")
         area = [slice(0, n) if skip_offset else slice(OFFSET, n - OFFSET) for n in x.shape[-2:]]
         filled = self._fill(x, mask, area, frames_at_once)
         x, mask = x[..., *area], mask[..., *area]

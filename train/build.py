@@ -34,6 +34,7 @@ from train.objectives.loss import create_loss
 from train.optimizers.ema import EMA
 from train.optimizers.optim import is_schedule_free
 from train.optimizers.recipe import create_optimizer_of, create_scaler, precision
+from train.passes import check_shares, choose_batch_size
 from train.run import Run, save
 from train.runtime.dist import Group
 from train.runtime.job import Job
@@ -48,7 +49,7 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
     Raises UserError or MissingFile, with what fixes it, before any work starts.
     """
     check_shares(config, group.world_size)
-    job = Job(config, group, stop, Path(config.model_dir))
+    job = Job(config, group, stop, Path(config.model_dir), choose_batch_size(config, group))
     records, eval_records = group.first(load_splits, config)
     description = describe_data(records, eval_records)
     network = create_network(config.arch, config.init)
@@ -64,7 +65,7 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
     if config.compile:
         from train.compiling import compile_forward  # takes seconds to import, only with --compile
 
-        learner.forward = compile_forward(learner.network, learner.criterion, config, group)
+        learner.forward = compile_forward(learner.network, learner.criterion, job)
     announce(run, saved)
     if config.dry_run:
         return run
@@ -72,17 +73,6 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
     if not continued:
         begin(run)
     return run
-
-
-def check_shares(config: Config, world_size: int) -> None:
-    """Raise UserError when the sequences of a step cannot be divided evenly among the processes."""
-    tiles = config.tiles_per_record
-    if config.backward_step % (world_size * tiles):
-        visits = f" with {tiles} tiles per record" if tiles > 1 else ""
-        raise UserError(
-            f"--backward-step {config.backward_step} counts sequences over all processes, found "
-            f"{plural(world_size, 'process', 'processes')}{visits}: expected a multiple of {world_size * tiles}"
-        )
 
 
 def build_data(
@@ -181,7 +171,8 @@ def announce(run: Run, saved: dict[str, Any] | None) -> None:
         f"in {precision(config, job.group.device)}, {config.optimizer} with {rates}, loss {config.loss}, "
         f"seed {position.seed}",
         f"{plural(plan.count, 'record')}, {len(eval_samples.records) if eval_samples else 0} for evaluation; "
-        f"{plural(config.epochs, 'epoch')} of {plan.slots} sequences, {config.backward_step} per step",
+        f"{plural(config.epochs, 'epoch')} of {plan.slots} sequences, {config.backward_step} per step, "
+        f"{job.batch_size} per pass",
     ]
     if saved is not None and is_continued(config, saved):
         lines += describe_resume(run, saved)

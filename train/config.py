@@ -53,6 +53,8 @@ class Config:
     max_epoch: int = 200  # number of epochs; cosine schedules end one epoch earlier, at their minimum, as in iw3
     num_samples: int = 20000  # frames per epoch; an epoch has 1/12 as many sequences
     backward_step: int = 4  # sequences per optimizer step, over all processes
+    batch_size: int = 0  # sequences per forward pass of a process, which changes no result; 0: 1 on a CPU, on a GPU as
+    # many as it has memory for, 6 GB each
     tile: int = 256  # side of the square training crop, in pixels; padded to the next larger multiple of 64,
     # so that 248 takes 0.74 of the time of 256
     tiles_per_record: int = 1  # sequences cut from each record that is read and decoded
@@ -160,7 +162,8 @@ class Config:
             _expect(self, name, getattr(self, name) > 0, "more than 0")
         adversarial = ("discriminator_weight", "discriminator_learning_rate", "generator_warmup_iteration")
         natural = ("weight_decay", "weight_decay_end", "warmup_epoch", "clip_grad_norm", "save_every_steps")
-        for name in (*natural, "warmup_learning_rate", "shuffle_shards", "momentum", "profile", *adversarial):
+        other = ("warmup_learning_rate", "shuffle_shards", "momentum", "profile", "batch_size")
+        for name in (*natural, *other, *adversarial):
             _expect(self, name, getattr(self, name) >= 0, "0 or more")
         for name in ("adam_beta1", "adam_beta2", "ema_decay", "momentum"):
             _expect(self, name, 0 <= getattr(self, name) < 1, "0 or more and less than 1")

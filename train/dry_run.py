@@ -7,40 +7,48 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from tools.cli import UserError, duration, plural
-from tools.cli.machine import usable_cores
+from tools.cli.machine import memory_bytes, usable_cores
 from train.data.plan import Slot
 from train.data.samples import BadRecord, Sample, Samples
 from train.data.stream import Stream
 from train.evaluation.evaluate import measure
 from train.evaluation.selection import is_due
 from train.loop import slots_to_do
+from train.passes import largest_batch
 from train.run import Run
+from train.runtime.job import Job
 from train.step import step
 
 GIB = 2**30
 QUICK = 10.0  # seconds; after a faster first step, which warms up, a second one is timed
+USABLE = 0.9  # share of the memory that a proposed --batch-size may fill
 SKIPPED = 2  # first steps that a profile leaves out, as they include what happens once
 
 
 @dataclass(frozen=True)
 class Costs:
-    """The measured times of the slowest process."""
+    """What was measured in the process that has most of it: seconds, and bytes on the device of the training."""
 
     sample: float  # seconds of one core per sample
     step: float  # seconds of an optimizer step whose samples are ready
     record: float  # seconds per record of an evaluation
+    before: float = 0.0  # bytes in use before a step
+    grown: float = 0.0  # bytes that a step adds at its peak
 
 
 def dry_run(run: Run) -> None:
     """Take one optimizer step, evaluate one record, and print what the whole run would need. Nothing is written."""
     steps, evaluations = work_left(run)
     seconds_a_sample, samples = take_samples(run)
+    before = memory_in_use(run.job.group.device)
     seconds_a_step, loss = time_steps(run, samples)
-    costs = Costs(*slowest(run, [seconds_a_sample, seconds_a_step, time_evaluation(run)]))
+    grown = peak_memory(run.job.group.device) - before
+    costs = Costs(*slowest(run, [seconds_a_sample, seconds_a_step, time_evaluation(run), before, grown]))
     for line in describe(run, costs, loss, steps, evaluations):
         run.job.group.log(line)
 
@@ -116,6 +124,7 @@ def describe(run: Run, costs: Costs, loss: float, steps: int, evaluations: int) 
         f"dry run: a step of {size} sequences takes {costs.step:.2f} s ({1 / costs.step:.3f} steps/s, "
         f"{size / costs.step:.2f} sequences/s), its loss is {loss:.4f}",
         f"memory: {memory(run.job.group.device)}",
+        f"batch: {describe_batch(run.job, costs)}",
         f"data: a sample takes {costs.sample:.3f} s of one core: {describe_workers(run.data.workers, need)}",
         f"evaluation: {costs.record:.2f} s per record, {duration(evaluation)} for {plural(records, 'record')}, "
         f"{plural(evaluations, 'time')}",
@@ -143,9 +152,42 @@ def describe_workers(workers: int, needed: int) -> str:
     return text
 
 
+def describe_batch(job: Job, costs: Costs) -> str:
+    """The advice on --batch-size: the largest that fits if memory grows in proportion to the sequences of a pass."""
+    sequence = max(costs.grown / job.batch_size, 1)
+    share = job.config.backward_step // job.group.world_size
+    fits = largest_batch(share, int((USABLE * device_memory(job.group.device) - costs.before) / sequence))
+    return (
+        f"a pass needs {sequence / GIB:.2f} GiB per sequence: --batch-size {fits} is the largest that fits of the "
+        f"{plural(share, 'sequence')} of a process, this run has {job.batch_size}"
+    )
+
+
+def device_memory(device: torch.device) -> float:
+    """Bytes that a process of the job can use on its device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return memory_bytes() / int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def memory_in_use(device: torch.device) -> int:
+    """Bytes of tensors on a GPU, or on a CPU of this process."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    status = Path("/proc/self/statm")
+    return int(status.read_text().split()[1]) * resource.getpagesize() if status.exists() else peak_memory(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that this process has used on the device so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def memory(device: torch.device) -> str:
     """Peak memory of this process so far."""
-    text = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB:.2f} GiB for each process"
+    text = f"{peak_memory(torch.device('cpu')) / GIB:.2f} GiB for each process"
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         text += f", {torch.cuda.max_memory_reserved(device) / GIB:.2f} of {total / GIB:.0f} GiB on the GPU"

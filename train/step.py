@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from tools.cli import UserError, plural
-from train.config import Config
+from train.config import FRAMES, Config
 from train.data.samples import BadRecord, Sample
 from train.evaluation.evaluate import trim
 from train.objectives.adversarial import shared_noise
@@ -52,16 +52,17 @@ def step(run: Run, samples: Iterator[Sample]) -> StepReport | None:
     if learner.gan:
         learner.gan.optimizer.zero_grad()
     own = []
-    for _ in range(job.config.backward_step // job.group.world_size):
+    for _ in range(job.config.backward_step // job.group.world_size // job.batch_size):
         if job.is_stopping():
             return None
         asked = time.monotonic()
-        sample = next(samples)
+        batch = [next(samples) for _ in range(job.batch_size)]
         waited += time.monotonic() - asked
-        gen = generator(position.seed, position.epoch, sample.slot.index, "loss")
-        terms, adversarial = forward_backward(learner, job.config, job.group.device, sample, position.step, gen)
-        slot = sample.slot
-        own.append(SequenceResult(slot.index, slot.record, sample.digest, terms, adversarial, sample.bad_records))
+        gens = [generator(position.seed, position.epoch, sample.slot.index, "loss") for sample in batch]
+        passed = forward_backward(learner, job.config, job.group.device, batch, position.step, gens)
+        for sample, (terms, adversarial) in zip(batch, passed, strict=True):
+            slot = sample.slot
+            own.append(SequenceResult(slot.index, slot.record, sample.digest, terms, adversarial, sample.bad_records))
     job.group.all_reduce_gradients(learner.network.parameters())
     results = [result for part in job.group.gather_objects(own) for result in part]
     run.data.quarantine.add(record for result in results for record in result.bad_records)
@@ -76,27 +77,47 @@ def step(run: Run, samples: Iterator[Sample]) -> StepReport | None:
 
 
 def forward_backward(
-    learner: Learner, config: Config, device: torch.device, sample: Sample, step: int, gen: torch.Generator
-) -> tuple[dict[str, float], AdversarialResult | None]:
-    """The weighted loss terms of one sequence, and its adversarial result; adds its gradient to that of the step."""
-    frames = sample.frames.to(device, non_blocking=True)  # (12 3 S S)
-    holes = sample.holes.to(device, non_blocking=True)  # (12 1 S S)
+    learner: Learner,
+    config: Config,
+    device: torch.device,
+    samples: list[Sample],
+    step: int,
+    gens: list[torch.Generator],
+) -> list[tuple[dict[str, float], AdversarialResult | None]]:
+    """One pass over B sequences, which adds their gradients to those of the step.
+
+    Returns the weighted loss terms and the adversarial result of each sequence; they depend on its sample and its
+    generator alone, not on the others of the pass, except for rounding.
+    """
+    frames, holes = to_device(samples, device)  # (B 12 3 S S), (B 12 1 S S)
     with autocast(config, device):
-        masked, mask = learner.network.preprocess(frames, holes)
-        output, target = learner.forward(masked, mask).float(), trim(frames)  # (12 3 S-32 S-32)
+        masked, mask = learner.network.preprocess(frames.flatten(0, 1), holes.flatten(0, 1))
+        outputs, targets = learner.forward(masked, mask).float().split(FRAMES), trim(frames)
+        pairs = [*zip(outputs, targets, strict=True)]  # (12 3 S-32 S-32) each
         if learner.gan:
-            output, target = shared_noise(output, target, gen)
-        pair = output, target, trim(holes)
+            pairs = [shared_noise(*pair, gen) for pair, gen in zip(pairs, gens, strict=True)]
+        shown = [(*pair, where) for pair, where in zip(pairs, trim(holes), strict=True)]
         if config.diff_aug and config.loss != "dct":
-            pair = diff_aug(*pair, gen)
-        terms = learner.criterion(*pair, gen)
-    loss = learner.scaler.scale(sum(terms.values()) / config.backward_step)
-    adversarial = None
+            shown = [diff_aug(*sequence, gen) for sequence, gen in zip(shown, gens, strict=True)]
+        terms = learner.criterion.each(shown, gens)
+    losses = [learner.scaler.scale(sum(own.values()) / config.backward_step) for own in terms]
+    adversarial: list[AdversarialResult | None] = [None] * len(samples)
     if learner.gan:
-        adversarial = learner.gan.backward(step, loss, output, target, trim(mask), learner.network, learner.scaler)
+        masks = trim(mask).split(FRAMES)
+        adversarial = learner.gan.backward(
+            step, losses, *zip(*pairs, strict=True), masks, learner.network, learner.scaler
+        )
     else:
-        loss.backward()
-    return {name: float(value.detach()) for name, value in terms.items()}, adversarial
+        torch.autograd.backward(losses)
+    values = torch.stack([torch.stack([*own.values()]) for own in terms]).detach().tolist()
+    return [(dict(zip(terms[0], row, strict=True)), found) for row, found in zip(values, adversarial, strict=True)]
+
+
+def to_device(samples: list[Sample], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames (B 12 3 S S) and holes (B 12 1 S S) of the samples, on the device."""
+    frames = [sample.frames.to(device, non_blocking=True) for sample in samples]
+    holes = [sample.holes.to(device, non_blocking=True) for sample in samples]
+    return torch.stack(frames), torch.stack(holes)
 
 
 def term_matrix(results: list[SequenceResult]) -> torch.Tensor:  # -> float64 (sequences terms)

@@ -146,8 +146,29 @@ def test_pixels_outside_of_the_soft_holes_are_unchanged():
     assert kept.any() and torch.equal(net.infer(frames, mask)[kept], frames[kept])
 
 
+@pytest.mark.parametrize("option", ["plain", "checkpoint_blocks", "frames_at_once"])
+def test_each_sequence_of_a_pass_has_the_result_and_the_gradients_that_it_has_alone(option):
+    net = filled(LightVideoInpaint(base_dim=8))
+    net.checkpoint_blocks = option == "checkpoint_blocks"
+    more = {"frames_at_once": 5} if option == "frames_at_once" else {}
+    sequences = [inputs(net, 12, 40, 72), [part.flip(0, -1) for part in inputs(net, 12, 40, 72)]]
+
+    def gradients(results):
+        net.zero_grad()
+        torch.cat(results).square().sum().backward()
+        return [p.grad.clone() for p in net.parameters()]
+
+    alone = [net(*sequence, **more) for sequence in sequences]
+    expected = gradients(alone)
+    stacked = net(*(torch.cat(parts) for parts in zip(*sequences, strict=True)), **more)
+    for found, wanted in zip(stacked.split(12), alone, strict=True):
+        near(found, wanted, atol=1e-6)
+    for found, wanted in zip(gradients([stacked]), expected, strict=True):
+        near(found, wanted, atol=1e-5 * wanted.abs().max())
+
+
 def test_another_number_of_frames_is_refused_by_forward():
-    with pytest.raises(ValueError, match="got 11 frames, expected 12: use infer"):
+    with pytest.raises(ValueError, match="got 11 frames, expected a multiple of 12: use infer"):
         LightVideoInpaint(base_dim=8)(torch.zeros(11, 3, 64, 64), torch.zeros(11, 1, 64, 64))
 
 

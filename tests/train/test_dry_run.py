@@ -34,6 +34,8 @@ def test_a_dry_run_says_what_the_run_would_need_and_leaves_no_trace(tmp_path):
     for text in (
         "dry run: a step of 12 sequences takes ",
         "memory: ",
+        "batch: a pass needs ",
+        "--batch-size 6 is the largest that fits of the 6 sequences of a process, this run has 1",
         "data: a sample takes ",
         "--num-workers",
         "evaluation: ",

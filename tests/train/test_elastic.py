@@ -103,9 +103,9 @@ def test_a_step_that_is_not_finite_on_one_process_is_skipped_on_all(rank, data, 
     trainings.train(
         one,
         *trainings.command(data, one, *more),
-        hooks=[["return nan at", "train.objectives.loss.Loss.forward", [3 + rank]]],
+        hooks=[["return nan at", "train.objectives.loss.Loss.weighted", [3 + rank]]],
     )
-    hooks = [["return nan at", "train.objectives.loss.Loss.forward", [2]]]
+    hooks = [["return nan at", "train.objectives.loss.Loss.weighted", [2]]]
     job = trainings.train(two, *trainings.command(data, two, *more), world=2, hooks=hooks, hooked=[rank])
     assert "step 2: loss or gradient is not finite, step skipped (1 in this epoch)" in job.log()
     assert trainings.results(one) == trainings.results(two)
@@ -123,7 +123,7 @@ def test_a_hundred_skipped_steps_of_an_epoch_are_borne_and_then_the_run_ends(run
 
 
 def test_without_ignore_nan_the_first_one_ends_the_run(data, tmp_path):
-    hooks = [["return nan at", "train.objectives.loss.Loss.forward", [3]]]
+    hooks = [["return nan at", "train.objectives.loss.Loss.weighted", [3]]]
     job = trainings.start(tmp_path, *trainings.command(data, tmp_path, "--no-ignore-nan"), hooks=hooks)
     assert job.wait() == [2]
     assert job.log().splitlines()[-1].startswith("error: loss or gradient was not finite in 1 step of epoch 1")

@@ -97,7 +97,7 @@ def test_an_epoch_whose_steps_were_all_skipped_has_no_loss_instead_of_0(run, cap
 
 
 def test_a_run_that_never_was_finite_does_not_name_a_best_network(data, tmp_path):
-    hook = ["return nan at", "train.objectives.loss.Loss.forward", list(range(1, 100))]
+    hook = ["return nan at", "train.objectives.loss.Loss.weighted", list(range(1, 100))]
     log = trainings.train(tmp_path, *trainings.command(data, tmp_path, "--max-epoch", 2), hooks=[hook]).log()
     assert "epoch 1/1: no step counted, " in log and "loss is nan, this network cannot be the best" in log
     assert log.splitlines()[-1].startswith("done, but this run has no best network")

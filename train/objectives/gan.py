@@ -58,17 +58,38 @@ class Gan:
     def backward(
         self,
         step: int,
-        loss: torch.Tensor,
+        losses: list[torch.Tensor],
+        outputs: list[torch.Tensor],
+        targets: list[torch.Tensor],
+        masks: list[torch.Tensor],
+        network: LightVideoInpaint,
+        scaler: torch.amp.GradScaler,
+    ) -> list[AdversarialResult]:
+        """Add the gradients of each sequence of a pass to those of both networks.
+
+        A loss is the reconstruction loss of a sequence, scaled and divided by the sequences of a step; its output and
+        target are (T 3 H W), its mask (T 1 H W). An adversarial loss or gradient that is not finite is left out.
+        """
+        of_losses = torch.autograd.grad(losses, outputs)  # at once, as LPIPS has one graph for all
+        sequences = zip(of_losses, outputs, targets, masks, strict=True)
+        found = [self._gradient(step, *sequence, network, scaler) for sequence in sequences]
+        gradients, results = zip(*found, strict=True)
+        torch.autograd.backward(outputs, gradients)
+        return list(results)
+
+    def _gradient(
+        self,
+        step: int,
+        of_loss: torch.Tensor,
         output: torch.Tensor,
         target: torch.Tensor,
         mask: torch.Tensor,
         network: LightVideoInpaint,
         scaler: torch.amp.GradScaler,
-    ) -> AdversarialResult:
-        """Add the gradients of one sequence to those of both networks.
+    ) -> tuple[torch.Tensor, AdversarialResult]:
+        """The gradient of both losses of one sequence at its output; adds to that of the discriminator.
 
-        `loss` is the reconstruction loss, scaled and divided by the sequences of a step; output and target are
-        (T 3 H W), mask (T 1 H W). An adversarial loss or gradient that is not finite is left out.
+        `of_loss` is the gradient of the reconstruction loss there.
         """
         member = generator(self.seed, step, "member")  # the same member of an ensemble on all processes
         with autocast(self.config, self.device):
@@ -76,14 +97,13 @@ class Gan:
             adversarial = generator_loss(score.float())
         scaled = scaler.scale(adversarial / self.config.backward_step)
         # one backward pass of each loss to the output; the product of both has the same gradient from there on
-        gradients = [torch.autograd.grad(value, output)[0] for value in (loss, scaled)]
-        of_loss, of_adversarial = [(output * gradient).sum() for gradient in gradients]
-        norms = gradient_norms(of_loss, of_adversarial, network.to_image.weight)
+        gradients = of_loss, torch.autograd.grad(scaled, output)[0]
+        norms = gradient_norms(*((output * gradient).sum() for gradient in gradients), network.to_image.weight)
         factor = self.factor(step) if torch.isfinite(norms[1] + adversarial) else 0.0
-        output.backward(torch.add(*gradients, alpha=factor) if factor else gradients[0])
+        gradient = torch.add(*gradients, alpha=factor) if factor else gradients[0]
         discriminator = self._backward_discriminator(output.detach(), target, mask, member)
-        reconstruction_norm, generator_norm = norms.tolist()
-        return AdversarialResult(reconstruction_norm, generator_norm, float(adversarial.detach()), float(discriminator))
+        result = AdversarialResult(*norms.tolist(), float(adversarial.detach()), float(discriminator))
+        return gradient, result
 
     def _backward_discriminator(
         self, output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, member: torch.Generator

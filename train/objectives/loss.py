@@ -60,21 +60,43 @@ class Loss(nn.Module):
 
     def forward(self, output, target, holes, gen=None):  # (T 3 H W), (T 3 H W), (T 1 H W) bool -> name: ()
         """The weighted terms. `gen` picks the DCT's angles and LPIPS's frames; without it: 45 degrees, all frames."""
-        z, y = output.float(), target.float()
-        if self.perceptual is not None:  # the other terms see the padding too, as in iw3
-            z, y, holes = _to_multiple(z, y, holes)
-        with torch.autocast(z.device.type, enabled=False):
-            terms = {name: term(name, z, y, holes, gen) for name in self.weights if not name.endswith("lpips")}
+        return self.each([(output, target, holes)], [gen])[0]
+
+    def each(self, sequences, gens):  # [(output, target, holes)], [gen] -> [name: ()]
+        """The weighted terms of each sequence, as `forward` gives them; LPIPS sees the frames of all in one pass."""
+        plain = [name for name in self.weights if not name.endswith("lpips")]
+        padded, found = [], []
+        for (output, target, holes), gen in zip(sequences, gens, strict=True):
+            z, y = output.float(), target.float()
+            if self.perceptual is not None:  # the other terms see the padding too, as in iw3
+                z, y, holes = _to_multiple(z, y, holes)
+            with torch.autocast(z.device.type, enabled=False):
+                found.append({name: term(name, z, y, holes, gen) for name in plain})
+            padded.append((z, y, holes))
         if self.perceptual is not None:
-            terms |= self._lpips(z, y, holes, gen)
+            found = [terms | more for terms, more in zip(found, self._lpips(padded, gens), strict=True)]
+        return [self.weighted(terms) for terms in found]
+
+    def weighted(self, terms):  # name: () -> name: ()
+        """The terms of a sequence with their weights, in the order of the loss."""
         return {name: weight * terms[name] for name, weight in self.weights.items()}
 
-    def _lpips(self, z, y, holes, gen):
-        if gen is not None and self.lpips_frames < len(z):
-            chosen = torch.randperm(len(z), generator=gen, device=gen.device)[: self.lpips_frames].to(z.device)
-            z, y, holes = z[chosen], y[chosen], holes[chosen]
-        maps = self.perceptual(z, y)
-        return {"lpips": lpips(maps), "hole_lpips": lpips_in_holes(maps, holes)}
+    def _lpips(self, sequences, gens):
+        chosen = [self._chosen(frames, gen) for frames, gen in zip(sequences, gens, strict=True)]
+        counts = [len(z) for z, _, _ in chosen]
+        maps = self.perceptual(*(torch.cat([part[i] for part in chosen]) for i in (0, 1)))
+        parts = zip(*(m.split(counts) for m in maps), strict=True)  # the five maps of each sequence
+        return [
+            {"lpips": lpips(own), "hole_lpips": lpips_in_holes(own, holes)}
+            for own, (_, _, holes) in zip(parts, chosen, strict=True)
+        ]
+
+    def _chosen(self, sequence, gen):  # the frames of a sequence that LPIPS sees
+        frames = len(sequence[0])
+        if gen is None or self.lpips_frames >= frames:
+            return sequence
+        chosen = torch.randperm(frames, generator=gen, device=gen.device)[: self.lpips_frames]
+        return tuple(part[chosen.to(part.device)] for part in sequence)
 
 
 def term(name, z, y, holes, gen=None):  # (T 3 H W), (T 3 H W), (T 1 H W) bool -> ()

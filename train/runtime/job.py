@@ -16,6 +16,7 @@ class Job:
     group: Group
     stop: Stop
     folder: Path
+    batch_size: int  # sequences of a forward pass in this process
 
     def is_stopping(self) -> bool:
         """Whether any process was asked to stop; a collective operation."""

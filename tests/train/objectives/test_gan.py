@@ -51,7 +51,7 @@ def one_backward(gan, network, step=0, number=0):
     output = network(make_sequence(number + 100)[0])
     loss = (output - target).abs().mean()
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return gan.backward(step, loss / 2, output, target, mask, network, scaler)
+    return gan.backward(step, [loss / 2], [output], [target], [mask], network, scaler)[0]
 
 
 def update(gan, result):
@@ -115,7 +115,7 @@ def test_a_scaled_loss_changes_neither_the_weight_nor_the_proportion():
     loss = 1024 * (output - target).abs().mean() / 2
     scaled = make_gan()
     scaled.adaptive.value = 1.0
-    result = scaled.backward(0, loss, output, target, mask, twin, Scaler)
+    (result,) = scaled.backward(0, [loss], [output], [target], [mask], twin, Scaler)
     torch.testing.assert_close(twin.to_image.weight.grad / 1024, network.to_image.weight.grad)
     ratios = [found.reconstruction_norm / found.generator_norm for found in (result, plain)]
     assert ratios[0] == pytest.approx(ratios[1], rel=1e-5)
@@ -185,7 +185,7 @@ def test_any_size_of_network_has_the_weight_that_the_proportion_is_measured_at()
         scaler = torch.amp.GradScaler("cpu", enabled=False)
         gan = make_gan()
         gan.adaptive.value = 1.0
-        result: AdversarialResult = gan.backward(0, loss, output, target, mask, network, scaler)
+        result: AdversarialResult = gan.backward(0, [loss], [output], [target], [mask], network, scaler)[0]
         assert result.reconstruction_norm > 0 and result.generator_norm > 0
         assert all(p.grad is not None for p in network.parameters())
 

@@ -192,6 +192,21 @@ def test_lpips_of_some_frames_has_the_mean_of_all_frames():
     assert some(output, target, box())["lpips"].item() == pytest.approx(full)
 
 
+@pytest.mark.parametrize("name", ["band_l1lpips", "temporal_l1dctlpips", "dct"])
+@pytest.mark.parametrize("size", [64, 56])  # with and without padding to a multiple of 16
+def test_the_terms_of_a_sequence_are_the_same_beside_others(name, size):
+    loss = create_loss(name, lpips_frames=3, perceptual=tiny_perceptual())
+    output, target = (part[..., :size, :size].detach() for part in pair())
+    holes = box()[..., :size, :size]
+    sequences = [(output, target, holes), (output.flip(0), target, holes.flip(-1)), (target, output, holes)]
+    gens = [[torch.Generator().manual_seed(seed) for seed in (1, 2, 3)] for _ in range(2)]
+    together = loss.each(sequences, gens[0])
+    for found, sequence, gen in zip(together, sequences, gens[1], strict=True):
+        expected = loss(*sequence, gen)
+        assert [*found] == [*expected]
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-8)
+
+
 def test_half_precision_outputs_are_compared_in_single_precision():
     output, target = pair(requires_grad=False)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -111,7 +111,7 @@ def test_the_average_of_the_weights_is_exported_beside_the_weights_that_it_is_of
 
 @pytest.mark.slow
 def test_steps_that_are_not_finite_are_left_out_counted_and_end_a_run_that_allows_none(data, tmp_path):
-    hook = ["return nan at", "train.objectives.loss.Loss.forward", [2, 5]]
+    hook = ["return nan at", "train.objectives.loss.Loss.weighted", [2, 5]]
     job = trainings.train(tmp_path / "a", *trainings.command(data, tmp_path / "a", "--skip-eval"), hooks=[hook])
     assert job.log().count("loss or gradient is not finite, step skipped") == 2
     assert all(value.isfinite().all() for value in trainings.checkpoint(tmp_path / "a")["state_dict"].values())
