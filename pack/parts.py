@@ -62,9 +62,21 @@ def read_state(folder: Path, name: str, source: dict[str, Any], settings: dict[s
         if index.source.get("part") != part:
             break  # a part is missing: it and all later ones are packed again
         check_size(index)
+        _check_part(index, parts[-1] if parts else None)
         parts.append(index)
     differences = {line: None for index in indexes for line in compare(index, source, settings)}
     return State(tuple(parts), tuple(differences))
+
+
+def _check_part(index: Index, before: Index | None) -> None:
+    """Raise UserError where the clips of a part are not numbers that follow those of the part before."""
+    last, first, following = (index.source.get(name) for name in ("last", "first_clip", "next_clip"))
+    start = before.source["next_clip"] if before else 0
+    if type(last) is not bool or type(following) is not int or first != start or following < start:
+        raise UserError(
+            f"{index.tar.with_suffix('.json')} is damaged (clips {first!r:.30} to {following!r:.30}, "
+            f"expected clips from {start} on): remove it and its tar, or copy both again"
+        )
 
 
 def compare(index: Index, source: dict[str, Any], settings: dict[str, Any]) -> list[str]:

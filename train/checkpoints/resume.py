@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from tools.cli import UserError
+from train.checkpoints.fits import check_states
 from train.checkpoints.state import VERSION, Position, differences, moved_records, other_networks, read_newest
 from train.config import Config
 from train.data.dataset import TrainingData
@@ -63,9 +64,11 @@ def restore(config: Config, learner: Learner, data: TrainingData, position: Posi
     """Restore the checkpoint's state other than the weights and the position.
 
     Where the dataset has changed (--accept-data), records that are still in it keep the losses known to mining, under
-    their new numbers, and the remaining slots of the epoch are drawn from the new dataset.
+    their new numbers, and the remaining slots of the epoch are drawn from the new dataset. Raises UserError where a
+    state does not fit the run.
     """
     ours = saved["backfill"]
+    check_states(saved, learner, data.history)
     restore_optimizer(learner.optimizer, saved["optimizer_state_dict"][0])
     restore_scaler(learner.scaler, saved["grad_scaler_state_dict"][0])
     if learner.gan:

@@ -1,0 +1,41 @@
+"""The state of a video that a split already holds."""
+
+import json
+
+import pytest
+
+from pack.parts import PartWriter, State, part_path, read_state
+from pack.shards.index import index_path
+from tools.cli import UserError
+
+SOURCE, SETTINGS = {"video": "a.mp4"}, {"max_shard_bytes": 1}
+
+
+@pytest.fixture
+def split(tmp_path):
+    """Two parts: clips 0 and 1, and clip 2."""
+    with PartWriter(tmp_path, "a", SOURCE, SETTINGS, State((), ())) as writer:
+        writer.add(0, [("k0", {"json": b"{}"})])
+        writer.add(2, [("k2", {"json": b"{}"})])
+        writer.finish(3)
+    return tmp_path
+
+
+def test_parts_say_where_packing_goes_on(split):
+    state = read_state(split, "a", SOURCE, SETTINGS)
+    assert (len(state.parts), state.records, state.next_clip, state.done) == (2, 2, 3, True)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"next_clip": "3"}, {"next_clip": -1}, {"next_clip": None}, {"last": 1}, {"last": None}, {"first_clip": 7}],
+    ids=str,
+)
+def test_a_part_whose_clips_are_not_numbers_in_order_is_one_line(split, damage):
+    path = index_path(part_path(split, "a", 1))
+    index = json.loads(path.read_text())
+    index["source"] |= damage
+    path.write_text(json.dumps(index))
+    with pytest.raises(UserError, match=r"a-00001\.json is damaged \(clips") as error:
+        read_state(split, "a", SOURCE, SETTINGS)
+    assert "\n" not in str(error.value)
