@@ -3,9 +3,9 @@
 import contextlib
 import errno
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 if not __package__:  # run as a file: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -15,12 +15,10 @@ from tools.cli import UserError
 from train.config import Config
 from train.runtime.signals import Stop
 
-if TYPE_CHECKING:
-    from train.run import Run
-
 
 def main() -> int:
     config = cli.parse(Config)
+    started = time.monotonic()
     stop = Stop()  # before torch is imported, which takes seconds, so that --help is fast
     from train.build import build
     from train.dry_run import dry_run, profiled
@@ -28,6 +26,7 @@ def main() -> int:
     from train.runtime.dist import end_of_job, join
     from train.runtime.lock import lock_folder
     from train.runtime.memory import keep_freed_memory
+    from train.summary import end_run
 
     with join(config.device) as group, explain_full_disk(config.model_dir):
         if group.device.type == "cpu":
@@ -42,27 +41,10 @@ def main() -> int:
                 if run.curves:
                     run.curves.close(finished)
                 if group.is_main:
-                    print_status(run, finished)
+                    end_run(run, finished, time.monotonic() - started)
     if group.world_size > 1:
         end_of_job()
     return 0
-
-
-def print_status(run: "Run", finished: bool) -> None:
-    """Print the final status of a run."""
-    job, position = run.job, run.position
-    if finished:
-        path = job.folder / f"{run.learner.name}.pth"
-        if path.exists() and (position.best is not None or not run.data.eval_samples):
-            print(f"done: {path} is the best network, iw3 loads it unchanged", flush=True)
-        else:
-            print("done, but this run has no best network: no evaluation was finite, lower --learning-rate", flush=True)
-        return
-    print(
-        f"stopped by {job.stop.name or 'another process'} in epoch {position.epoch} after {position.slots_done} "
-        f"sequences; the same command with --resume continues from there",
-        flush=True,
-    )
 
 
 @contextlib.contextmanager
