@@ -65,10 +65,14 @@ def decode_image(data: bytes, mode: str, box: Box | None = None) -> np.ndarray: 
 
 
 def to_pixels(image: Image.Image, mode: str, box: Box | None = None) -> np.ndarray:
-    """The pixels of an image of `open_image`, or of a box in it. Raises CorruptImage."""
+    """The pixels of an image of `open_image`, or of a box in it. Raises CorruptImage, also for transparent pixels."""
     with _reading():
+        opaque = not image.has_transparency_data or image.convert("RGBA").getextrema()[3][0] == 255
         shown = image if image.mode == mode else image.convert(mode)
-        return np.asarray(shown.crop(box) if box else shown)
+        pixels = np.asarray(shown.crop(box) if box else shown)
+    if not opaque:
+        raise CorruptImage("found an image with transparent pixels, expected opaque ones")
+    return pixels
 
 
 @contextlib.contextmanager
@@ -81,7 +85,8 @@ def open_image(file: BinaryIO | Path) -> Iterator[Image.Image]:
         with open(file, "rb") as opened, open_image(opened) as image:
             yield image
         return
-    size = webp.canvas_size(file.read(webp.HEADER))
+    head = file.read(webp.HEADER)
+    size = webp.canvas_size(head)
     file.seek(0)
     if size:
         _check_size(*size)  # Pillow allocates the whole canvas when it opens a WebP
@@ -95,6 +100,8 @@ def open_image(file: BinaryIO | Path) -> Iterator[Image.Image]:
             raise CorruptImage(f"found {plural(frames, 'frame')} in one image file, expected 1")
         if image.mode == "CMYK":
             raise CorruptImage("found a CMYK image, expected RGB or grey")
+        if image.format == "PNG" and head[24] > 8:  # bits per channel, which Pillow would cut or clip
+            raise CorruptImage(f"found an image of {head[24]} bits per channel, expected 8")
         yield image
 
 

@@ -81,3 +81,35 @@ def test_a_cmyk_image_is_refused():
 def test_an_image_that_could_not_be_read_back_is_not_written():
     with pytest.raises(UserError, match="expected sides up to"):
         encode_image(np.zeros((1, LARGEST_SIDE + 1), np.uint8), "png")
+
+
+def png_of(bits_per_channel, colour_type, channels):
+    """A PNG of 8x8 random pixels."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    row = 8 * channels * bits_per_channel // 8
+    rows = b"".join(b"\0" + np.random.default_rng(y).bytes(row) for y in range(8))
+    header = struct.pack(">IIBBBBB", 8, 8, bits_per_channel, colour_type, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+@pytest.mark.parametrize("colour_type, channels", [(0, 1), (2, 3)])
+def test_an_image_of_16_bits_is_refused_because_pillow_would_cut_it(colour_type, channels):
+    for mode in ("L", "RGB"):
+        with pytest.raises(CorruptImage, match="16 bits per channel"):
+            decode_image(png_of(16, colour_type, channels), mode)
+        assert decode_image(png_of(8, colour_type, channels), mode).shape[:2] == (8, 8)
+
+
+def test_transparent_pixels_are_refused_and_opaque_ones_with_an_alpha_channel_are_not():
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 4), np.uint8)
+    pixels[..., 3] = 255
+    for kwargs in ({"format": "PNG"}, {"format": "WEBP", "lossless": True}):
+        assert np.array_equal(decode_image(saved(Image.fromarray(pixels), **kwargs), "RGB"), pixels[..., :3])
+        holed = pixels.copy()
+        holed[3, 4, 3] = 254
+        with pytest.raises(CorruptImage, match="transparent"):
+            decode_image(saved(Image.fromarray(holed), **kwargs), "RGB")

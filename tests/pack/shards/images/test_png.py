@@ -100,12 +100,11 @@ def test_a_mask_is_smaller_than_as_pillow_writes_it():
     assert np.array_equal(decode_image(out.getvalue(), "L"), mask)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA"])
 def test_every_other_png_is_left_to_pillow(mode):
     levels = np.linspace(0, 255, 60 * 60).reshape(60, 60)
-    image = Image.fromarray(levels.astype(np.uint16)) if mode == "I;16" else Image.fromarray(levels.astype(np.uint8))
     out = io.BytesIO()
-    (image if mode == "I;16" else image.convert(mode)).save(out, "PNG")
+    Image.fromarray(levels.astype(np.uint8)).convert(mode).save(out, "PNG")
     with Image.open(io.BytesIO(out.getvalue())) as image:
         assert image.mode == mode
         assert np.array_equal(decode_image(out.getvalue(), "L"), np.asarray(image.convert("L")))
