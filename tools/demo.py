@@ -141,15 +141,15 @@ def write_sheet(path: Path, network: "LightVideoInpaint", samples: "Sequence[Sam
     """Write an image with rows masked input, holes, filled, ground truth; columns are the middle frames of samples."""
     import torch  # takes seconds, which --help must not wait for
 
+    from train.data.augment import to_device_batch
     from train.evaluation.metrics import as_uint8
     from train.evaluation.pictures import write_picture
 
     columns = []
     for sample in samples:
-        filled = network.infer(sample.frames, sample.holes)
-        masked = sample.frames.masked_fill(sample.holes, 0)
-        holes = sample.holes.expand_as(sample.frames).float()
-        rows = [as_uint8(frames[len(frames) // 2]) for frames in (masked, holes, filled, sample.frames)]
+        frames, holes = (part[0] for part in to_device_batch([sample], "cpu"))
+        pictures = frames.masked_fill(holes, 0), holes.expand_as(frames).float(), network.infer(frames, holes), frames
+        rows = [as_uint8(picture[len(picture) // 2]) for picture in pictures]
         columns.append(torch.cat(rows))  # (4*S S 3)
     write_picture(path, torch.cat(columns, dim=1))
 

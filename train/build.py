@@ -89,7 +89,7 @@ def build_data(
     return TrainingData(
         plan=Plan(records.sizes, config.epoch_slots, seed, config.shuffle_shards, records.shares, tiles),
         history=History(len(records)) if config.hard_example == "linear" else None,
-        stream=Stream(samples, workers, pin_memory=group.device.type == "cuda", tiles=tiles),
+        stream=Stream(samples, workers, tiles),
         eval_samples=Samples(eval_records, config.frames, config.tile, read=read) if eval_records else None,
         workers=workers,
         quarantine=Quarantine(job.folder, len(records), group, writes=not config.dry_run),

@@ -10,6 +10,7 @@ import torch
 
 from tools.cli import UserError, plural
 from train.config import FRAMES, Config
+from train.data.augment import to_device_batch
 from train.data.samples import BadRecord, Sample
 from train.evaluation.evaluate import trim
 from train.objectives.adversarial import shared_noise
@@ -89,7 +90,7 @@ def forward_backward(
     Returns the weighted loss terms and the adversarial result of each sequence; they depend on its sample and its
     generator alone, not on the others of the pass, except for rounding.
     """
-    frames, holes = to_device(samples, device)  # (B 12 3 S S), (B 12 1 S S)
+    frames, holes = to_device_batch(samples, device)  # (B 12 3 S S), (B 12 1 S S)
     with autocast(config, device):
         masked, mask = learner.network.preprocess(frames.flatten(0, 1), holes.flatten(0, 1))
         outputs, targets = learner.forward(masked, mask).float().split(FRAMES), trim(frames)
@@ -111,13 +112,6 @@ def forward_backward(
         torch.autograd.backward(losses)
     values = torch.stack([torch.stack([*own.values()]) for own in terms]).detach().tolist()
     return [(dict(zip(terms[0], row, strict=True)), found) for row, found in zip(values, adversarial, strict=True)]
-
-
-def to_device(samples: list[Sample], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Frames (B 12 3 S S) and holes (B 12 1 S S) of the samples, on the device."""
-    frames = [sample.frames.to(device, non_blocking=True) for sample in samples]
-    holes = [sample.holes.to(device, non_blocking=True) for sample in samples]
-    return torch.stack(frames), torch.stack(holes)
 
 
 def term_matrix(results: list[SequenceResult]) -> torch.Tensor:  # -> float64 (sequences terms)

@@ -14,6 +14,7 @@ from tools import cli
 from train import build as setup
 from train import loop, step
 from train.config import Config
+from train.data.augment import to_device_batch
 from train.evaluation.evaluate import trim
 from train.optimizers.optim import StepOutcome
 from train.runtime.dist import Group
@@ -86,8 +87,9 @@ def test_the_gradient_of_a_step_is_that_of_one_large_batch(run, monkeypatch):
     losses = []
     for sample in seen:
         gen = step.generator(run.position.seed, 1, sample.slot.index, "loss")
-        output = run.learner.network(*run.learner.network.preprocess(sample.frames, sample.holes))
-        pair = step.diff_aug(output, trim(sample.frames), trim(sample.holes), gen)
+        frames, holes = (part[0] for part in to_device_batch([sample], "cpu"))
+        output = run.learner.network(*run.learner.network.preprocess(frames, holes))
+        pair = step.diff_aug(output, trim(frames), trim(holes), gen)
         losses.append(sum(run.learner.criterion(*pair, gen).values()))
     torch.stack(losses).mean().backward()
     assert len(losses) == 4

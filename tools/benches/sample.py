@@ -19,6 +19,7 @@ from tools.benches.case import Case, Goal, Race, Workplace
 from tools.benches.records import as_folders, converted, packed
 from train.data import crop as crop_module
 from train.data import samples as samples_module
+from train.data.augment import to_device_batch
 from train.data.crop import AugmentParams, draw_params, frame_indexes
 from train.data.samples import Records, Sample, Samples
 from train.runtime.seeds import generator
@@ -126,8 +127,9 @@ def prepare(image_format: str) -> Callable[[Workplace], Race]:
             for slot in slots:
                 ours, (frames, holes) = samples[slot], reference(slot)
                 assert isinstance(ours, Sample)
-                assert torch.equal(ours.holes, holes), f"holes of {slot} differ"
-                assert (ours.frames - frames).abs().max() < 1e-6, f"frames of {slot} differ"
+                (ours_frames,), (ours_holes,) = to_device_batch([ours], "cpu")
+                assert torch.equal(ours_holes, holes), f"holes of {slot} differ"
+                assert (ours_frames - frames).abs().max() < 1e-6, f"frames of {slot} differ"
             notes["share of each part in our time"] = shares(lambda: each(samples.__getitem__))
 
         def each(

@@ -19,6 +19,7 @@ from tools.benches.case import Case, Goal, Race, Workplace
 from tools.benches.records import packed
 from tools.benches.sample import FRAMES, SEED, TILE, textbook_crop, textbook_grow, textbook_jitter
 from tools.cli.machine import usable_cores
+from train.data.augment import to_device_batch
 from train.data.crop import draw_params, frame_indexes
 from train.data.samples import Records, Samples
 from train.data.stream import Stream
@@ -81,8 +82,9 @@ def prepare_webdataset(place: Workplace) -> Race:
     def check() -> None:
         expected = {sample.slot.record: sample for sample in ours(len(keys))}
         for number, frames, holes in stock():
-            assert torch.equal(holes, expected[number].holes), f"holes of {keys[number]} differ"
-            assert (frames - expected[number].frames).abs().max() < 1e-6, f"frames of {keys[number]} differ"
+            (ours_frames,), (ours_holes,) = to_device_batch([expected[number]], "cpu")
+            assert torch.equal(holes, ours_holes), f"holes of {keys[number]} differ"
+            assert (frames - ours_frames).abs().max() < 1e-6, f"frames of {keys[number]} differ"
 
     return Race(lambda: drain(ours(count)), lambda: drain(stock()), check, count, "sample")
 

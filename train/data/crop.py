@@ -1,11 +1,11 @@
-"""From a record to a sample: frames, tile and augmentation, as pure functions of random parameters.
+"""From a record to a tile: frames, dilation of holes and place, as pure functions of random parameters.
 
-T frames (12), H height and W width of the record, S side of the tile. iw3's augmentations in iw3's order; colour jitter
-changes each pixel independently, so it is applied to the tile only.
+T frames (12), H height and W width of the record, S side of the tile. The parameters are those of iw3's augmentations.
+Colours change on the training device (train.data.augment), so a tile consists of bytes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,10 +13,13 @@ import torch
 from model.morphology import dilate_inner, dilate_outer
 from pack.shards.record import Box
 from tools.cli import UserError
-from train.data.looks import Look, apply_look, draw_look, shrink
+from train.data.looks import Look, draw_look
 
 EVAL_STRIDE = 64  # pixels between the candidate windows of evaluation
 TILES = 4  # random candidate windows of training
+
+
+Jitter = tuple[tuple[float, ...], tuple[float, ...]] | str | None  # (scale, bias) by channel, "gray" or none
 
 
 class DoesNotFit(UserError):
@@ -29,11 +32,21 @@ class AugmentParams:
 
     reverse: bool
     start: float
-    jitter: tuple[tuple[float, ...], tuple[float, ...]] | str | None  # (scale, bias) by channel, "gray" or none
+    jitter: Jitter
     outer: int  # pixels by which holes are dilated to the right
     inner: int  # and to the left
     tiles: tuple[tuple[float, float], ...]  # (y, x) of each candidate window
     look: Look | None = None  # with --augment strong
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The part of a record that a sample shows. S is twice the side of the sample where its look shrinks."""
+
+    frames: np.ndarray  # uint8 (T S S 3)
+    holes: torch.Tensor  # bool (T S S), dilated
+    corner: tuple[int, int]  # y, x in the record
+    look: Look | None  # the one drawn, which shrinks only where the record is large enough
 
 
 def draw_params(gen: torch.Generator, strong: bool = False) -> AugmentParams:
@@ -90,45 +103,19 @@ def choose_tile(
     return windows[int(np.argmax(sums))]
 
 
-def to_float(pixels: np.ndarray) -> torch.Tensor:  # uint8 (T S S 3) -> float (T 3 S S) in [0, 1]
-    """Pixels in the form that the network takes."""
-    planes = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    frames = torch.empty(planes.shape)
-    for to, plane in zip(frames, planes, strict=True):  # one frame fits the processor's cache, twelve do not
-        to.copy_(plane).div_(255)
-    return frames
+def cut(frames: Callable[[Box], np.ndarray], masks: np.ndarray, side: int, params: AugmentParams | None) -> Tile:
+    """The tile of a sample with this side; masks are uint8 (T H W).
 
-
-def jitter_(frames: torch.Tensor, params: AugmentParams | None) -> torch.Tensor:  # float (T 3 S S) -> same, in place
-    """The same colour change in all frames."""
-    if params is None or params.jitter is None:
-        return frames
-    if params.jitter == "gray":
-        return frames.copy_(frames.mean(1, keepdim=True))
-    scale, bias = (frames.new_tensor(values).view(3, 1, 1) for values in params.jitter)
-    for frame in frames:
-        frame.mul_(scale).add_(bias).clamp_(0, 1)
-    return frames
-
-
-def cut(
-    frames: Callable[[Box], np.ndarray], masks: np.ndarray, side: int, params: AugmentParams | None
-) -> tuple[torch.Tensor, torch.Tensor, tuple[int, int]]:
-    """The sample's frames float (T 3 S S) in [0, 1], its holes bool (T 1 S S), and the corner of its tile (y, x).
-
-    masks are uint8 (T H W). They alone decide where the tile is, so `frames` decodes only that box: uint8 (T S S 3), or
-    twice the side for a look that shrinks. This is the one place where frames become float.
+    They alone decide where the tile is, so `frames` decodes only that box: uint8 (T S S 3).
     """
     grown = augment_masks(torch.from_numpy(masks), params)
-    look = params and params.look
-    factor = look.shrink if look and side * look.shrink <= min(masks.shape[1:]) else 1
-    seen = side * factor
+    look = params.look if params else None
+    if look and side * look.shrink > min(masks.shape[1:]):
+        look = replace(look, shrink=1)
+    seen = side * look.shrink if look else side
     y, x = choose_tile(grown, seen, params)
-    colours = to_float(frames((x, y, x + seen, y + seen)))  # (T 3 seen seen)
-    holes = grown[:, None, y : y + seen, x : x + seen].bool()  # (T 1 seen seen)
-    if look:
-        colours, holes = apply_look(*shrink(colours, holes, factor), look)
-    return jitter_(colours.contiguous(), params), holes.contiguous(), (y, x)
+    holes = grown[:, y : y + seen, x : x + seen].bool()
+    return Tile(frames((x, y, x + seen, y + seen)), holes, (y, x), look)
 
 
 def _jitter(scales: list[float], biases: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -19,7 +19,8 @@ from pack.shards.shard import read_record
 from pack.shards.store import RemotePath, StoreError
 from tools.cli import UserError, one_line
 from tools.cli.program import is_users
-from train.data.crop import AugmentParams, DoesNotFit, cut, draw_params, frame_indexes
+from train.data.crop import AugmentParams, DoesNotFit, Jitter, cut, draw_params, frame_indexes
+from train.data.looks import MAX_SHRINK, Look
 from train.data.plan import Slot, replacement
 from train.runtime.seeds import generator
 
@@ -43,12 +44,17 @@ class StoreUnavailable(BadRecord):
 
 @dataclass
 class Sample:
-    """The sample of a slot. T frames, S side of the tile."""
+    """The sample of a slot as bytes, and the numbers by which the device changes them (train.data.augment).
 
-    frames: torch.Tensor  # float (T 3 S S) in [0, 1]
-    holes: torch.Tensor  # bool (T 1 S S)
+    T frames, S side of the tile, or twice that where the look shrinks.
+    """
+
+    frames: torch.Tensor  # uint8 (T S S 3)
+    holes: torch.Tensor  # bool (T S S), dilated
     slot: Slot  # its record is the one shown, which is not the planned one where that was bad
     digest: int  # 48-bit hash of record, frames, tile and augmentation
+    jitter: Jitter = None
+    look: Look | None = None
     bad_records: tuple[BadRecord, ...] = ()  # that were tried before
 
 
@@ -127,6 +133,11 @@ class Samples(Dataset):
             bad.append(found)
         return bad[-1]
 
+    @property
+    def largest(self) -> int:
+        """Side of the largest tile of a sample."""
+        return self.tile * (MAX_SHRINK if self.strong else 1)
+
     def check_fit(self) -> None:
         """Raise UserError when the first record, and so probably all, is too small or too short for the settings."""
         try:
@@ -171,8 +182,10 @@ class Samples(Dataset):
             def frames_in(box: Box) -> np.ndarray:
                 return decode_frames(entry.key, members, indexes, box)
 
-        frames, holes, corner = cut(frames_in, masks, self.tile, params)
-        return Sample(frames, holes, slot, _digest(entry, indexes, corner, params))
+        tile = cut(frames_in, masks, self.tile, params)
+        digest = _digest(entry, indexes, tile.corner, params)
+        jitter = params.jitter if params else None
+        return Sample(torch.from_numpy(tile.frames), tile.holes, slot, digest, jitter, tile.look)
 
     def _whole(self, number: int) -> Record:
         """The decoded record, kept until another one is needed."""

@@ -41,10 +41,10 @@ class Stream:
     A worker takes `tiles` slots at a time, those of one record.
     """
 
-    def __init__(self, samples: Samples, workers: int, pin_memory: bool = False, tiles: int = 1):
-        self.sampler, self.pin_memory = SlotSampler(), pin_memory
+    def __init__(self, samples: Samples, workers: int, tiles: int = 1):
+        self.sampler = SlotSampler()
         context = worker_context(samples.records.remote) if workers else None
-        self.handover = Handover(context, workers, tiles, samples.frames, samples.tile) if context else None
+        self.handover = Handover(context, workers, tiles, samples.frames, samples.largest) if context else None
         self.loader = DataLoader(
             samples,
             batch_size=tiles,
@@ -63,7 +63,7 @@ class Stream:
         for found in chain.from_iterable(iter(self.loader)):
             if isinstance(found, StoreUnavailable):
                 raise StoreError(f"{found.reason}; then continue with --resume")
-            yield self.handover.fetch(found, self.pin_memory) if self.handover else found
+            yield self.handover.fetch(found) if self.handover else found
 
     def close(self) -> None:
         """End the workers, which ignore the signals of an exiting process, so that it would wait for them.

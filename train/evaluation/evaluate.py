@@ -7,6 +7,7 @@ import torch
 
 from model.light_video_inpaint import OFFSET, LightVideoInpaint
 from tools.cli import UserError
+from train.data.augment import to_device_batch
 from train.data.samples import BadRecord, Sample, Samples
 from train.data.stream import Stream, eval_slots
 from train.evaluation.fills import nearest_frame, replicate
@@ -88,7 +89,7 @@ def measure(
     network: LightVideoInpaint, criterion: Loss, sample: Sample, device: torch.device | str
 ) -> tuple[dict[str, float], torch.Tensor]:
     """The metrics of one sequence, and its image as of `eval_picture`."""
-    frames, holes = sample.frames.to(device), sample.holes.to(device)
+    frames, holes = (part[0] for part in to_device_batch([sample], device))
     masked, mask = network.preprocess(frames, holes)
     output = network(masked, mask).float()
     target, where = trim(frames), trim(holes)

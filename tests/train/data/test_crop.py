@@ -4,7 +4,7 @@ import torch
 
 from model.morphology import dilate_inner, dilate_outer
 from tests.support.trainings import one_thread  # noqa: F401
-from train.data.crop import AugmentParams, augment_masks, choose_tile, cut, draw_params, frame_indexes, jitter_
+from train.data.crop import AugmentParams, augment_masks, choose_tile, cut, draw_params, frame_indexes
 from train.runtime.seeds import generator
 
 COUNT = 20_000
@@ -169,27 +169,16 @@ def test_holes_grow_to_the_right_by_outer_and_then_to_the_left_by_inner():
     assert torch.nonzero(grown[0, 3]).flatten().tolist() == list(range(18, 26))
 
 
-def test_jitter_is_iw3s_formula_alike_in_all_frames():
-    frames = torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    scale, bias = (0.7, 0.8, 0.9), (0.3, 0.1, 0.05)
-    out = jitter_(frames.clone(), fixed(jitter=(scale, bias)))
-    for c in range(3):
-        assert torch.allclose(out[:, c], (frames[:, c] * scale[c] + bias[c]).clamp(0, 1))
-    gray = jitter_(frames.clone(), fixed(jitter="gray"))
-    assert torch.equal(gray[:, 0], gray[:, 1]) and torch.allclose(gray[:, 2], frames.mean(1))
-    assert jitter_(frames, None) is frames
-
-
 def test_a_sample_is_its_place_in_the_record_with_half_holes_as_holes():
     gen = np.random.default_rng(0)
     frames = gen.integers(0, 256, (12, 90, 100, 3), dtype=np.uint8)
     masks = gen.choice(np.array([0, 128, 255], np.uint8), (12, 90, 100))
     draws = fixed(tiles=((0.5, 0.25), (0.9, 0.9), (0.1, 0.1), (0.3, 0.6)))
-    colours, holes, (y, x) = cut(lambda box: frames[:, box[1] : box[3], box[0] : box[2]], masks, 64, draws)
-    assert colours.shape == (12, 3, 64, 64) and holes.shape == (12, 1, 64, 64) and holes.dtype == torch.bool
-    inside = frames[:, y : y + 64, x : x + 64].transpose(0, 3, 1, 2)
-    assert torch.equal(colours, torch.from_numpy(inside).float() / 255)
-    assert np.array_equal(holes[:, 0].numpy(), masks[:, y : y + 64, x : x + 64] > 0)
+    tile = cut(lambda box: frames[:, box[1] : box[3], box[0] : box[2]], masks, 64, draws)
+    (y, x), holes = tile.corner, tile.holes
+    assert tile.frames.shape == (12, 64, 64, 3) and holes.shape == (12, 64, 64) and holes.dtype == torch.bool
+    assert np.array_equal(tile.frames, frames[:, y : y + 64, x : x + 64])
+    assert np.array_equal(holes.numpy(), masks[:, y : y + 64, x : x + 64] > 0)
 
 
 def test_a_tile_larger_than_the_records_is_told_with_one_that_fits():

@@ -1,4 +1,3 @@
-import ctypes
 import errno
 import hashlib
 import os
@@ -21,7 +20,6 @@ from tests.support import ROOT, trainings
 from tests.support.shards import make_data, make_split
 from tests.support.trainings import one_thread  # noqa: F401
 from tools.cli import UserError
-from train.data.handover import Handover
 from train.data.looks import draw_look
 from train.data.plan import Plan, Slot, replacement, slots_of
 from train.data.samples import BadRecord, Records, Samples
@@ -66,15 +64,11 @@ def test_any_number_of_workers_gives_the_same_samples_in_the_same_order(workers,
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_no_sample_is_overwritten_by_a_later_one_however_slowly_it_is_taken(workers, split, expected, monkeypatch):
-    fetch = Handover.fetch
-
-    def late(*arguments):
+def test_no_sample_is_overwritten_by_a_later_one_however_slowly_it_is_taken(workers, split, expected):
+    kept = []
+    for sample in Stream(samples(split), workers).samples(slots(16)):
+        kept.append(sample)
         time.sleep(0.1)  # in which a worker does all that it may
-        return fetch(*arguments)
-
-    monkeypatch.setattr(Handover, "fetch", late)
-    kept = list(Stream(samples(split), workers).samples(slots(16)))
     assert [content(sample) for sample in kept] == expected
 
 
@@ -91,15 +85,6 @@ def test_a_sample_stays_as_it_is_while_anything_shows_it(most, workers, tiles, s
             found.append(content(kept.popleft()))
     found += map(content, kept)
     assert found == expected
-    kept.clear()
-    assert not any(stream.handover.lent)
-
-
-def test_samples_that_are_taken_one_after_the_other_are_not_copied(split):
-    stream = Stream(samples(split), 2)
-    start, size = ctypes.addressof(stream.handover.memory), len(stream.handover.memory)
-    for sample in stream(slots(16)):
-        assert 0 <= sample.frames.data_ptr() - start < size and 0 <= sample.holes.data_ptr() - start < size
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -8,6 +8,7 @@ from tests.pack.shards.test_faults import flip
 from tests.support import trainings
 from tests.support.shards import make_split
 from tests.support.trainings import one_thread  # noqa: F401
+from train.data.augment import to_device_batch
 from train.data.samples import Records, Samples
 from train.evaluation.evaluate import evaluate, measure, trim
 from train.evaluation.metrics import as_uint8
@@ -93,8 +94,9 @@ def test_pictures_show_input_output_and_truth(split, network, tmp_path):
     sample = samples(split)[0, 3, 3]
     network.eval()
     with torch.no_grad():
-        masked, mask = network.preprocess(sample.frames, sample.holes)
-        columns = [trim(masked), network(masked, mask), trim(sample.frames)]
+        frames, holes = (part[0] for part in to_device_batch([sample], CPU))
+        masked, mask = network.preprocess(frames, holes)
+        columns = [trim(masked), network(masked, mask), trim(frames)]
     network.train()
     assert picture.shape == (12 * 32, 3 * 32, 3)
     for column, frames in enumerate(columns):
@@ -106,11 +108,12 @@ def test_the_loss_is_the_criterion_without_augmentation_on_clamped_output(split,
     sample = samples(split)[0, 2, 2]
     network.eval()
     with torch.no_grad():
-        output = network(*network.preprocess(sample.frames, sample.holes))
+        frames, holes = (part[0] for part in to_device_batch([sample], CPU))
+        output = network(*network.preprocess(frames, holes))
     found = measure(network, create_loss("hole_l1"), sample, CPU)[0]
     network.train()
     assert output.min() >= 0 and output.max() <= 1
-    terms = create_loss("hole_l1")(output, trim(sample.frames), trim(sample.holes))
+    terms = create_loss("hole_l1")(output, trim(frames), trim(holes))
     assert found["loss"] == pytest.approx(float(sum(terms.values())))
 
 
