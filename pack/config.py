@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pack.holes.kinds import AUTO, Shares, parse_shares
 from tools.cli import UserError
 from tools.cli.files import file_sha256
 from tools.cli.sizes import parse_size
@@ -33,7 +34,9 @@ class Config:
     seed: int = 71  # random seed
     short_sides: tuple[int, ...] = (720, 1080, 1080)  # frames are resized to a random one of these short sides, pixels
     image_format: Literal["webp", "png", "jpeg"] = "webp"  # format of the frames; webp and png are lossless
-    mask_model: str = ""  # iw3's mask_mlbw file, for the holes of clips that are not mirrored (default: forward warp)
+    holes: str = "auto"  # kinds of holes: forward, mlbw, monobw, mix (equal shares) or shares as in
+    # mix:forward=1,monobw=2; auto: iw3's pair, mlbw (with --mask-model) for a clip and forward for its mirror image
+    mask_model: str = ""  # iw3's mask_mlbw file, for holes of the kind mlbw (auto without it: forward)
     max_shard_bytes: str = "1GB"  # a shard that has reached this size is closed before the next clip
     device: str = "auto"  # auto, cpu, cuda or cuda:N
     max_workers: int = 0  # processes (0: one per GPU, or one per two cores; under torchrun one per rank)
@@ -58,6 +61,7 @@ class Config:
             self._at_least("resolution", 1)
         self._check_size()
         self._check_names()
+        self.hole_shares()
         if self.shard_bytes < 1:
             raise UserError(f"--max-shard-bytes {self.max_shard_bytes} is too small: pass 1MB or more")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
@@ -101,13 +105,20 @@ class Config:
     def shard_bytes(self) -> int:
         return parse_size("--max-shard-bytes", self.max_shard_bytes)
 
+    def hole_shares(self) -> Shares | None:
+        """The share of each kind of holes; None for iw3's pair. Raises UserError for a mistake in --holes."""
+        return None if self.holes == AUTO else parse_shares("--holes", self.holes, bool(self.mask_model))
+
     def settings(self) -> dict[str, Any]:
         """The settings that records depend on, as they are stored in an index."""
-        others = ("dataset_dir", "data_dir", "device", "max_workers", "overwrite", "dry_run")
+        shares = self.hole_shares()
+        others = ("holes", "dataset_dir", "data_dir", "device", "max_workers", "overwrite", "dry_run")
         settings = {name: value for name, value in asdict(self).items() if name not in others}
         return settings | {
             "model_type": self.model_name,  # without its folder, which may be another one on another machine
             "max_shard_bytes": self.shard_bytes,
             "short_sides": list(self.short_sides),
             "mask_model": file_sha256(self.mask_model) if self.mask_model else "",
+            # without the default, which earlier versions had no word for, so that their shards can be continued
+            **({"holes": shares} if shares else {}),
         }

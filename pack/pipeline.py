@@ -6,7 +6,7 @@ uint8 in halves: 0, 1 and 2 mean iw3's mask values 0, 0.5 and 1.
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,11 @@ from pack.depth.models import DepthEstimator, normalise
 from pack.depth.motion import MotionDepth
 from pack.geometry import BestWindow, best_window, transform, windows
 from pack.holes.forward import dilate_edge, half_holes
+from pack.holes.kinds import FORWARD, MASKS, MONOBW
 from pack.holes.mappers import mapper
+from pack.holes.monobw import moved_holes
 from pack.kernels.filters import max_filter
-from pack.sampling import ClipParams, draw_params, uniform
+from pack.sampling import ClipParams, draw_kinds, draw_params, uniform
 from pack.shards.record import Record, record_key, video_key
 from pack.video.reader import Clip, VideoInfo
 
@@ -65,6 +67,8 @@ def transform_clips(clips: Iterator[Clip], video: VideoInfo, metric: bool, confi
             config.short_sides,
             config.num_samples,
         )
+        kinds = draw_kinds(config.seed, file_hash, clip.number, config.hole_shares(), bool(config.mask_model))
+        params = replace(params, kinds=kinds)
         yield TransformedClip(clip.number, clip.start, clip.seconds, params, transform(clip.frames, params))
 
 
@@ -82,7 +86,9 @@ def make_records(
         for sample in range(config.num_samples):
             window = best_window(holes, config.size, corners[sample][mirrored])
             if window.half_holes > LEAST_HOLES * 2 * len(holes):
-                info = describe(clip, video, config, bool(mirrored), models.mask is not None, window)
+                info = describe(clip, video, config, bool(mirrored), window)
+                if config.hole_shares():  # not for iw3's pair, whose records are as in earlier versions
+                    info["depth_size"] = [depth.shape[3], depth.shape[2]]
                 records.append(crop_record(clip, holes, info, sample, config))
     return records
 
@@ -128,19 +134,29 @@ def clip_holes(
     be missing. None: all are needed.
     """
     params, size = clip.params, clip.frames.shape[1:3]
-    curve = mapper(params.mapper)
     spans = [None if corners is None else spans_of(corners[mirrored], config.size, size) for mirrored in range(2)]
     holes = np.empty((2, len(depth), *size), np.uint8)
     for start in range(0, len(depth), config.batch_size):
         part = depth[start : start + config.batch_size]
-        disparity = fit(curve(part), size)
-        if models.mask is None:
-            unmirrored = warped_holes(disparity, params, models, False, spans[0])
-        else:
-            unmirrored = 2 * hole_mask(models.mask, part, params.divergence, params.convergence, curve, size).byte()
-        for mirrored, masks in enumerate((unmirrored, warped_holes(disparity, params, models, True, spans[1]))):
+        disparity = fit(mapper(params.mapper)(part), size) if FORWARD in params.kinds else part
+        for mirrored, kind in enumerate(params.kinds):
+            if kind == FORWARD:
+                masks = warped_holes(disparity, params, models, bool(mirrored), spans[mirrored])
+            else:
+                masks = holes_of_kind(kind, part.flip(-1) if mirrored else part, params, models, size)
             holes[mirrored, start : start + config.batch_size] = masks[:, 0].cpu().numpy()
     return holes
+
+
+def holes_of_kind(
+    kind: str, depth: torch.Tensor, params: ClipParams, models: Models, size: tuple[int, int]
+) -> torch.Tensor:  # (B 1 h w) -> uint8 (B 1 H W) in half holes
+    """The holes of kind mlbw, or of monobw, closed as in use, which have no half holes."""
+    curve, scale = mapper(params.mapper), (params.divergence, params.convergence)
+    if kind == MONOBW:
+        return closed(2 * moved_holes(curve(depth), size, *scale, threads=models.threads).byte())
+    assert models.mask is not None
+    return 2 * hole_mask(models.mask, depth, *scale, curve, size).byte()
 
 
 def fit(depth: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:  # (B 1 h w), (H, W) -> (B 1 H W)
@@ -172,21 +188,23 @@ def warped_holes(
     mirrored: bool = False,
     spans: np.ndarray | None = None,
 ) -> torch.Tensor:  # (B 1 H W) -> uint8 (B 1 H W) in half holes
-    """The holes of the forward warp of the frames or of their mirror images, closed as `mask_closing` does.
+    """The holes of the forward warp of the frames or of their mirror images, closed."""
+    scale = params.divergence, params.convergence
+    return closed(half_holes(disparity, *scale, params.view, mirrored, models.threads, spans))
 
-    Here in uint8, which is faster.
-    """
-    holes = half_holes(disparity, params.divergence, params.convergence, params.view, mirrored, models.threads, spans)
+
+def closed(holes: torch.Tensor) -> torch.Tensor:  # uint8 (B 1 H W) in half holes -> same
+    """The holes closed as `mask_closing` does, here in uint8, which is faster."""
     radius = (CLOSING, CLOSING)
-    closed = 2 - max_filter(2 - max_filter(holes, radius), radius)
-    return (closed + holes).clamp_(max=2)
+    whole = 2 - max_filter(2 - max_filter(holes, radius), radius)
+    return (whole + holes).clamp_(max=2)
 
 
 def describe(
-    clip: TransformedClip, video: VideoInfo, config: Config, mirrored: bool, learned: bool, window: BestWindow
+    clip: TransformedClip, video: VideoInfo, config: Config, mirrored: bool, window: BestWindow
 ) -> dict[str, Any]:
     """The record's JSON: everything needed to make the record again."""
-    params = {name: value for name, value in asdict(clip.params).items() if name != "crop_positions"}
+    params = {name: value for name, value in asdict(clip.params).items() if name not in ("crop_positions", "kinds")}
     return params | {
         "video": video.path.name,
         "source_size": [video.width, video.height],
@@ -199,7 +217,7 @@ def describe(
         "seed": config.seed,
         "frame_size": [clip.frames.shape[2], clip.frames.shape[1]],
         "mirrored": mirrored,
-        "mask": "mask_mlbw" if learned and not mirrored else "forward_warp",
+        "mask": MASKS[clip.params.kinds[mirrored]],
         "crop": [window.x, window.y],  # in the frames after mirroring
         "size": config.size,
         "hole_share": round(window.half_holes / (2 * len(clip.frames) * config.size**2), 6),

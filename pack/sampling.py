@@ -10,6 +10,8 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from pack.holes.kinds import FORWARD, MLBW, Shares, choose_kind
+
 Item = TypeVar("Item")
 Uniform = Callable[[], float]  # the next number, uniform in [0, 1)
 
@@ -40,6 +42,7 @@ class ClipParams:
     edge_dilation: int  # rounds
     view: Literal["left", "right"]  # the view that the forward warp starts from
     crop_positions: tuple[tuple[tuple[tuple[float, float], ...], ...], ...]  # (sample, mirrored, candidate) -> (x, y)
+    kinds: tuple[str, str] = (FORWARD, FORWARD)  # of the holes of the clip and of its mirror image
 
 
 def uniform(seed: int, file_hash: str, clip: int) -> Uniform:
@@ -70,6 +73,17 @@ def draw_params(
         # last, so that more samples change no other parameter
         crop_positions=tuple(tuple(draw_positions(gen) for _ in range(2)) for _ in range(num_samples)),
     )
+
+
+def draw_kinds(seed: int, file_hash: str, clip: int, shares: Shares | None, has_network: bool) -> tuple[str, str]:
+    """The kinds of holes of one clip and of its mirror image; without shares iw3's pair.
+
+    They have random numbers of their own, so that a clip's other parameters are the same for all shares.
+    """
+    if shares is None:
+        return (MLBW if has_network else FORWARD), FORWARD
+    random = np.random.Generator(np.random.PCG64([seed, int(file_hash, 16), clip, 1])).random
+    return choose_kind(shares, random()), choose_kind(shares, random())
 
 
 def draw_divergence(gen: Uniform, level: str, source_width: int) -> float:

@@ -29,6 +29,8 @@ class Config:
     model_type: str = "Motion"  # depth model, as for packing
     resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
     divergence_level: Literal["1", "2", "3", "wide"] = "1"  # strength of the stereo effect, as for packing
+    holes: str = "auto"  # kinds of holes, as for packing
+    mask_model: str = ""  # iw3's mask_mlbw file, for holes of the kind mlbw
     clips: int = 4  # number of clips, from the start of the video
     skip_interval: int = 16  # frames between clips
     device: str = "auto"  # auto, cpu or cuda
@@ -53,6 +55,8 @@ def main() -> int:
         model_type=config.model_type,
         resolution=config.resolution,
         divergence_level=config.divergence_level,
+        holes=config.holes,
+        mask_model=config.mask_model,
         skip_interval=config.skip_interval,
         device=config.device,
     )
@@ -93,6 +97,7 @@ def show(clip: "Clip", video: "VideoInfo", models: "Models", settings: "PackConf
         "divergence": shaped.params.divergence,
         "convergence": shaped.params.convergence,
         "mapper": shaped.params.mapper,
+        "holes": shaped.params.kinds[0],
         "hidden_percent": 100 * float((masks > 0).mean()),
     }
     row = beside(images, group=4)

@@ -10,7 +10,7 @@ from tools.cli import UserError
 
 FORWARD, MLBW, MONOBW = "forward", "mlbw", "monobw"
 KINDS = (FORWARD, MLBW, MONOBW)
-MIX = "mix"
+MIX, AUTO = "mix", "auto"
 MASKS = {FORWARD: "forward_warp", MLBW: "mask_mlbw", MONOBW: "monobw"}  # in a record's JSON: what made its masks
 
 Shares = Mapping[str, float]  # of each kind; they sum to 1

@@ -37,9 +37,30 @@ def backward_warp(
         grid = _grid(depth, divergence, convergence, keep_border, by_rows)
         if depth.shape[-2:] != frame.shape[-2:]:
             grid = F.interpolate(grid, frame.shape[-2:], mode="bilinear", align_corners=True)
-        cleared = 0 if keep_border or not clear else round(divergence * 0.01 * depth.shape[-1]) + 1
-        may_be_hole = min(cleared, frame.shape[-1]), frame.shape[-1] - (cleared if clear == 2 else 0)
+        may_be_hole = _may_be_hole(depth, frame.shape[-1], divergence, keep_border, clear)
         return (_sample_by_rows if by_rows else _sample)(frame, grid, may_be_hole)
+
+
+def moved_holes(
+    depth: torch.Tensor,
+    size: tuple[int, int],
+    divergence: float,
+    convergence: float,
+    clear: int = 2,
+    threads: int | None = None,
+) -> torch.Tensor:  # (B 1 h w), (H, W) -> bool (B 1 H W)
+    """What packing hides in frames of this size: the holes of their right eyes, each moved back to its edge.
+
+    A hole of the right eye begins beside the edge of something near. Each run of a row keeps its width, and begins
+    beside the same edge in the frame: what is near is on its left, and it hides background, as in use.
+    """
+    depth = depth.float().flip(-1)
+    by_rows = uses_rows(depth)
+    with torch.autocast(depth.device.type, enabled=False):
+        grid = _grid(depth, divergence, convergence, False, by_rows, threads)
+        grid = F.interpolate(grid, size, mode="bilinear", align_corners=True) if depth.shape[-2:] != size else grid
+        may_be_hole = _may_be_hole(depth, size[1], divergence, False, clear)
+        return (_moved_by_rows(grid, may_be_hole, threads) if by_rows else _moved(grid, may_be_hole)).flip(-1)
 
 
 def inverse_map(
@@ -59,6 +80,12 @@ def inverse_map(
     low, high = (after - 1).clamp(0, width - 1), after.clamp(0, width - 1)
     start, end = forward.gather(-1, low), forward.gather(-1, high)
     return low + (x - start) / (end - start + EPSILON) * (high - low)
+
+
+def _may_be_hole(depth, width, divergence, keep_border, clear):
+    """The columns of the frame, from the first to before the second, that are not cleared."""
+    cleared = 0 if keep_border or not clear else round(divergence * 0.01 * depth.shape[-1]) + 1
+    return min(cleared, width), max(width - (cleared if clear == 2 else 0), 0)
 
 
 def _slope(depth, divergence):
@@ -92,7 +119,7 @@ def _smooth(forward):  # (B 1 H W) -> same
     return total
 
 
-def _grid(depth, divergence, convergence, keep_border, by_rows):  # (B 1 h w) -> (B 1 h w) in [-1, 1]
+def _grid(depth, divergence, convergence, keep_border, by_rows, threads=None):  # (B 1 h w) -> (B 1 h w) in [-1, 1]
     """Where each pixel of the left eye samples along x, as `grid_sample` counts it."""
     width = depth.shape[-1]
     if not by_rows:
@@ -100,20 +127,47 @@ def _grid(depth, divergence, convergence, keep_border, by_rows):  # (B 1 h w) ->
     from pack.holes.monobw_rows import grid_rows  # numba takes a second to import
 
     ramp, taps = _ramp(width, divergence, keep_border).numpy(), _taps().numpy()
-    scale = convergence, _slope(depth, divergence), ramp, taps
-    return torch.from_numpy(grid_rows(depth.reshape(-1, width).numpy(), *scale, torch.get_num_threads())).view_as(depth)
+    scale = convergence, _slope(depth, divergence), ramp, taps, threads or torch.get_num_threads()
+    return torch.from_numpy(grid_rows(depth.reshape(-1, width).numpy(), *scale)).view_as(depth)
 
 
 def _sample(frame, grid, may_be_hole):  # (B C H W), (B 1 H W) -> (B C H W), bool (B 1 H W)
-    height, width = frame.shape[-2:]
+    height = frame.shape[-2]
     y = torch.linspace(-1, 1, height, device=frame.device)[:, None].expand_as(grid)
     places = torch.cat((grid, y), 1).permute(0, 2, 3, 1)  # (B H W 2)
     eye = F.grid_sample(frame, places, mode="bilinear", padding_mode="border", align_corners=True)
-    stretched = grid.diff(dim=-1) < least_advance(width)
+    return eye, _stretched(grid, may_be_hole)
+
+
+def _stretched(grid, may_be_hole):  # (B 1 H W) -> bool (B 1 H W)
+    stretched = grid.diff(dim=-1) < least_advance(grid.shape[-1])
     holes = F.pad(stretched, (0, 1)) | F.pad(stretched, (1, 0))
     holes[..., : may_be_hole[0]] = False
-    holes[..., max(may_be_hole[1], 0) :] = False
-    return eye, holes
+    holes[..., may_be_hole[1] :] = False
+    return holes
+
+
+def _moved(grid, may_be_hole):  # (B 1 H W) -> bool (B 1 H W)
+    """The holes of a left eye, each moved to the left of the edge whose column its last one samples."""
+    width = grid.shape[-1]
+    holes = _stretched(grid, may_be_hole)
+    x = torch.arange(width, device=grid.device).expand_as(grid)
+    ends = holes & ~F.pad(holes, (0, 1))[..., 1:]
+    last = torch.where(ends, x, width - 1).flip(-1).cummin(-1).values.flip(-1)  # column of the run that x is in
+    source = ((grid + 1) / 2 * (width - 1) + 0.5).floor().long()
+    target = x + source.gather(-1, last) - last
+    inside = holes & (target >= 0) & (target < width)
+    moved = torch.zeros_like(holes, dtype=torch.uint8)
+    return moved.scatter_reduce_(-1, target.clamp(0, width - 1), inside.byte(), "amax").bool()
+
+
+def _moved_by_rows(grid, may_be_hole, threads):  # as _moved
+    from pack.holes.monobw_rows import moved_rows  # as above
+
+    width = grid.shape[-1]
+    rows = grid.contiguous().view(-1, width).numpy()
+    moved = moved_rows(rows, least_advance(width), *may_be_hole, threads or torch.get_num_threads())
+    return torch.from_numpy(moved).view(grid.shape)
 
 
 def _sample_by_rows(frame, grid, may_be_hole):  # as _sample

@@ -9,7 +9,7 @@ from pack.kernels.compiled import kernel, share
 
 # as in pack.holes.monobw; not imported, because numba's cache does not notice changes in other files
 WIDENED, EPSILON = 2, np.float32(1e-5)
-ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
+ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 
 
 def grid_rows(
@@ -46,6 +46,17 @@ def sample_rows(
         len(grid) * height,
         threads,
     )
+
+
+def moved_rows(grid: np.ndarray, least: float, first: int, end: int, threads: int) -> np.ndarray:
+    """The holes of a left eye, moved to the edges that open them: grid float32 (N W) -> bool (N W).
+
+    A column is a hole as in `sample_rows`. A run of them moves by as much as its last column samples away from itself.
+    """
+    moved = np.zeros(grid.shape, np.bool_)
+    bounds = np.float32(least), first, end
+    share(lambda rows: _moved_rows(grid[rows], moved[rows], *bounds), len(grid), threads)
+    return moved
 
 
 @kernel
@@ -172,9 +183,30 @@ def _sample_rows(frames, grid, eyes, holes, least, first, end, begin, stop):  # 
                 low = columns[x]
                 high = min(low + np.uint32(1), np.uint32(width - 1))
                 eye[x] = source[low] * (ONE - weights[x]) + source[high] * weights[x]
-        hole[:] = False
-        for x in range(max(first - 1, 0), min(end, width - 1)):
-            if positions[x + 1] - positions[x] < least:
-                hole[x] = hole[x + 1] = True
-        hole[: min(first, width)] = False
-        hole[max(end, 0) :] = False
+        _mark(positions, hole, least, first, end)
+
+
+@kernel
+def _mark(positions, hole, least, first, end):  # (W), bool (W) to be written
+    hole[:] = False
+    for x in range(max(first - 1, 0), min(end, len(hole) - 1)):
+        if positions[x + 1] - positions[x] < least:
+            hole[x] = hole[x + 1] = True
+    hole[: min(first, len(hole))] = False
+    hole[max(end, 0) :] = False
+
+
+@kernel
+def _moved_rows(grid, moved, least, first, end):  # (N W), zeros (N W) to be written
+    width = grid.shape[1]
+    hole, last = np.empty(width, np.bool_), np.float32(width - 1)
+    for row in range(len(grid)):
+        _mark(grid[row], hole, least, first, end)
+        shift = 0
+        for x in range(width - 1, -1, -1):
+            if not hole[x]:
+                continue
+            if x == width - 1 or not hole[x + 1]:
+                shift = int(np.floor((grid[row, x] + ONE) / TWO * last + HALF)) - x
+            if 0 <= x + shift < width:
+                moved[row, x + shift] = True

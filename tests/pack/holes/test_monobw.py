@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from pack.holes import monobw, monobw_rows
-from pack.holes.monobw import backward_warp, inverse_map
+from pack.holes.monobw import backward_warp, inverse_map, moved_holes
 from tests.support import GOLDEN
 from tests.support.golden_formulas import video
 
@@ -139,3 +139,30 @@ def test_other_types_of_numbers_and_autocast_give_the_same_holes():
 
 def test_rows_and_tensors_have_the_same_constants():
     assert monobw_rows.WIDENED == monobw.WIDENED and np.float32(monobw.EPSILON) == monobw_rows.EPSILON
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_rows_and_tensors_move_holes_to_the_same_places(seed, monkeypatch):
+    frame, depth = random_images(seed)
+    options = tuple(frame.shape[-2:]), (2.0, 5.0, 15.0)[seed % 3], (0.0, 0.5, 1.0)[seed // 3 % 3], seed // 4 % 3
+    holes = moved_holes(depth, *options)
+    monkeypatch.setattr(monobw, "uses_rows", lambda _: False)
+    assert holes.dtype == torch.bool and torch.equal(holes, moved_holes(depth, *options))
+
+
+def test_a_moved_hole_has_the_width_of_the_hole_in_use_and_begins_beside_what_is_near(method):
+    depth = torch.zeros(1, 1, 4, 200)
+    depth[..., 60:100] = 1
+    for convergence in (0.0, 0.5, 1.0):  # which moves the eye, not the frame
+        in_use = backward_warp(depth, depth.flip(-1), 20, convergence, clear=2)[1].flip(-1)
+        moved = moved_holes(depth, (4, 200), 20, convergence, clear=2)
+        first, last = (moved[0, 0, 2].nonzero()[index].item() for index in (0, -1))
+        assert moved.sum() == in_use.sum() and abs(last - first + 1 - 21) <= 2  # half of 20 percent of 200 pixels
+        assert first in (99, 100) and moved[0, 0, 2, first : last + 1].all()
+
+
+def test_nothing_is_moved_beyond_the_frame(method):
+    depth = torch.zeros(1, 1, 3, 60)
+    depth[..., 40:58] = 1
+    assert moved_holes(depth, (3, 60), 30, 1.0, clear=0)[..., 56:].any()
+    assert moved_holes(depth, (6, 120), 30, 0.0, clear=0).shape == (1, 1, 6, 120)
