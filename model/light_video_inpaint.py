@@ -109,12 +109,33 @@ class LightVideoInpaint(nn.Module):
         outer_dilation: int = 0,
         base_width: int | None = None,
     ) -> Tensor:
-        """Any number of frames with filled holes: (T 3 H W), (T 1 H W) -> (T 3 H W); options as in `preprocess`."""
+        """Any number of frames with filled holes: (T 3 H W), (T 1 H W) -> (T 3 H W); options as in `preprocess`.
+
+        The result is that of a pass over each window of `plan_passes`, but the blocks that see a single frame run once
+        for each frame, the last ones only for the frames that a window keeps.
+        """
         x, mask = self.preprocess(x, mask, closing, inner_dilation, outer_dilation, base_width)
-        passes = plan_passes(len(x))
-        return torch.cat([self(x[t], mask[t], skip_offset=True, frames_at_once=2)[keep] for t, keep in passes])
+        sizes = token_sizes(x, [slice(0, n) for n in x.shape[-2:]])
+        encoded: dict[int, tuple[Tensor, Tensor]] = {}  # by frame, of those that this window or the last one has
+        filled = []
+        for window, kept in plan_passes(len(x)):
+            new = [t for t in sorted({*window}) if t not in encoded]
+            if new:
+                parts = (part.split(1) for part in self._encode(x[new], mask[new], 2))
+                encoded |= dict(zip(new, zip(*parts, strict=True), strict=True))
+            encoded = {t: encoded[t] for t in window}
+            h = self._mix(torch.cat([encoded[t][1] for t in window]), sizes, 2)
+            skip = torch.cat([encoded[t][0] for t in window[kept]])
+            filled.append(self._decode(skip, h[kept], sizes, 2)[..., : x.shape[-2], : x.shape[-1]])
+        out = x * (1 - mask) + torch.cat(filled) * mask
+        return out if self.training else out.clamp(0, 1)
 
     def _fill(self, x, mask, area, frames_at_once):  # (T 3 H W), (T 1 H W) -> the area of (T 3 H W)
+        sizes = token_sizes(x, area)
+        skip, h = self._encode(x, mask, frames_at_once)
+        return self._decode(skip, self._mix(h, sizes, frames_at_once), sizes, frames_at_once)[..., *area]
+
+    def _encode(self, x, mask, frames_at_once):  # (T 3 H W), (T 1 H W) -> (T C H/4 W/4), (T 2C H/8 W/8), both padded
         height, width = x.shape[-2:]
         # As in iw3, a size that is a multiple already is padded by a whole window: weights are trained with it.
         pad = (0, MODULUS - width % MODULUS, 0, MODULUS - height % MODULUS)
@@ -123,14 +144,18 @@ class LightVideoInpaint(nn.Module):
         h = F.leaky_relu(self.patch(x), 0.1)  # (T C H/4 W/4)
         h = torch.where(holes, self.mask_bias.to(h.dtype), h)
         skip = self._run(self.enc1, h, frames_at_once)
-        h = self.down(skip)  # (T 2C H/8 W/8)
-        rows, cols = (needed_tokens(part.stop, size) for part, size in zip(area, h.shape[-2:], strict=True))
-        *sizes, last = zip(rows, cols, strict=True)
-        for block, size in zip(self.enc2, sizes, strict=True):
+        return skip, self._run(self.enc2[0], self.down(skip), frames_at_once)
+
+    def _mix(self, h, sizes, frames_at_once):  # (T 2C H/8 W/8) -> the part of it that counts
+        for block, size in zip(self.enc2[1:4], sizes[1:4], strict=True):
             h = self._run(block, _corner(h, *size), frames_at_once)
-        h = F.pixel_shuffle(self.up(_corner(h, *last)), 2)
+        return h
+
+    def _decode(self, skip, h, sizes, frames_at_once):  # (T C H/4 W/4), (T 2C H/8 W/8) -> (T 3 H W), the part of it
+        h = self._run(self.enc2[4], _corner(h, *sizes[4]), frames_at_once)
+        h = F.pixel_shuffle(self.up(_corner(h, *sizes[5])), 2)
         h = self._run(self.dec1, h + _corner(skip, *h.shape[-2:]), frames_at_once)
-        return F.pixel_shuffle(self.to_image(h), PATCH)[..., *area]
+        return F.pixel_shuffle(self.to_image(h), PATCH)
 
     def _run(self, block, h, frames_at_once):
         if self.checkpoint_blocks and torch.is_grad_enabled():
@@ -138,6 +163,13 @@ class LightVideoInpaint(nn.Module):
         if isinstance(block.gmlp, SpatialMLP) and frames_at_once < FRAMES:
             return torch.cat([block(frames) for frames in h.split(frames_at_once)])
         return block(h)
+
+
+def token_sizes(x: Tensor, area: list[slice]) -> list[tuple[int, int]]:
+    """(rows, columns) of enc2's tokens that influence the area of the frames x: see `needed_tokens`."""
+    whole = [(n + MODULUS - n % MODULUS) // (2 * PATCH) for n in x.shape[-2:]]
+    rows, columns = (needed_tokens(part.stop, size) for part, size in zip(area, whole, strict=True))
+    return [*zip(rows, columns, strict=True)]
 
 
 def needed_tokens(pixels: int, whole: int) -> list[int]:
