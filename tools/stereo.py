@@ -67,9 +67,12 @@ def main() -> None:
     from pack.video.reader import probe
     from pack.video.tracks import plan_tracks
     from pack.video.writer import FilmWriter
+    from train.runtime.memory import keep_freed_memory
 
     video = probe(Path(config.video))
     device = choose_device(config.device, 0)
+    if device.type == "cpu":
+        keep_freed_memory()
     fills = choose_fills(config, device)
     out = Path(config.out or f"{video.path.stem}_{'compare' if config.compare else config.layout}.mp4")
     if out.exists() and out.samefile(video.path):

@@ -19,9 +19,10 @@ from pack.shards.shard import ShardWriter, list_shards
 from tests.support import ROOT
 from tests.support.programs import refused, run_program, succeeds
 from tests.support.shards import make_split, texture_record
-from tools import evaluate
-from tools.evaluate import holes_by_width, main, read_clip
+from tools.evaluate import main
+from tools.evaluation import clips as evaluated
 from tools.evaluation import methods
+from tools.evaluation.clips import holes_by_width, read_clip
 from tools.evaluation.methods import Method, choose_baselines, load_methods, network_method, short_names
 from tools.evaluation.report import write_report
 from tools.evaluation.summary import Interval, Rows, interval
@@ -96,7 +97,7 @@ def test_streaming_measures_the_same_frames_with_three_of_context(split):
     clip = read_clip(*places(split)[0], 96, torch.device("cpu"))
     rows = Rows({"now": [], "stream": []})
     ways = [network_method("now", "network", network), network_method("stream", "stream", network)]
-    outputs = evaluate.measure_clip(clip, ways, None, rows)
+    outputs = evaluated.measure_clip(clip, ways, None, rows)
     masked = clip.frames.masked_fill(clip.holes, 0)
     assert torch.equal(outputs["stream"], trim(network.infer(masked, clip.holes)[2:14]))
     assert torch.equal(outputs["now"], trim(network.infer(masked[2:14], clip.holes[2:14])))
@@ -123,7 +124,7 @@ def test_clips_where_a_method_gives_nan_are_counted_named_and_not_taken_for_clip
     rows, ways = Rows({"m": [], "whole": []}), [Method("m", "one frame", broken_once)]
     ways.append(Method("whole", "one frame", lambda frames, holes: frames))
     for place in places(split):
-        evaluate.measure_clip(read_clip(*place, 80, torch.device("cpu")), ways, None, rows)
+        evaluated.measure_clip(read_clip(*place, 80, torch.device("cpu")), ways, None, rows)
     assert rows.mean("m", "hole_psnr").clips == 2 and rows.mean("whole", "hole_psnr").clips == 3
     assert rows.iw3("m")["psnr"] > 0
     key = places(split)[1][1].key
@@ -217,6 +218,35 @@ def test_the_same_command_finds_the_same_numbers(outcome, split, tmp_path):
     second = json.loads((tmp_path / "metrics.json").read_text())
     for name in ("a", "untrained", "replicate"):
         assert second["methods"][name]["means"] == first["methods"][name]["means"]
+
+
+@pytest.mark.slow
+def test_any_number_of_processes_finds_the_same_and_the_costs_of_every_method(outcome, split, tmp_path):
+    words = ("--checkpoint", outcome[0] / "a.pth", "-i", split, "--baselines", "replicate", "telea", *SMALL)
+    found = {}
+    for workers in (1, 2):
+        succeeds(main, *words, "-o", tmp_path / str(workers), "--workers", workers)
+        found[workers] = json.loads((tmp_path / str(workers) / "metrics.json").read_text())
+    for name, method in found[2]["methods"].items():
+        assert method["ms_per_frame"] > 0 and method["peak_memory_bytes"] is not None
+        assert method["means"]["hole_psnr"]["mean"] == pytest.approx(
+            found[1]["methods"][name]["means"]["hole_psnr"]["mean"], abs=1e-4
+        )
+    assert [clip["key"] for clip in found[1]["clips"]] == [clip["key"] for clip in found[2]["clips"]]
+    assert (tmp_path / "2" / "report.html").read_text().count("<img") == (
+        tmp_path / "1" / "report.html"
+    ).read_text().count("<img")
+
+
+@pytest.mark.slow
+def test_a_network_in_bf16_finds_nearly_the_same(outcome, split, tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, "has_bf16", lambda device: True)
+    words = ("--checkpoint", outcome[0] / "a.pth", "-i", split, "-o", tmp_path, "--baselines", "none", *SMALL)
+    succeeds(main, *words, "--amp-float", "auto")
+    half, full = (json.loads((folder / "metrics.json").read_text())["methods"] for folder in (tmp_path, outcome[0]))
+    for name in ("a", "a streamed"):
+        apart = half[name]["means"]["hole_psnr"]["mean"] - full[name]["means"]["hole_psnr"]["mean"]
+        assert 0 < abs(apart) < 0.1
 
 
 def test_hole_pixels_are_classified_by_width_at_1080p(tmp_path):

@@ -12,7 +12,8 @@ from pack.shards.record import decode
 from pack.shards.shard import read_record
 from tools.arena.boards import Board
 from tools.cli import Progress, UserError, plural
-from tools.evaluate import Clip, list_used_shards, measure_clip, read_clip
+from tools.evaluate import list_used_shards
+from tools.evaluation.clips import Clip, measure_clip, read_clip
 from tools.evaluation.methods import Method
 from tools.evaluation.summary import Rows
 from tools.stereo_truth.compare import Case, Found, Shown, measure_scene, to_pixels

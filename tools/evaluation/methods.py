@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from model.checkpoint import BASE_NAME, load_network
+from model.device import has_bf16
 from model.light_video_inpaint import FRAMES, NAMES, LightVideoInpaint
 from tools.cli import UserError
 from tools.evaluation.baselines import BASELINES, ONE_FRAME, OPENCV, Fill
@@ -28,7 +29,7 @@ class Cost:
 
     seconds: list[float] = field(default_factory=list)  # per clip
     frames: int = FRAMES  # per clip
-    memory: int | None = None  # peak over all clips, in bytes above what was in use before
+    memory: int | None = None  # peak of the first clip, in bytes above what was in use before
 
     @property
     def milliseconds(self) -> float:
@@ -51,14 +52,19 @@ class Method:
     def __call__(self, frames: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
         """The filled frames (T 3 H W) of frames with black holes; time and memory are added to the cost."""
         self.cost.frames = len(frames)
+        if self.cost.seconds:
+            return self._timed(frames, holes)
         with Peak(frames.device) as peak:
-            started = time.perf_counter()
-            filled = self.fill(frames, holes)
-            if frames.is_cuda:
-                torch.cuda.synchronize()
-            self.cost.seconds.append(time.perf_counter() - started)
-        if peak.bytes is not None:
-            self.cost.memory = max(self.cost.memory or 0, peak.bytes)
+            filled = self._timed(frames, holes)
+        self.cost.memory = peak.bytes
+        return filled
+
+    def _timed(self, frames, holes):
+        started = time.perf_counter()
+        filled = self.fill(frames, holes)
+        if frames.is_cuda:
+            torch.cuda.synchronize()
+        self.cost.seconds.append(time.perf_counter() - started)
         return filled
 
 
@@ -76,22 +82,42 @@ NO_OPENCV = "without OpenCV telea and navier-stokes are left out and flow is les
 
 
 def load_methods(
-    checkpoints: Sequence[str], device: torch.device, seed: int, weights: Literal["averaged", "raw"] = "averaged"
+    checkpoints: Sequence[str],
+    device: torch.device,
+    seed: int,
+    weights: Literal["averaged", "raw"] = "averaged",
+    half: bool = False,
 ) -> list[Method]:
-    """Each checkpoint on 12 frames and streamed as in iw3, and an untrained network of the last one's architecture."""
+    """Each checkpoint on 12 frames and streamed as in iw3, and an untrained network of the last one's architecture.
+
+    With `half` they compute in bf16 where the device has it.
+    """
     methods = []
     for path, name in zip(checkpoints, short_names(checkpoints), strict=True):
         network = load_network(path, device, weights)
-        methods += [network_method(name, "network", network), network_method(f"{name} streamed", "stream", network)]
+        for what, kind in ((name, "network"), (f"{name} streamed", "stream")):
+            methods.append(network_method(what, kind, network, half))
     kwargs: dict[str, Any] = network.kwargs if checkpoints else NAMES[BASE_NAME]
     untrained = LightVideoInpaint(**kwargs, generator=generator(seed, "weights")).to(device).eval()
-    return [*methods, network_method("untrained", "untrained", untrained)]
+    return [*methods, network_method("untrained", "untrained", untrained, half)]
 
 
-def network_method(name: str, kind: Kind, network: LightVideoInpaint) -> Method:
-    """The method that fills with this network."""
+def network_method(name: str, kind: Kind, network: LightVideoInpaint, half: bool = False) -> Method:
+    """The method that fills with this network; with `half` in bf16 where the device has it."""
     frames = STREAM if kind == "stream" else FRAMES
-    return Method(name, kind, network.infer, sum(p.numel() for p in network.parameters()), frames)
+    fill = InBf16(network) if half else network.infer
+    return Method(name, kind, fill, sum(p.numel() for p in network.parameters()), frames)
+
+
+@dataclass(frozen=True)
+class InBf16:
+    """The fill of a network, computed in bf16 where the device has it."""
+
+    network: LightVideoInpaint
+
+    def __call__(self, frames: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(frames.device.type, torch.bfloat16, enabled=has_bf16(frames.device)):
+            return self.network.infer(frames, holes).float()
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

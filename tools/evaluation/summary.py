@@ -100,6 +100,15 @@ class Rows:
     broken: dict[str, list[str]] = field(default_factory=dict)  # by method, keys of clips where its output has NaN
     too_short: dict[str, list[str]] = field(default_factory=dict)  # by method, keys of clips with too few frames
 
+    def extend(self, other: "Rows") -> None:
+        """Add the clips of another evaluation of the same methods."""
+        self.clips += other.clips
+        for method, values in other.values.items():
+            self.values[method] += values
+        for mine, theirs in ((self.broken, other.broken), (self.too_short, other.too_short)):
+            for method, keys in theirs.items():
+                mine.setdefault(method, []).extend(keys)
+
     def left_out(self) -> list[str]:
         """A line for each method whose means leave out clips: how many, and why."""
         reasons = ((self.broken, "of output that is not finite"), (self.too_short, "of too few frames"))

@@ -1,0 +1,94 @@
+"""A clip of a split that is measured: what is read of its record, and the measures of all methods on it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pack.shards.record import decode, frame_count
+from pack.shards.shard import Entry, Index, read_record
+from tools.cli import UserError, one_line
+from tools.evaluation.methods import STREAM, Method
+from tools.evaluation.perception import Lpips
+from tools.evaluation.quality import Truth, hole_widths, iw3_psnr, measure
+from tools.evaluation.summary import MOTIONS, WIDTHS, Rows
+from train.data.crop import DoesNotFit, choose_tile, frame_indexes
+from train.evaluation.evaluate import trim
+
+MIN_PIXELS = 64  # of a width class in a clip; with fewer the class is not measured in this clip
+FULL_WIDTH = 1920
+NOT_MEASURED = {"iw3_frames": 0, "iw3_psnr": 0, "iw3_hole_psnr": 0}  # of a clip that a method is not measured on
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The tile of a record that is measured. T is 16 where the record has that many frames, else 12."""
+
+    key: str
+    video: str
+    scale: float  # pixels at 1080p per pixel of the record
+    frames: torch.Tensor  # float (T 3 S S) in [0, 1]
+    holes: torch.Tensor  # bool (T 1 S S)
+    widths: torch.Tensor  # float (12 1 S-32 S-32): width at 1080p of the hole that each measured pixel lies in
+
+
+def read_clip(shard: Index, entry: Entry, tile: int, device: torch.device | str) -> Clip | str:
+    """The clip of a record, at the tile that evaluation in training uses, or a line that says why there is none."""
+    try:
+        members = read_record(shard, entry)
+        available = frame_count(entry.key, members)
+        record = decode(entry.key, members, frame_indexes(available, STREAM if available >= STREAM else 12, None))
+    except DoesNotFit:  # the tile is larger than the record: --tile is wrong, not the record
+        raise
+    except (UserError, OSError) as error:
+        return f"{entry.key} is left out: {one_line(error)}"
+    middle = middle_of(len(record.frames))
+    masks = torch.from_numpy(record.masks)
+    y, x = choose_tile(masks[middle], tile, None)
+    holes = masks[:, None, y : y + tile, x : x + tile] > 0
+    if not trim(holes[middle]).any():
+        return f"{entry.key} is left out: it has no hole where it is measured"
+    scale = FULL_WIDTH / max(record.info.get("frame_size", [FULL_WIDTH]))
+    widths = hole_widths(masks[middle, None] > 0)[..., y : y + tile, x : x + tile] * scale
+    frames = torch.from_numpy(record.frames[:, y : y + tile, x : x + tile].copy()).permute(0, 3, 1, 2).float() / 255
+    video = str(record.info.get("video") or shard.source.get("video") or shard.name)
+    return Clip(entry.key, video, scale, frames.to(device), holes.to(device), trim(widths).to(device))
+
+
+def middle_of(frames: int) -> slice:
+    """The 12 frames in the middle, which are measured; frames around them only give a method context."""
+    return slice((frames - 12) // 2, (frames + 12) // 2)
+
+
+def measure_clip(clip: Clip, methods: Sequence[Method], lpips: Lpips | None, rows: Rows) -> dict[str, torch.Tensor]:
+    """Add a clip's measures to the rows; return the masked input, the ground truth and each method's output by name."""
+    middle = middle_of(len(clip.frames))
+    truth = Truth.of(trim(clip.frames[middle]), trim(clip.holes[middle]))
+    classes = holes_by_width(clip.widths)
+    outputs = {"holes": truth.frames.masked_fill(truth.holes, 0), "truth": truth.frames}
+    for method in methods:
+        if method.frames > len(clip.frames):  # a record of 12 frames cannot be streamed with context
+            rows.values[method.name].append(dict(NOT_MEASURED))
+            rows.too_short.setdefault(method.name, []).append(clip.key)
+            continue
+        taken = slice(None) if method.frames == len(clip.frames) else middle
+        filled = method(clip.frames[taken].masked_fill(clip.holes[taken], 0), clip.holes[taken])
+        output = trim(filled[middle] if taken != middle else filled)
+        if not output.isfinite().all():
+            rows.values[method.name].append(dict(NOT_MEASURED))
+            rows.broken.setdefault(method.name, []).append(clip.key)
+            continue
+        found = measure(output, truth, lpips, classes)
+        found |= {f"iw3_{name}": value for name, value in iw3_psnr(output, truth.frames, truth.holes).items()}
+        rows.values[method.name].append(found)
+        outputs[method.name] = output
+    speed = truth.speed * clip.scale
+    motion = next(name for name, maximum in MOTIONS.items() if speed <= maximum)
+    rows.clips.append({"key": clip.key, "video": clip.video, "motion": motion, "speed": speed})
+    return outputs
+
+
+def holes_by_width(widths: torch.Tensor) -> Mapping[str, torch.Tensor]:  # (T 1 H W) -> bool (T 1 H W) by name
+    """The hole pixels of each width class that has enough of them in the clip."""
+    classes = {name: (widths > above) & (widths <= maximum) for name, (above, maximum) in WIDTHS.items()}
+    return {name: where for name, where in classes.items() if where.sum() >= MIN_PIXELS}
