@@ -39,6 +39,7 @@ from train.run import Run, save
 from train.runtime.dist import Group
 from train.runtime.job import Job
 from train.runtime.log import Curves, add_charts, add_hyperparameters
+from train.runtime.replicas import replicate
 from train.runtime.seeds import generator
 from train.runtime.signals import Stop
 
@@ -66,6 +67,7 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
         from train.compiling import compile_forward  # takes seconds to import, only with --compile
 
         learner.forward = compile_forward(learner.network, learner.criterion, job)
+    learner.forward = replicate(learner.forward, group)
     announce(run, saved)
     if config.dry_run:
         return run

@@ -1,7 +1,5 @@
 """--compile: torch.compile for the forward passes of training."""
 
-from collections.abc import Callable
-
 import torch
 from torch._dynamo.exc import TorchDynamoException  # private, but torch.compiler exports no exception
 
@@ -10,12 +8,10 @@ from train.objectives.loss import Loss
 from train.optimizers.recipe import autocast
 from train.runtime.job import Job
 
-Forward = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
 BACKEND = "inductor"
 
 
-def compile_forward(network: LightVideoInpaint, criterion: Loss, job: Job) -> Forward:
+def compile_forward(network: LightVideoInpaint, criterion: Loss, job: Job) -> torch.nn.Module:
     """The compiled network, with the features of LPIPS compiled too; the network itself where that is impossible.
 
     Network and loss keep their weights and state keys. All processes decide alike, and the first logs the reason.
@@ -30,7 +26,7 @@ def compile_forward(network: LightVideoInpaint, criterion: Loss, job: Job) -> Fo
     return forward
 
 
-def failure(forward: Forward, network: LightVideoInpaint, job: Job) -> str:
+def failure(forward: torch.nn.Module, network: LightVideoInpaint, job: Job) -> str:
     """The reason why a step cannot be compiled, in one line; empty if it can."""
     config, device = job.config, job.group.device
     if config.discriminator != "none":

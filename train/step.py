@@ -21,6 +21,7 @@ from train.optimizers.optim import StepOutcome, scaled_step
 from train.optimizers.recipe import autocast
 from train.run import Run
 from train.runtime.log import add_scalars
+from train.runtime.replicas import last_pass
 from train.runtime.seeds import generator
 
 MAX_SKIPPED = 100  # steps that are not finite, after which an epoch ends the run
@@ -53,18 +54,20 @@ def step(run: Run, samples: Iterator[Sample]) -> StepReport | None:
     if learner.gan:
         learner.gan.optimizer.zero_grad()
     own = []
-    for _ in range(job.config.backward_step // job.group.world_size // job.batch_size):
+    passes = job.config.backward_step // job.group.world_size // job.batch_size
+    for number in range(passes):
         if job.is_stopping():
             return None
         asked = time.monotonic()
         batch = [next(samples) for _ in range(job.batch_size)]
         waited += time.monotonic() - asked
         gens = [generator(position.seed, position.epoch, sample.slot.index, "loss") for sample in batch]
-        passed = forward_backward(learner, job.config, job.group.device, batch, position.step, gens)
+        with last_pass(learner.forward, number == passes - 1):
+            work = learner, job.config, job.group.device, batch, position.step, gens
+            passed = job.group.collective(forward_backward, *work)
         for sample, (terms, adversarial) in zip(batch, passed, strict=True):
             slot = sample.slot
             own.append(SequenceResult(slot.index, slot.record, sample.digest, terms, adversarial, sample.bad_records))
-    job.group.all_reduce_gradients(learner.network.parameters())
     results = [result for part in job.group.gather_objects(own) for result in part]
     run.data.quarantine.add(record for result in results for record in result.bad_records)
     results.sort(key=lambda result: result.index)  # every sum below is in the order of slots

@@ -34,7 +34,7 @@ def test_a_bug_in_a_worker_process_shows_the_traceback_of_the_worker(data, tmp_p
 
 
 def test_a_bug_in_a_collective_operation_is_not_the_end_of_another_process(data, tmp_path):
-    statuses, (log, other) = run(data, tmp_path, "torch.distributed.all_reduce", 2, world=2)
+    statuses, (log, other) = run(data, tmp_path, "torch.distributed.all_to_all_single", 2, world=2)
     assert statuses == [1, 2]
     assert log.count("Traceback") == 1 and log.rstrip().endswith(PLANTED) and "another process" not in log
     assert "error: another process of the job ended or cannot be reached" in other and "Traceback" not in other

@@ -120,7 +120,7 @@ class Gan:
 
         `results` are those of all sequences of the step, in the order of their slots.
         """
-        group.all_reduce_gradients(self.network.parameters())
+        group.sum_gradients(self.network.parameters())
         finite = all(math.isfinite(result.discriminator_loss) for result in results)
         outcome = scaled_step(self.optimizer, self.scaler, self.config.clip_grad_norm, finite)
         update_spectral_norms(self.network)

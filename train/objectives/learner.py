@@ -1,7 +1,7 @@
 """The trained network of a run and everything that changes its weights."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ class Learner:
     """The network with its loss and optimizer, the average of its weights, and the discriminator, if any."""
 
     network: LightVideoInpaint
-    forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # the network, possibly compiled
+    forward: torch.nn.Module  # the network in training: possibly compiled, with others in a job of several processes
     criterion: Loss
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler

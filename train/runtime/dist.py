@@ -1,8 +1,4 @@
-"""The processes of a job: the rank of this one, and the collective operations between them.
-
-Gradients are summed by hand in one flat all-reduce instead of torch's DistributedDataParallel: that regroups its
-buckets after the first step, so the order of its sums differs after a resume and weights differ in their last bits.
-"""
+"""The processes of a job: the rank of this one, and the collective operations between them."""
 
 import atexit
 import contextlib
@@ -18,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch.distributed.rendezvous import rendezvous
 
 from model.device import choose_device
@@ -46,23 +43,50 @@ class Group:
         if self.is_main:
             print(line, flush=True)
 
-    def all_reduce_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+    def collective(self, operation: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Run an operation that all processes take part in. Raises UserError when one of them has ended."""
+        try:
+            return operation(*arguments, **options)
+        except RuntimeError as error:
+            if not is_connection_failure(error):
+                raise
+            reason = str(error).strip().splitlines()[0].partition(". ")[0]
+            raise UserError(
+                f"another process of the job ended or cannot be reached ({reason}): see its output, continue with "
+                f"--resume"
+            ) from error
+
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Every process gets the sum of all processes' gradients, identical to the last bit."""
         if self.world_size == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        _collective(dist.all_reduce, flat)
+        self.collective(self.sum_by_rank, flat)
         totals = flat.split([gradient.numel() for gradient in gradients])
         for gradient, total in zip(gradients, totals, strict=True):
             gradient.copy_(total.view(gradient.shape))
+
+    def sum_by_rank(self, values: torch.Tensor) -> None:  # (N)
+        """Replace the values with their sums over all processes, each added in the order of ranks.
+
+        Each process adds up its part of the values, which takes the traffic of a ring all-reduce.
+        """
+        padded = F.pad(values, (0, -len(values) % self.world_size))
+        parts = torch.empty_like(padded)
+        dist.all_to_all_single(parts, padded)
+        first, *others = parts.chunk(self.world_size)  # this process's part, from every process
+        for other in others:
+            first += other
+        dist.all_gather_into_tensor(padded, first)
+        values.copy_(padded[: len(values)])
 
     def gather(self, values: torch.Tensor) -> torch.Tensor:  # CPU (...) -> (world_size ...)
         """The values of every process, by rank."""
         if self.world_size == 1:
             return values[None]
         rows = [torch.empty_like(values) for _ in range(self.world_size)]
-        _collective(dist.all_gather, rows, values)
+        self.collective(dist.all_gather, rows, values)
         return torch.stack(rows)
 
     def gather_objects(self, value: Any) -> list[Any]:
@@ -70,7 +94,7 @@ class Group:
         if self.world_size == 1:
             return [value]
         values = [None] * self.world_size
-        _collective(dist.all_gather_object, values, value)
+        self.collective(dist.all_gather_object, values, value)
         return values
 
     def any(self, flag: bool) -> bool:
@@ -82,7 +106,7 @@ class Group:
         if self.world_size == 1:
             return value
         values = [value]
-        _collective(dist.broadcast_object_list, values)
+        self.collective(dist.broadcast_object_list, values)
         return values[0]
 
     def first(self, act: Callable[..., Any], *arguments: Any) -> Any:
@@ -108,19 +132,6 @@ class Group:
         return result
 
 
-def _collective(operation: Callable[..., Any], *arguments: Any) -> None:
-    """Run a collective operation. Raises UserError when another process has ended or cannot be reached."""
-    try:
-        operation(*arguments)
-    except RuntimeError as error:
-        if not is_connection_failure(error):
-            raise
-        reason = str(error).strip().splitlines()[0].partition(". ")[0]
-        raise UserError(
-            f"another process of the job ended or cannot be reached ({reason}): see its output, continue with --resume"
-        ) from error
-
-
 def is_connection_failure(error: RuntimeError) -> bool:
     """Whether the connection between processes failed, as opposed to a wrong call of ours.
 
@@ -141,9 +152,10 @@ def join(device: str) -> Iterator[Group]:
     if world_size == 1:
         yield Group(0, 1, chosen)
         return
-    _collective(connect, "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
+    group = Group(rank, world_size, chosen)
+    group.collective(connect, "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield Group(rank, world_size, chosen)
+        yield group
     finally:
         dist.destroy_process_group()
 
