@@ -2,7 +2,9 @@
 
 import os
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,10 @@ from tools.cli.sizes import parse_size
 
 LONGEST_NAME = 74  # bytes: tar's 100, minus "_" and 8 digits, "_" and 3 digits, ".999_C.webp" and 2 spare ones
 
+DEFAULT_MODEL = "Motion"
+# settings that version 1 of the data format began without; at their default they are not stored
+ADDED = {"depth_large", "depth_metric", "depth_range", "divergence", "rotate", "shots"}
+
 
 @dataclass(frozen=True)
 class Config:
@@ -21,7 +27,15 @@ class Config:
     dataset_dir: tuple[str, ...]  # videos: files, folders or globs, one or several
     data_dir: str = "data/train"  # folder of the split that the shards are written to
     prefix: str = ""  # first part of every record's key; lets one video be packed more than once
-    model_type: str = "Motion"  # depth model: Motion (offline), one of iw3's names, or the folder of a model
+    model_type: str = DEFAULT_MODEL  # depth model: Motion (offline), one of iw3's names, or the folder of a model
+    depth: str = (
+        ""  # depth from files instead of a model: iw3's export folder, a folder of numbered 16-bit PNGs, a grey
+    )
+    # video or an .npz; for several videos a folder with one of these per video, named like it
+    depth_large: Literal["auto", "near", "far"] = "auto"  # what large values in depth files mean
+    depth_metric: Literal["auto", "yes", "no"] = "auto"  # whether values in depth files are metres or linear in them
+    depth_range: Literal["minmax", "robust", "given"] = "minmax"  # nearness 0 and 1 are the clip's minimum and maximum,
+    # medians over its frames of percentiles 0.5 and 99.5, or as the files give them
     resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
     max_fps: float = 30.0  # frames are dropped, by their timestamps, down to this rate
     seq: int = 16  # frames per clip
@@ -31,6 +45,9 @@ class Config:
     size: int = 512  # side of the square crops, pixels
     num_samples: int = 1  # crops per clip, and as many of its mirror image
     divergence_level: Literal["1", "2", "3", "wide"] = "1"  # divergence in percent: 0-5, 3-8, 6-11, 0-16
+    divergence: float = 0  # one divergence for all clips, in percent (0: drawn, see --divergence-level)
+    rotate: bool = True  # rotate half of the clips by up to 45 degrees, as iw3 does
+    shots: str = "all"  # which shots are packed: 3/7 is every seventh from number 3 (of 0, 1, ...), not:3/7 the others
     seed: int = 71  # random seed
     short_sides: tuple[int, ...] = (720, 1080, 1080)  # frames are resized to a random one of these short sides, pixels
     image_format: Literal["webp", "png", "jpeg"] = "webp"  # format of the frames; webp and png are lossless
@@ -64,6 +81,11 @@ class Config:
         self.hole_shares()
         if self.shard_bytes < 1:
             raise UserError(f"--max-shard-bytes {self.max_shard_bytes} is too small: pass 1MB or more")
+        if not 0 <= self.divergence <= 50:
+            raise UserError(f"--divergence {self.divergence}: expected 0 to 50 percent of the width")
+        if self.depth_range == "given" and not self.depth:
+            raise UserError("--depth-range given needs the files of --depth: pass both")
+        parse_shots(self.shots)
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise UserError(f"--device {self.device} is unknown: pass auto, cpu, cuda or cuda:N")
 
@@ -94,9 +116,13 @@ class Config:
                 f"pass a --prefix that is {length - LONGEST_NAME} bytes shorter"
             )
 
-    @property
+    @cached_property
     def model_name(self) -> str:
         """The depth model's part of a record's key: its name, or the name of its folder."""
+        if self.depth and self.model_type == DEFAULT_MODEL:
+            from pack.film_depth import model_type  # imports NumPy, which --help must not wait for
+
+            return model_type(self.depth)
         if os.sep in self.model_type or Path(self.model_type).is_dir():
             return re.sub(r"[^\w-]", "_", Path(self.model_type).resolve().name)
         return self.model_type
@@ -112,8 +138,11 @@ class Config:
     def settings(self) -> dict[str, Any]:
         """The settings that records depend on, as they are stored in an index."""
         shares = self.hole_shares()
-        others = ("holes", "dataset_dir", "data_dir", "device", "max_workers", "overwrite", "dry_run")
+        others = ("holes", "dataset_dir", "data_dir", "depth", "device", "max_workers", "overwrite", "dry_run")
         settings = {name: value for name, value in asdict(self).items() if name not in others}
+        for field in fields(self):  # an index from before such a setting was added stays valid
+            if field.name in ADDED and settings[field.name] == field.default:
+                del settings[field.name]
         return settings | {
             "model_type": self.model_name,  # without its folder, which may be another one on another machine
             "max_shard_bytes": self.shard_bytes,
@@ -122,3 +151,14 @@ class Config:
             # without the default, which earlier versions had no word for, so that their shards can be continued
             **({"holes": shares} if shares else {}),
         }
+
+
+def parse_shots(text: str) -> Callable[[int], bool]:
+    """Whether a shot of this number is packed, by "all", "3/7" or "not:3/7". Raises UserError."""
+    match = re.fullmatch(r"(not:)?(\d+)/(\d+)", text)
+    if text == "all":
+        return lambda number: True
+    if not match or not int(match[2]) < int(match[3]):
+        raise UserError(f"--shots {text}: expected all, or a number and a period above it, such as 3/7 or not:3/7")
+    first, period, others = int(match[2]), int(match[3]), bool(match[1])
+    return lambda number: (number % period == first) != others

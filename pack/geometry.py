@@ -29,17 +29,41 @@ def transform(frames: np.ndarray, params: ClipParams) -> np.ndarray:  # uint8 (T
     return resize(frames, params.short_side, params.interpolation)
 
 
+def transform_depth(
+    depth: np.ndarray, size: tuple[int, int], rotation: float | None
+) -> np.ndarray:  # float32 (T 1 h w), (H, W) of the frames -> float32 (T 1 h' w')
+    """Depth maps rotated as `transform` rotates their frames; first they get the aspect ratio of these."""
+    if rotation is None:
+        return depth
+    height, width = depth.shape[-2:]
+    even = (height, round(height * size[1] / size[0])) if height * size[1] > width * size[0] else None
+    even = even or (round(width * size[0] / size[1]), width)
+    maps = torch.from_numpy(depth)
+    if even != (height, width):
+        maps = F.interpolate(maps, even, mode="bilinear")
+    grid = rotated_grid(*even, rotation)
+    return _sample_maps(maps, grid).numpy()
+
+
+def _sample_maps(maps, grid):  # (T 1 h w), (1 S S 2) -> (T 1 S S)
+    return F.grid_sample(maps, grid.expand(len(maps), -1, -1, -1), padding_mode="border", align_corners=False)
+
+
 def rotate(frames: np.ndarray, degrees: float) -> np.ndarray:  # uint8 (T H W 3) -> uint8 (T S S 3)
     """Frames rotated counter-clockwise, cropped to the largest centred square that never shows a black corner."""
-    height, width = frames.shape[1:3]
+    grid = rotated_grid(*frames.shape[1:3], degrees)
+    return np.stack([_sample(frame, grid) for frame in frames])
+
+
+def rotated_grid(height: int, width: int, degrees: float) -> torch.Tensor:  # -> (1 S S 2) in [-1, 1]
+    """Where the pixels of the rotated square come from."""
     side = int(min(height, width) / math.sqrt(2))
     y = torch.arange(side) + (height - side) // 2 + 0.5 - height / 2  # from the centre, pixels
     x = torch.arange(side) + (width - side) // 2 + 0.5 - width / 2
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     source_x = x * cos - y[:, None] * sin  # (S S)
     source_y = x * sin + y[:, None] * cos
-    grid = torch.stack([source_x * (2 / width), source_y * (2 / height)], dim=-1)[None]  # (1 S S 2) in [-1, 1]
-    return np.stack([_sample(frame, grid) for frame in frames])
+    return torch.stack([source_x * (2 / width), source_y * (2 / height)], dim=-1)[None]
 
 
 def _sample(frame, grid):  # uint8 (H W 3), (1 S S 2) -> uint8 (S S 3)

@@ -17,7 +17,9 @@ from typing import Any
 
 import torch
 
-from pack.config import Config
+from pack.config import Config, parse_shots
+from pack.film_depth import DepthOptions, locate, open_depth
+from pack.film_depth import fingerprint as depth_fingerprint
 from pack.parts import PartWriter, State, read_state, remove_leftovers, remove_parts
 from pack.pipeline import Models, TransformedClip, clip_depth, make_records, transform_clips
 from pack.prefetch import ordered_map, prefetch
@@ -110,11 +112,16 @@ def inspect_video(path: Path, config: Config, settings: dict[str, Any]) -> Video
     """The video and its state in the split. Raises UserError where its shards cannot be read."""
     shard_name = video_key(config.prefix, config.model_name, path.name)
     try:
-        source = fingerprint(path)
+        source = identify(path, config)
     except OSError:  # reported when it is this video's turn, so that the others are packed
         return VideoTask(path, shard_name, {}, State((), ()))
     state = State((), ()) if config.overwrite else read_state(Path(config.data_dir), shard_name, source, settings)
     return VideoTask(path, shard_name, source, state)
+
+
+def identify(path: Path, config: Config) -> dict[str, Any]:
+    """The fingerprint of a video and, where it comes from files, of its depth. Raises UserError and OSError."""
+    return fingerprint(path) | ({"depth": depth_fingerprint(locate(config.depth, path))} if config.depth else {})
 
 
 def pack_videos(
@@ -193,7 +200,7 @@ def compute_videos(
 
     try:
         with (
-            closing(read_videos(tasks, models.depth.metric, config)) as read,
+            closing(read_videos(tasks, models.depth is not None and models.depth.metric, config)) as read,
             closing(prefetch(read)) as prefetched,
             closing(ordered_map(compute, prefetched, models.clips, models.clips + WAITING)) as computed,
         ):
@@ -230,12 +237,27 @@ def read_video(task: VideoTask, metric: bool, config: Config) -> Iterator[VideoO
     """VideoOpened, then each clip that is not packed yet. Raises UserError and OSError."""
     started = time.monotonic()
     info, report = probe(task.path), Report()
-    yield VideoOpened(task, info, task.source or fingerprint(task.path), report, started)
-    clips = read_clips(task.path, config.seq, config.max_fps, config.skip_first, config.skip_interval, report)
+    files = open_depth(config.depth, info, depth_options(config), config.max_fps) if config.depth else None
+    metric = files.metric if files else metric
+    yield VideoOpened(task, info, task.source or identify(task.path, config), report, started)
+    clips = read_clips(
+        task.path,
+        config.seq,
+        config.max_fps,
+        config.skip_first,
+        config.skip_interval,
+        report,
+        files.begins_shot if files else lambda _: False,
+        parse_shots(config.shots),
+    )
     with closing(clips):
         missing = (clip for clip in clips if clip.number >= task.state.next_clip)
-        for clip in transform_clips(missing, info, metric, config):
+        for clip in transform_clips(missing, info, metric, config, files):
             yield ClipRead(task, info, clip)
+
+
+def depth_options(config: Config) -> DepthOptions:
+    return DepthOptions(config.depth_large, config.depth_metric)
 
 
 def to_members(record: Record, image_format: str) -> EncodedRecord:

@@ -17,7 +17,8 @@ from model.mask_mlbw import MaskMLBW, hole_mask
 from pack.config import Config
 from pack.depth.models import DepthEstimator, normalise
 from pack.depth.motion import MotionDepth
-from pack.geometry import BestWindow, best_window, transform, windows
+from pack.film_depth import FilmDepth
+from pack.geometry import BestWindow, best_window, transform, transform_depth, windows
 from pack.holes.forward import dilate_edge, half_holes
 from pack.holes.kinds import FORWARD, MASKS, MONOBW
 from pack.holes.mappers import mapper
@@ -36,7 +37,7 @@ LEVELS = np.array([0, 128, 255], np.uint8)  # grey levels of a mask image, for 0
 class Models:
     """The networks that packing uses, and where they run."""
 
-    depth: DepthEstimator
+    depth: DepthEstimator | None  # None: depth comes from files
     mask: MaskMLBW | None
     device: torch.device
     clips: int  # computed at once
@@ -52,10 +53,13 @@ class TransformedClip:
     seconds: float  # from the first frame of the video to that of the clip
     params: ClipParams
     frames: np.ndarray  # uint8 (T H W 3)
+    depth: np.ndarray | None = None  # float32 (T 1 h w), raw nearness from files, rotated like the frames
 
 
-def transform_clips(clips: Iterator[Clip], video: VideoInfo, metric: bool, config: Config) -> Iterator[TransformedClip]:
-    """Each clip rotated and resized; `metric`: whether its depth will be in metres."""
+def transform_clips(
+    clips: Iterator[Clip], video: VideoInfo, metric: bool, config: Config, files: FilmDepth | None = None
+) -> Iterator[TransformedClip]:
+    """Each clip rotated and resized; `metric`: whether its depth will be in metres, `files`: where it comes from."""
     file_hash = video_key("", "", video.path.name)
     for clip in clips:
         params = draw_params(
@@ -69,7 +73,22 @@ def transform_clips(clips: Iterator[Clip], video: VideoInfo, metric: bool, confi
         )
         kinds = draw_kinds(config.seed, file_hash, clip.number, config.hole_shares(), bool(config.mask_model))
         params = replace(params, kinds=kinds)
-        yield TransformedClip(clip.number, clip.start, clip.seconds, params, transform(clip.frames, params))
+        params = fixed(params, config, files)
+        depth = None
+        if files:
+            depth = transform_depth(files.read(clip.times), clip.frames.shape[1:3], params.rotation)
+        yield TransformedClip(clip.number, clip.start, clip.seconds, params, transform(clip.frames, params), depth)
+
+
+def fixed(params: ClipParams, config: Config, files: FilmDepth | None) -> ClipParams:
+    """The random parameters with those replaced that the configuration or the depth files decide."""
+    if config.divergence:
+        params = replace(params, divergence=config.divergence)
+    if not config.rotate:
+        params = replace(params, rotation=None)
+    if files and files.is_disparity:
+        params = replace(params, mapper="none", edge_dilation=0)
+    return params
 
 
 @torch.inference_mode()
@@ -96,7 +115,11 @@ def make_records(
 @torch.inference_mode()
 def clip_depth(clip: TransformedClip, models: Models, config: Config) -> torch.Tensor:  # -> (T 1 h w) in [0, 1]
     """Nearness of the clip's frames, normalised over the clip, with near regions dilated."""
-    depth = normalise(estimate(clip.frames, models, config.batch_size))
+    if clip.depth is not None:
+        raw = torch.from_numpy(clip.depth).to(models.device)
+    else:
+        raw = estimate(clip.frames, models, config.batch_size)
+    depth = normalise(raw, config.depth_range)
     return torch.cat([dilate_edge(part, clip.params.edge_dilation) for part in depth.split(config.batch_size)])
 
 
@@ -105,6 +128,7 @@ def estimate(frames: np.ndarray, models: Models, batch_size: int) -> torch.Tenso
 
     MotionDepth needs all frames of the clip at once, but small ones: its frames are resized in the same way.
     """
+    assert models.depth is not None, "depth from files is not estimated"
     shrink = models.depth.shrink if isinstance(models.depth, MotionDepth) else None
     function, step = (shrink, 1) if shrink else (models.depth, batch_size)
 

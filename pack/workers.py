@@ -106,7 +106,7 @@ def load_models(config: Config, rank: LocalRank) -> Models:
     torch.backends.cudnn.deterministic = True
     device = choose_device(config.device, rank.number)
     clips = max(1, min(threads, memory_bytes() // rank.count // CLIP_MEMORY)) if device.type == "cpu" else GPU_CLIPS
-    depth = load_depth(config.model_type, config.resolution, device, config.batch_size)
+    depth = None if config.depth else load_depth(config.model_type, config.resolution, device, config.batch_size)
     mask = load_mask_network(config.mask_model, device) if config.mask_model else None
     return Models(depth, mask, device, clips, max(1, threads // clips))
 

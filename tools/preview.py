@@ -13,9 +13,12 @@ from tools import cli
 from tools.cli import UserError, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from PIL.Image import Image as PillowImage
 
     from pack.config import Config as PackConfig
+    from pack.film_depth import FilmDepth
     from pack.pipeline import Models
     from pack.video.reader import Clip, VideoInfo
 
@@ -27,6 +30,7 @@ class Config:
     ALIASES: ClassVar = {"out": ("-o",)}
     video: str = ""  # video file (required)
     model_type: str = "Motion"  # depth model, as for packing
+    depth: str = ""  # depth from files instead of a model, as for packing
     resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
     divergence_level: Literal["1", "2", "3", "wide"] = "1"  # strength of the stereo effect, as for packing
     holes: str = "auto"  # kinds of holes, as for packing
@@ -53,6 +57,7 @@ def main() -> int:
     settings = PackConfig(
         dataset_dir=(config.video,),
         model_type=config.model_type,
+        depth=config.depth,
         resolution=config.resolution,
         divergence_level=config.divergence_level,
         holes=config.holes,
@@ -60,29 +65,59 @@ def main() -> int:
         skip_interval=config.skip_interval,
         device=config.device,
     )
+    from pack.film_depth import open_depth
+    from pack.packing import depth_options
     from pack.video.reader import Report, probe, read_clips
     from pack.workers import LocalRank, load_models
     from tools.peek import save, stack
 
     video = probe(Path(config.video))
     models = load_models(settings, LocalRank(0, 1))
+    files = open_depth(config.depth, video, depth_options(settings), settings.max_fps) if config.depth else None
     clips = read_clips(video.path, settings.seq, settings.max_fps, 0, settings.skip_interval, Report())
-    blocks = [show(clip, video, models, settings, config.tile) for clip in itertools.islice(clips, config.clips)]
+    blocks, changes = [], []
+    for clip in itertools.islice(clips, config.clips):
+        block, change = show(clip, video, models, settings, config.tile, files)
+        blocks.append(block)
+        changes.append(change)
     save(stack(blocks), Path(config.out))
-    print(f"{config.out}: {plural(len(blocks), 'clip')} of {video.path.name} with {config.model_type}")
+    print(f"{config.out}: {plural(len(blocks), 'clip')} of {video.path.name} with {settings.model_name}")
+    print(f"depth changes by {steadiness(changes)} of its range from frame to frame on still pixels")
     return 0
 
 
-def show(clip: "Clip", video: "VideoInfo", models: "Models", settings: "PackConfig", tile: int) -> "PillowImage":
-    """The first and the last frame of a clip, each with its depth, its holes and the holes over the frame."""
+def steadiness(changes: "Sequence[tuple[float, int]]") -> str:
+    """The mean of the changes on still pixels, from their sums and counts, in percent."""
+    pixels = sum(count for _, count in changes)
+    return (
+        f"{100 * sum(total for total, _ in changes) / pixels:.2f} %"
+        if pixels
+        else "an unknown part (no pixel is still)"
+    )
+
+
+def show(
+    clip: "Clip",
+    video: "VideoInfo",
+    models: "Models",
+    settings: "PackConfig",
+    tile: int,
+    files: "FilmDepth | None" = None,
+) -> "tuple[PillowImage, tuple[float, int]]":
+    """The first and the last frame of a clip, each with its depth, its holes and the holes over the frame.
+
+    Beside it, what `still_change` says of the clip.
+    """
     import numpy as np
     import torch
     from PIL import Image
 
+    from pack.depth.steadiness import still_change
     from pack.pipeline import LEVELS, clip_depth, clip_holes, transform_clips
     from tools.peek import beside, describe, draw_frame, draw_text, stack
 
-    shaped = next(transform_clips(iter([clip]), video, models.depth.metric, settings))
+    metric = files.metric if files else bool(models.depth and models.depth.metric)
+    shaped = next(transform_clips(iter([clip]), video, metric, settings, files))
     with torch.inference_mode():
         depth = clip_depth(shaped, models, settings)
         masks = LEVELS[clip_holes(depth, shaped, models, settings)[0]]
@@ -101,7 +136,8 @@ def show(clip: "Clip", video: "VideoInfo", models: "Models", settings: "PackConf
         "hidden_percent": 100 * float((masks > 0).mean()),
     }
     row = beside(images, group=4)
-    return stack([draw_text([describe(facts)], row.width), row])
+    change = still_change(torch.from_numpy(shaped.frames).permute(0, 3, 1, 2).float() / 255, depth.cpu())
+    return stack([draw_text([describe(facts)], row.width), row]), change
 
 
 if __name__ == "__main__":

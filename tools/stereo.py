@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from pack.depth.models import DepthEstimator
+    from pack.film_depth import FilmDepth
     from tools.evaluation.baselines import Fill
 
 
@@ -39,6 +40,11 @@ class Config:
     compare: bool = False  # instead of stereo: empty holes, simple fill and network side by side
     baseline: str = ""  # simple fill, as in evaluation (default: navier-stokes where OpenCV is, else replicate)
     model_type: str = "Motion"  # depth model, as for packing
+    depth: str = ""  # depth from files instead of a model, as for packing
+    depth_large: Literal["auto", "near", "far"] = "auto"  # what large values in depth files mean
+    depth_metric: Literal["auto", "yes", "no"] = "auto"  # whether values in depth files are metres or linear in them
+    depth_range: Literal["minmax", "robust", "given"] = "minmax"  # nearness 0 and 1 follow the extremes of the frames,
+    # their percentiles 0.5 and 99.5, or are those of the depth files
     resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
     mapper: str = "auto"  # curve from nearness to disparity: none, or div_6 for metric models
     inner_dilation: int = 1  # pixels of the depth map by which holes grow to the left
@@ -53,6 +59,8 @@ class Config:
             raise UserError("--video is missing: pass the film to convert")
         if not 0 < self.divergence <= 25 or self.seconds < 0 or not 0 <= self.crf <= 51:
             raise UserError("expected --divergence above 0 and up to 25, --seconds of 0 or more and --crf of 0 to 51")
+        if self.depth_range == "given" and not self.depth:
+            raise UserError("--depth-range given needs the files of --depth: pass both")
         if min(self.inner_dilation, self.outer_dilation) < 0:
             raise UserError("expected --inner-dilation and --outer-dilation of 0 or more")
 
@@ -64,6 +72,7 @@ def main() -> None:
 
     from model.device import choose_device
     from pack.depth.models import load_depth
+    from pack.film_depth import DepthOptions, open_depth
     from pack.video.reader import probe
     from pack.video.tracks import plan_tracks
     from pack.video.writer import FilmWriter
@@ -78,7 +87,10 @@ def main() -> None:
     if out.exists() and out.samefile(video.path):
         raise UserError(f"{out} is the film itself: pass another -o")
     tracks = plan_tracks(video.path, out, config.sound)
-    model = load_depth(config.model_type, config.resolution, device)
+    if config.depth:
+        model = open_depth(config.depth, video, DepthOptions(config.depth_large, config.depth_metric))
+    else:
+        model = load_depth(config.model_type, config.resolution, device)
     total = min(video.frames, round(config.seconds * video.fps) or video.frames)
     print(f"{video.path} -> {out}: {cli.plural(total, 'frame')} of {video.width}x{video.height}")
     if config.checkpoint:
@@ -146,27 +158,30 @@ def trial(device: "torch.device") -> "tuple[torch.Tensor, torch.Tensor]":  # -> 
 
 
 def convert(
-    path: Path, model: "DepthEstimator", fills: "dict[str, Fill]", config: Config, device: "torch.device"
+    path: Path, model: "DepthEstimator | FilmDepth", fills: "dict[str, Fill]", config: Config, device: "torch.device"
 ) -> "Iterator[tuple[Fraction, np.ndarray]]":
     """The film's (seconds, picture uint8 (H W 3)) to be written, shot by shot: no queue goes through a cut."""
     import torch
 
+    from pack.film_depth import FilmDepth
     from pack.holes.mappers import mapper
     from pack.video.writer import read_shots
     from tools.synthesis.views import Geometry, compose, paint, see, with_depth
     from train.evaluation.metrics import as_uint8
 
-    curve = ("div_6" if model.metric else "none") if config.mapper == "auto" else config.mapper
+    files = model if isinstance(model, FilmDepth) else None
+    usual = (files and files.mapper) or ("div_6" if model.metric else "none")
     how = Geometry(
         config.divergence,
         config.convergence,
-        mapper(curve),
+        mapper(usual if config.mapper == "auto" else config.mapper),
+        edge_dilation=0 if files and files.is_disparity else 2,
         inner=config.inner_dilation,
         outer=config.outer_dilation,
     )
     first = None
-    for shot in read_shots(path):
-        views = (see(*one, how) for one in with_depth(shot, model, device))
+    for shot in read_shots(path, files.begins_shot if files else lambda _: False):
+        views = (see(*one, how) for one in with_depth(shot, model, device, config.depth_range))
         for view, filled in paint(views, list(fills.values())):
             first = view.seconds if first is None else first
             if config.seconds and float(view.seconds - first) >= config.seconds:

@@ -20,6 +20,7 @@ from pack.depth.motion import MotionDepth
 from tools.cli import UserError
 
 OFFLINE = "Motion"
+OUTLIERS = 0.005  # of the pixels of a frame, at each end of a robust range
 MODEL_IDS = {  # iw3's --model-type -> Hugging Face repository; licences as the repositories state them
     "Any_S": "LiheYoung/depth-anything-small-hf",  # Apache-2.0
     "Any_B": "LiheYoung/depth-anything-base-hf",
@@ -88,14 +89,29 @@ def load_depth(
     return DepthModel(name, FAMILIES[family](network, resolution), device, batch_size)
 
 
-def normalise(depth: torch.Tensor) -> torch.Tensor:  # (T 1 h w) -> same, in [0, 1]
-    """Raw nearness scaled over the whole clip, 0 farthest to 1 nearest; where it is constant, only clamped."""
-    low, high = depth.min(), depth.max()
+def normalise(depth: torch.Tensor, by: str = "minmax") -> torch.Tensor:  # (T 1 h w) -> same, in [0, 1]
+    """Raw nearness scaled over the whole clip, 0 farthest to 1 nearest; where it is constant, only clamped.
+
+    `by` is minmax, robust (see `robust_range`), or given: values are in [0, 1] already.
+    """
+    low, high = (depth.min(), depth.max()) if by != "robust" else robust_range(depth)
     if not torch.isfinite(high - low):
         raise UserError("the depth model returned values that are not finite: try --device cpu or another --model-type")
-    if high > low:
+    if high > low and by != "given":
         depth = (depth - low) / (high - low)
     return depth.clamp(0, 1)
+
+
+def robust_range(depth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # (T 1 h w) -> (), ()
+    """The median over the frames of the percentiles that leave OUTLIERS of a frame out at each end.
+
+    Unlike the extremes, it does not follow single pixels, such as snow, sand and water that shimmer.
+    """
+    frames = depth.flatten(1)
+    count = frames.shape[1]
+    rank = 1 + int(OUTLIERS * (count - 1))
+    lows, highs = frames.kthvalue(rank, 1).values, frames.kthvalue(count + 1 - rank, 1).values
+    return lows.median(), highs.median()
 
 
 class DepthModel:

@@ -4,7 +4,7 @@ T frames, H height, W width; sizes are always those of the display: upright and 
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -53,6 +53,7 @@ class Clip:
     number: int  # among the clips of the video, from 0
     start: int  # index of its first frame among those of `read_frames`
     seconds: float  # from the first frame of the video to that of the clip
+    times: tuple[Fraction, ...] = ()  # seconds of each frame on the film's timeline
 
 
 @dataclass
@@ -94,9 +95,19 @@ def read_frames(path: str | Path, max_fps: float) -> Iterator[np.ndarray]:  # of
 
 
 def read_clips(
-    path: str | Path, seq: int, max_fps: float, skip_first: int, skip_interval: int, report: Report
+    path: str | Path,
+    seq: int,
+    max_fps: float,
+    skip_first: int,
+    skip_interval: int,
+    report: Report,
+    begins_shot: Callable[[Fraction], bool] = lambda _: False,
+    uses_shot: Callable[[int], bool] = lambda _: True,
 ) -> Iterator[Clip]:
     """Clips of `seq` consecutive frames, `skip_interval` frames apart; a cut begins the next clip at once.
+
+    Shots begin at the cuts that are found, and where `begins_shot` says so of a frame's seconds; those whose number
+    (from 0) `uses_shot` refuses have no clip.
 
     Raises what `read_frames` raises, and a UserError at the end of a video without a clip.
     """
@@ -105,7 +116,7 @@ def read_clips(
         for picture in islice(timed, skip_first):
             report.frames += 1
             first = picture.seconds if first is None else first
-        for picture, begins in mark_shots(timed):
+        for picture, begins in mark_shots(timed, begins_shot):
             report.frames += 1
             first = picture.seconds if first is None else first
             if begins:
@@ -114,13 +125,14 @@ def read_clips(
                 held, wait, shot = [], 0, 0
             shot += 1
             report.longest = max(report.longest, shot)
-            if wait:
-                wait -= 1
+            if wait or not uses_shot(report.cuts):
+                wait = max(wait - 1, 0)
                 continue
             held.append(picture)
             if len(held) == seq:
                 frames = np.stack([picture.pixels for picture in held])
-                clip = Clip(frames, number, report.frames - seq, float(held[0].seconds - first))
+                times = tuple(picture.seconds for picture in held)
+                clip = Clip(frames, number, report.frames - seq, float(held[0].seconds - first), times)
                 held, wait, number = [], skip_interval, number + 1
                 report.clips += 1
                 yield clip
@@ -144,12 +156,16 @@ def read_timed(path: str | Path, max_fps: float, hdr: Hdr = "tonemap") -> Iterat
                 yield Picture(seconds, to_rgb(one.frame, one.aspect), one.stretch)
 
 
-def mark_shots(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, bool]]:
-    """Each picture, and whether it begins a new shot: by a cut, after damage, or because it has another size."""
+def mark_shots(
+    pictures: Iterable[Picture], begins_shot: Callable[[Fraction], bool] = lambda _: False
+) -> Iterator[tuple[Picture, bool]]:
+    """Each picture, and whether it begins a new shot: by a cut, after damage, because it has another size, or because
+    `begins_shot` says so of its seconds.
+    """
     last = None
     for picture, _, cut in mark_cuts((picture, picture.pixels) for picture in pictures):
         follows = last is None or (picture.stretch, picture.pixels.shape) == (last.stretch, last.pixels.shape)
-        yield picture, cut or not follows
+        yield picture, cut or not follows or (last is not None and begins_shot(picture.seconds))
         last = picture
 
 

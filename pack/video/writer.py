@@ -4,7 +4,7 @@ H height, W width; pictures are uint8 (H W 3), seconds are those of the film's t
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from itertools import groupby
@@ -27,15 +27,16 @@ ALL_FRAMES = 10**6  # a second: none is dropped
 Timed = tuple[Fraction, np.ndarray]
 
 
-def read_shots(path: Path) -> Iterator[Iterator[Timed]]:
+def read_shots(path: Path, begins_shot: Callable[[Fraction], bool] = lambda _: False) -> Iterator[Iterator[Timed]]:
     """Each shot as an iterator over its (seconds, picture), which the next shot ends; memory does not grow.
 
-    Pictures of another size than the first are scaled to fit into it, with black bars.
+    Shots also begin where `begins_shot` says so of a frame's seconds. Pictures of another size than the first are
+    scaled to fit into it, with black bars.
     """
 
     def numbered(pictures):
         shot, size = 0, None
-        for picture, begins in mark_shots(pictures):
+        for picture, begins in mark_shots(pictures, begins_shot):
             shot += begins
             size = size or picture.pixels.shape[:2]
             yield shot, (picture.seconds, fit_into(picture.pixels, size))

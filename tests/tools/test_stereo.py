@@ -9,10 +9,13 @@ import torch
 from model.checkpoint import describe, load_network, load_weights, save_network, write_checkpoint
 from model.light_video_inpaint import LightVideoInpaint
 from pack.depth.models import load_depth
+from pack.film_depth import FilmDepth
 from pack.holes.mappers import mapper
-from pack.video.reader import probe
+from pack.video.grey import frame_times
+from pack.video.reader import probe, read_frames
 from pack.video.writer import FilmWriter, read_shots
 from tests.pack.holes.test_forward import golden_depth
+from tests.support.depth_files import nearness, write_export, write_pngs
 from tests.support.golden_formulas import fill, video
 from tests.support.programs import refused, succeeds
 from tests.support.videos import grey, moving, write
@@ -286,6 +289,26 @@ def test_the_offline_depth_model_serves_a_shot_of_any_length():
     for count in (1, 3):
         shot = [(Fraction(t), p) for t, p in enumerate(pictures(count))]
         assert [d.shape for _, _, d in with_depth(shot, model, "cpu")] == [(1, 1, 64, 96)] * count
+
+
+@pytest.mark.parametrize("form", ["numbers", "export"])
+def test_a_film_is_converted_with_depth_from_files(tmp_path, film, form, monkeypatch):
+    monkeypatch.setattr("pack.depth.models.load_depth", None)  # no model is loaded
+    depth = nearness(film)
+    source = write_pngs(tmp_path / "d", depth) if form == "numbers" else write_export(tmp_path / "d", depth, fps=20)
+    words = ("--video", film, "-o", tmp_path / "o.mp4", "--depth", source, "--depth-range", "robust", "--device", "cpu")
+    assert "20 frames" in succeeds(main, *words)
+    (source / ("depth" if form == "export" else "") / "00000012.png").unlink()
+    assert "has no map for the frame at 0.60 s" in refused(main, *words)
+
+
+def test_depth_that_is_given_keeps_its_range(film):
+    times = frame_times(film)
+    depth = 0.25 + nearness(film) / 2
+    files = FilmDepth(film, "x", False, "", False, True, list(depth), tuple(times), 1, times[0], frozenset())
+    shot = list(zip(times, read_frames(film, 10**6), strict=True))
+    shown = torch.cat([d for _, _, d in with_depth(shot, files, "cpu", "given")])
+    assert torch.equal(shown[:, 0], torch.from_numpy(depth))
 
 
 class NetworkOfNan:

@@ -13,7 +13,8 @@ import torch
 
 from model.light_video_inpaint import CONTEXT, FRAMES
 from model.mask_mlbw import MaskMLBW
-from pack.depth.models import DepthEstimator
+from pack.depth.models import DepthEstimator, robust_range
+from pack.film_depth import FilmDepth
 from pack.holes.forward import dilate_edge
 from pack.holes.kinds import FORWARD
 from tools.evaluation.baselines import Fill
@@ -64,12 +65,15 @@ def windows(items: Iterable[Item], hop: int, around: int) -> Iterator[tuple[list
 
 
 def with_depth(
-    shot: Iterable[tuple[Fraction, np.ndarray]], model: DepthEstimator, device: torch.device
+    shot: Iterable[tuple[Fraction, np.ndarray]],
+    model: DepthEstimator | FilmDepth,
+    device: torch.device,
+    by: str = "minmax",
 ) -> Iterator[tuple[Fraction, torch.Tensor, torch.Tensor]]:
     """(seconds, frame (1 3 H W), nearness (1 1 h w) in [0, 1]) of each frame of a shot.
 
     Where two windows overlap, their nearness is cross-faded, and the range of nearness follows slowly, so that
-    depth does not jump.
+    depth does not jump. `by` is the range: minmax, robust (see `robust_range`), or given by files of depth.
     """
     ahead: torch.Tensor | None = None
     low: torch.Tensor | None = None
@@ -77,19 +81,30 @@ def with_depth(
     for held, kept in windows(shot, HOP, AROUND):
         frames = torch.from_numpy(np.stack([picture for _, picture in held])).to(device)
         frames = frames.permute(0, 3, 1, 2).float() / 255
-        depth = model(frames).clone()  # may be an inference tensor, which could not be written to
+        if isinstance(model, FilmDepth):
+            estimated = torch.from_numpy(model.read([seconds for seconds, _ in held])).to(device)
+        else:
+            estimated = model(frames)
+        depth = estimated.clone()  # may be an inference tensor, which could not be written to
         if ahead is not None and len(ahead):
             share = torch.linspace(0, 1, len(ahead) + 2, device=depth.device)[1:-1].view(-1, 1, 1, 1)
             part = slice(kept.start, kept.start + len(ahead))
             depth[part] = torch.lerp(ahead[: len(depth[part])], depth[part], share[: len(depth[part])])
         ahead = depth[kept.stop :].clone()
         if low is None or high is None:
-            low, high = depth.min(), depth.max()
+            low, high = frame_range(depth, by)
         for t in range(kept.start, kept.stop):
-            low = torch.lerp(depth[t].min(), low, INERTIA)
-            high = torch.lerp(depth[t].max(), high, INERTIA)
+            lowest, highest = frame_range(depth[t : t + 1], by)
+            low, high = torch.lerp(lowest, low, INERTIA), torch.lerp(highest, high, INERTIA)
             near = (depth[t : t + 1] - low) / (high - low).clamp(min=1e-6)
             yield held[t][0], frames[t : t + 1], near.clamp(0, 1)
+
+
+def frame_range(depth: torch.Tensor, by: str) -> tuple[torch.Tensor, torch.Tensor]:  # (T 1 h w) -> (), ()
+    """The values that become nearness 0 and 1."""
+    if by == "given":
+        return depth.new_zeros(()), depth.new_ones(())
+    return robust_range(depth) if by == "robust" else (depth.min(), depth.max())
 
 
 def see(seconds: Fraction, frame: torch.Tensor, depth: torch.Tensor, how: Geometry) -> View:

@@ -282,3 +282,14 @@ def test_folders_without_a_complete_depth_model_are_refused_with_the_reason(tmp_
     config.write_text("{")
     with pytest.raises(ValueError, match=r"config\.json cannot be read"):
         load_depth(str(tmp_path))
+
+
+def test_a_robust_range_does_not_follow_single_pixels():
+    still = torch.linspace(0, 1, 64 * 64).view(1, 1, 64, 64).repeat(8, 1, 1, 1)
+    shimmering = still.clone()
+    for t in range(0, 8, 3):
+        shimmering[t, 0, t, :4] = 3 + t
+    robust = normalise(shimmering, "robust")
+    assert (robust - still).abs()[shimmering == still].max() < 0.01
+    assert (normalise(shimmering) - still).abs()[shimmering == still].max() > 0.5
+    assert torch.equal(normalise(shimmering, "given"), shimmering.clamp(0, 1))
