@@ -116,6 +116,7 @@ class Config:
     ignore_nan: bool = True  # skip steps whose loss or gradient is not finite, up to 100 per epoch
 
     device: str = "auto"  # cpu, cuda or auto
+    timeout: float = 10.0  # minutes that processes of a job wait for another, which is then named, before the job ends
     num_workers: int = -1  # data worker processes per training process; -1: cores - 2, at most 8
     compile: bool = False  # torch.compile the network and LPIPS: takes minutes at the start, faster steps on GPUs
     disable_amp: bool = False  # train in fp32 only
@@ -157,6 +158,7 @@ class Config:
             "log_every_steps",
             "lpips_frames",
             "ema_step",
+            "timeout",
         )
         for name in positive:
             _expect(self, name, getattr(self, name) > 0, "more than 0")

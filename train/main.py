@@ -28,7 +28,7 @@ def main() -> int:
     from train.runtime.memory import keep_freed_memory
     from train.summary import end_run
 
-    with join(config.device) as group, explain_full_disk(config.model_dir):
+    with join(config.device, 60 * config.timeout) as group, explain_full_disk(config.model_dir):
         if group.device.type == "cpu":
             keep_freed_memory()
         if config.dry_run:

@@ -24,7 +24,7 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
     except (UserError, OSError) as error:
         if not is_users(error) or os.environ.get("BACKFILL_TRACEBACK"):
             raise
-        print(f"{_rank_prefix()}error: {one_line(error)}", file=sys.stderr)
+        print(f"{rank_prefix()}error: {one_line(error)}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -44,6 +44,7 @@ def is_users(error: BaseException) -> bool:
     return isinstance(error, UserError) or (isinstance(error, OSError) and error.errno is not None)
 
 
-def _rank_prefix() -> str:
+def rank_prefix() -> str:
+    """What begins a line of a process other than the first of a job."""
     rank = os.environ.get("RANK", "0")
     return "" if rank == "0" else f"[rank {rank}] "

@@ -10,6 +10,7 @@ import time
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -18,8 +19,11 @@ import torch.nn.functional as F
 from torch.distributed.rendezvous import rendezvous
 
 from model.device import choose_device
-from tools.cli import UserError
+from tools.cli import UserError, duration
 from tools.cli.program import is_users
+from train.runtime.watch import Watch, named
+
+MARGIN = timedelta(minutes=1)
 
 # how gloo's messages begin when a connection is closed, reset or times out; a failed check of its own, as of two
 # tensors of different sizes, begins with "[enforce fail at"
@@ -33,6 +37,7 @@ class Group:
     rank: int
     world_size: int
     device: torch.device
+    watch: Watch | None = None  # of several processes
 
     @property
     def is_main(self) -> bool:
@@ -46,7 +51,8 @@ class Group:
     def collective(self, operation: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Run an operation that all processes take part in. Raises UserError when one of them has ended."""
         try:
-            return operation(*arguments, **options)
+            with self.watch.waiting() if self.watch else contextlib.nullcontext():
+                return operation(*arguments, **options)
         except RuntimeError as error:
             if not is_connection_failure(error):
                 raise
@@ -143,8 +149,11 @@ def is_connection_failure(error: RuntimeError) -> bool:
 
 
 @contextlib.contextmanager
-def join(device: str) -> Iterator[Group]:
-    """This process's rank in the job that torchrun started, or a job of one process."""
+def join(device: str, timeout: float) -> Iterator[Group]:
+    """This process's rank in the job that torchrun started, or a job of one process.
+
+    A wait for another process that takes more than `timeout` seconds ends this one, see train.runtime.watch.
+    """
     world_size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)))
     if chosen.type == "cuda":
@@ -152,12 +161,17 @@ def join(device: str) -> Iterator[Group]:
     if world_size == 1:
         yield Group(0, 1, chosen)
         return
-    group = Group(rank, world_size, chosen)
-    group.collective(connect, "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
+    watch = Watch(rank, world_size, timeout)
+    group = Group(rank, world_size, chosen, watch)
+    watch.start()
     try:
+        backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
+        watch.share(group.collective(connect, backend, timedelta(seconds=timeout)))
         yield group
     finally:
-        dist.destroy_process_group()
+        watch.close()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def end_of_job() -> typing.NoReturn:
@@ -175,31 +189,38 @@ def end_of_job() -> typing.NoReturn:
     os._exit(0)
 
 
-def connect(backend: str) -> None:
-    """Connect to the other processes of the job."""
-    store, rank, world_size = next(rendezvous("env://"))
-    part = unused_part(store, rank, world_size)
-    dist.init_process_group(backend, store=part, rank=rank, world_size=world_size)
+def connect(backend: str, timeout: timedelta) -> dist.Store:
+    """Connect to the other processes of the job; returns the store of this start of the job."""
+    store, rank, world_size = next(rendezvous("env://", timeout=timeout))
+    part = unused_part(store, rank, world_size, timeout)
+    # the watch is first to end a wait, as it names the process that is waited for
+    dist.init_process_group(backend, store=part, rank=rank, world_size=world_size, timeout=timeout + MARGIN)
     dist.all_reduce(torch.zeros(1))  # a process that ends at once, as for a wrong flag, would fail those connecting
+    return part
 
 
-def unused_part(store: dist.Store, rank: int, world_size: int) -> dist.Store:
+def unused_part(store: dist.Store, rank: int, world_size: int, timeout: timedelta) -> dist.Store:
     """A part of the store that only this start of the job uses.
 
     torchrun restarts a job with the same store, which still holds the addresses of processes that died. Rank 0 numbers
     the start and answers each of the others under a random key of theirs; the number of restarts that torchrun gives
-    differs between nodes.
+    differs between nodes. Raises UserError in rank 0 when others have not started after the timeout.
     """
     if rank:
         key = os.urandom(8).hex()
         store.set(f"ask/{rank}", key)
         start = int(store.get(f"answer/{key}"))  # waits
-        store.add(f"answered/{start}", 1)
+        store.set(f"joined/{start}/{rank}", "")
     else:
-        start = store.add("starts", 1)
-        while store.add(f"answered/{start}", 0) < world_size - 1:
-            for request in (f"ask/{other}" for other in range(1, world_size)):
+        start, latest = store.add("starts", 1), time.monotonic() + timeout.total_seconds()
+        while missing := [other for other in range(1, world_size) if not store.check([f"joined/{start}/{other}"])]:
+            for request in (f"ask/{other}" for other in missing):
                 if store.check([request]):
                     store.set(f"answer/{store.get(request).decode()}", str(start))
+            if time.monotonic() > latest:
+                raise UserError(
+                    f"waited {duration(timeout.total_seconds())} for {named({*missing})} to start: see the output of "
+                    f"torchrun on every machine, or pass a longer --timeout"
+                )
             time.sleep(0.02)
     return dist.PrefixStore(f"start/{start}", store)

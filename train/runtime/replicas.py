@@ -34,7 +34,7 @@ def sum_bucket(group: Group, bucket: torch.distributed.GradBucket) -> torch.futu
     depends on the place in the bucket; here it does not, so that a resumed run keeps the last bit.
     """
     gradients = bucket.buffer()
-    group.sum_by_rank(gradients)
+    group.collective(group.sum_by_rank, gradients)
     future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
     future.set_result(gradients)
     return future

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ def start(store, world, late=()):
     parts = {}
 
     def join(rank):
-        parts[rank] = unused_part(store, rank, world)
+        parts[rank] = unused_part(store, rank, world, timedelta(seconds=20))
 
     threads = {rank: threading.Thread(target=join, args=(rank,)) for rank in range(world)}
     for rank in sorted(threads, key=lambda rank: rank in late):

@@ -1,0 +1,165 @@
+"""Ends waits for another process of the job that take too long, and names that process.
+
+A collective operation waits in C++, where Python's signal handlers do not run, and neither gloo nor NCCL says whom they
+wait for. So two threads watch: one publishes a heartbeat in the store of the job, the other ends the process with one
+line when it has waited for too long, or when it was asked to stop while another process does not answer.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch.distributed as dist
+
+from tools.cli import duration
+from tools.cli.program import rank_prefix
+from train.runtime.signals import SAME_CTRL_C, SIGNALS
+
+BEAT = 1.0  # seconds between heartbeats
+PATIENCE = 10.0  # seconds without a heartbeat after which a process does not answer
+
+
+@dataclass(frozen=True)
+class Beat:
+    """The last heartbeat of a process."""
+
+    number: int
+    entered: int  # collective operations that it has entered
+    since: float  # when this process first read it
+
+
+class Watch:
+    """The watch of one process, which runs from `start` to `close`. Only `waiting` is for the main thread."""
+
+    def __init__(self, rank: int, world_size: int, timeout: float):
+        """`timeout` is the longest wait for another process, in seconds."""
+        self.rank, self.world_size, self.timeout = rank, world_size, timeout
+        self.patience = min(PATIENCE, timeout / 3)
+        self.entered, self.depth, self.since = 0, 0, 0.0  # collective operations, those under way, start of the wait
+        self.signals: list[tuple[int, float]] = []  # number and time
+        self.beats: dict[int, Beat] = {}  # of the other processes
+        self.answered = 0.0  # when the store last answered, 0 before it is known
+        self.closed = threading.Event()
+        self.threads: list[threading.Thread] = []
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside the block the process may wait for others."""
+        self.entered += 1
+        self.depth += 1
+        self.since = time.monotonic()
+        try:
+            yield
+        finally:
+            self.depth -= 1
+            self.since = time.monotonic()
+
+    def start(self) -> None:
+        """Watch for signals and long waits; call it in the main thread."""
+        self.wakeup, wakeup = os.pipe()
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        self._run(self._watch)
+
+    def share(self, store: dist.Store) -> None:
+        """Publish heartbeats in the store of the job, and read those of the others when they are needed."""
+        self.answered = time.monotonic()
+        self._run(self._beat, store.clone())
+
+    def close(self) -> None:
+        """End the watch."""
+        self.closed.set()
+        os.close(signal.set_wakeup_fd(-1))
+        for thread in self.threads:
+            thread.join(2 * BEAT)
+        os.close(self.wakeup)
+
+    def _run(self, target: typing.Callable[..., None], *arguments: typing.Any) -> None:
+        self.threads.append(threading.Thread(target=target, args=arguments, daemon=True))
+        self.threads[-1].start()
+
+    def _beat(self, store: dist.Store) -> None:
+        others = [rank for rank in range(self.world_size) if rank != self.rank]
+        number = 0
+        with contextlib.suppress(dist.DistError):  # the process that holds the store has ended: it no longer answers
+            while not self.closed.wait(BEAT):
+                number += 1
+                store.set(f"beat/{self.rank}", f"{number} {self.entered}")
+                if self.depth and (self.signals or time.monotonic() - self.since > BEAT):
+                    for rank in others:
+                        if store.check([f"beat/{rank}"]):
+                            self._note(rank, *map(int, store.get(f"beat/{rank}").split()))
+                self.answered = time.monotonic()
+
+    def _note(self, rank: int, number: int, entered: int) -> None:
+        before = self.beats.get(rank)
+        if before is None or before.number != number:
+            self.beats[rank] = Beat(number, entered, time.monotonic())
+
+    def _watch(self) -> None:
+        while not self.closed.is_set():
+            if select.select([self.wakeup], [], [], BEAT / 2)[0]:
+                self.signals += [(n, time.monotonic()) for n in os.read(self.wakeup, 64) if n in SIGNALS]
+            if ending := self._ending(time.monotonic()):
+                end(*ending)
+
+    def _ending(self, now: float) -> tuple[str, int] | None:
+        """The last line and the exit status, if the process must end now."""
+        if not self.depth:
+            return None
+        waited = now - self.since
+        if self.answered and waited > self.timeout:  # before, the timeouts of the connection apply
+            culprits, reason = self._awaited(now)
+            first = min({*range(self.world_size)} - culprits)  # which speaks for all that wait
+            line = f"waited {duration(waited)} for {reason}; continue with --resume, or with a longer --timeout"
+            return (f"error: {line}" if first == self.rank else ""), 2
+        if not self.signals:
+            return None
+        asked = min(waited, now - self.signals[0][1])  # seconds since it both waits and was asked to stop
+        interrupts = [at for number, at in self.signals if number == signal.SIGINT]
+        if interrupts and interrupts[-1] - interrupts[0] > SAME_CTRL_C and asked > SAME_CTRL_C:
+            return "interrupted", 130
+        if asked > self.patience and (silent := self._silent(now)):
+            number = self.signals[0][0]
+            name = signal.Signals(number).name
+            return (
+                f"stopped by {name} while waiting for {silent[1]}; continue with --resume from the last checkpoint",
+                (128 + number),
+            )
+        return None
+
+    def _silent(self, now: float) -> tuple[set[int], str] | None:
+        """The processes that do not answer."""
+        if not self.answered:
+            return set(), "the other processes to start"
+        if now - self.answered > self.patience:
+            return set(), "the process that holds the store of the job, rank 0 or torchrun, which does not answer"
+        silent = {rank for rank, beat in self.beats.items() if now - beat.since > self.patience}
+        return (silent, f"{named(silent)}, which does not answer (stopped, or its machine is gone)") if silent else None
+
+    def _awaited(self, now: float) -> tuple[set[int], str]:
+        """The processes that the others wait for."""
+        if found := self._silent(now):
+            return found
+        behind = {rank for rank, beat in self.beats.items() if beat.entered < self.entered}
+        if behind:
+            return behind, f"{named(behind)}, which is busy with something else"
+        return set(), "another process, though none is behind: see the network between them"
+
+
+def named(ranks: set[int]) -> str:
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, sorted(ranks)))}"
+
+
+def end(line: str, status: int) -> typing.NoReturn:
+    """End this process, whose main thread waits in C++, without unwinding it; files appear whole or not at all."""
+    if line:
+        print(f"{rank_prefix()}{line}", file=sys.stderr, flush=True)
+    os._exit(status)
