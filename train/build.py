@@ -42,6 +42,7 @@ from train.runtime.log import Curves, add_charts, add_hyperparameters
 from train.runtime.replicas import replicate
 from train.runtime.seeds import generator
 from train.runtime.signals import Stop
+from train.runtime.trackers import TrackedRun, open_tracker
 
 
 def build(config: Config, group: Group, stop: Stop) -> Run:
@@ -207,7 +208,16 @@ def open_curves(run: Run) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / "config.toml", config_text(replace(run.job.config, seed=position.seed)).encode())
     epoch_pending = position.slots_done == run.data.plan.slots
-    run.curves = Curves(folder / "logs" / position.run_id, position.step, epoch_pending)
+    tracker = open_tracker(run.job.config.track, describe_run(run))
+    run.curves = Curves(folder / "logs" / position.run_id, position.step, epoch_pending, tracker)
+
+
+def describe_run(run: Run) -> TrackedRun:
+    """What a tracker is told about the run."""
+    folder, position, data = run.job.folder, run.position, run.data
+    records = {"records": data.plan.count, "data_fingerprint": data.description["fingerprint"]}
+    settings = asdict(run.job.config) | {"seed": position.seed} | records
+    return TrackedRun(f"{position.run_id}-{position.seed}", f"{folder.name} {position.run_id}", folder, settings)
 
 
 def begin(run: Run) -> None:
@@ -218,7 +228,7 @@ def begin(run: Run) -> None:
     config, group, position = run.job.config, run.job.group, run.position
     text = json.dumps(asdict(config) | {"seed": position.seed}, indent=2)
     if group.is_main:
-        run.curves.epochs.add_text("configuration", f"```\n{text}\n```", 0)
+        run.curves.epochs.board.add_text("configuration", f"```\n{text}\n```", 0)
         add_hyperparameters(run.curves.epochs, asdict(config), config.eval_metric)
         add_charts(run.curves.epochs)
     for path in group.first(set_aside, run.job.folder, run.learner.name, position.run_id):

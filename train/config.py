@@ -113,6 +113,7 @@ class Config:
     save_every_steps: int = 0  # optimizer steps between checkpoints within an epoch; 0: only at its end
     keep_checkpoints: int = 2  # number of latest checkpoints to keep
     log_every_steps: int = 1  # optimizer steps between TensorBoard points
+    track: Literal["none", "wandb", "mlflow"] = "none"  # experiment tracker that gets the same points as TensorBoard
     ignore_nan: bool = True  # skip steps whose loss or gradient is not finite, up to 100 per epoch
 
     device: str = "auto"  # cpu, cuda or auto

@@ -12,7 +12,7 @@ from train.evaluation.metrics import HIGHER
 from train.objectives.learner import Learner
 from train.runtime.dist import Group
 from train.runtime.job import Job
-from train.runtime.log import Curves, add_scalars
+from train.runtime.log import Curves, add_image, add_scalars
 
 AVERAGED, RAW = "eval", "eval_raw"  # curves of the exported weights, and of the raw ones that --ema-model averages
 
@@ -86,7 +86,7 @@ def plot_evaluations(curves: Curves, results: dict[str, Result], step: int) -> N
     for run, result in results.items():
         add_scalars(curves.epochs, {f"{run}/{name}": value for name, value in result.metrics.items()}, step)
         for number, picture in result.pictures.items():
-            curves.epochs.add_image(f"{run}/{number}", picture, step, dataformats="HWC")
+            add_image(curves.epochs, f"{run}/{number}", picture, step)
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:
