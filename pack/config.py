@@ -38,6 +38,7 @@ class Config:
     # medians over its frames of percentiles 0.5 and 99.5, or as the files give them
     resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
     max_fps: float = 30.0  # frames are dropped, by their timestamps, down to this rate
+    deinterlace: Literal["auto", "on", "off"] = "auto"  # auto: interlaced and telecined frames; on: all; off: none
     seq: int = 16  # frames per clip
     skip_first: int = 0  # frames skipped at the start of each video
     skip_interval: int = 16  # frames skipped after each clip

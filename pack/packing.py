@@ -249,6 +249,7 @@ def read_video(task: VideoTask, metric: bool, config: Config) -> Iterator[VideoO
         report,
         files.begins_shot if files else lambda _: False,
         parse_shots(config.shots),
+        config.deinterlace,
     )
     with closing(clips):
         missing = (clip for clip in clips if clip.number >= task.state.next_clip)

@@ -37,6 +37,7 @@ class Config:
     mask_model: str = ""  # iw3's mask_mlbw file, for holes of the kind mlbw
     clips: int = 4  # number of clips, from the start of the video
     skip_interval: int = 16  # frames between clips
+    deinterlace: Literal["auto", "on", "off"] = "auto"  # interlaced and telecined frames, as for packing
     device: str = "auto"  # auto, cpu or cuda
     tile: int = 320  # width of an image, pixels
     out: str = "preview.png"  # output image
@@ -74,7 +75,15 @@ def main() -> int:
     video = probe(Path(config.video))
     models = load_models(settings, LocalRank(0, 1))
     files = open_depth(config.depth, video, depth_options(settings), settings.max_fps) if config.depth else None
-    clips = read_clips(video.path, settings.seq, settings.max_fps, 0, settings.skip_interval, Report())
+    clips = read_clips(
+        video.path,
+        settings.seq,
+        settings.max_fps,
+        0,
+        settings.skip_interval,
+        Report(),
+        deinterlace=config.deinterlace,
+    )
     blocks, changes = [], []
     for clip in itertools.islice(clips, config.clips):
         block, change = show(clip, video, models, settings, config.tile, files)

@@ -49,6 +49,7 @@ class Config:
     mapper: str = "auto"  # curve from nearness to disparity: none, or div_6 for metric models
     inner_dilation: int = 1  # pixels of the depth map by which holes grow to the left
     outer_dilation: int = 2  # pixels of the depth map by which holes grow to the right
+    deinterlace: Literal["auto", "on", "off"] = "auto"  # auto: interlaced and telecined frames; on: all; off: none
     seconds: float = 0  # convert only the first seconds of the film (0: all of it)
     crf: int = 18  # quality of libx264, smaller is better
     sound: Literal["auto", "copy", "convert", "none"] = "auto"  # auto: converted only where OUT cannot hold it as it is
@@ -180,7 +181,7 @@ def convert(
         outer=config.outer_dilation,
     )
     first = None
-    for shot in read_shots(path, files.begins_shot if files else lambda _: False):
+    for shot in read_shots(path, files.begins_shot if files else lambda _: False, config.deinterlace):
         views = (see(*one, how) for one in with_depth(shot, model, device, config.depth_range))
         for view, filled in paint(views, list(fills.values())):
             first = view.seconds if first is None else first

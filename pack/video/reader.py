@@ -3,7 +3,6 @@
 T frames, H height, W width; sizes are always those of the display: upright and with square pixels.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,11 +16,10 @@ import numpy as np
 from pack.video.colour import Hdr, ToRgb
 from pack.video.container import open_video
 from pack.video.decode import decode
+from pack.video.fields import Deinterlace, find_telecine, progressive
 from pack.video.shots import mark_cuts
 from pack.video.timestamps import limit_rate
 from tools.cli import UserError, plural
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,14 +80,16 @@ def probe(path: str | Path) -> VideoInfo:
         return VideoInfo(Path(path), width, height, fps, duration, stream.frames or round(duration * fps))
 
 
-def read_frames(path: str | Path, max_fps: float) -> Iterator[np.ndarray]:  # of (H W 3) uint8
+def read_frames(
+    path: str | Path, max_fps: float, deinterlace: Deinterlace = "auto"
+) -> Iterator[np.ndarray]:  # of (H W 3) uint8
     """Frames in RGB as a player shows them, some dropped where they follow each other faster than `max_fps`.
 
-    The rotation and the shape of the pixels that the file asks for are applied, and HDR is tone mapped. Interlaced
-    video is not deinterlaced: a warning says so. Damaged stretches are left out, also with a warning. Raises what
-    `probe` raises.
+    The rotation and the shape of the pixels that the file asks for are applied, HDR is tone mapped, and interlaced or
+    telecined video becomes progressive, unless `deinterlace` is "off". Damaged stretches are left out, with a warning.
+    Raises what `probe` raises.
     """
-    with closing(read_timed(path, max_fps)) as timed:
+    with closing(read_timed(path, max_fps, deinterlace)) as timed:
         for picture in timed:
             yield picture.pixels
 
@@ -103,6 +103,7 @@ def read_clips(
     report: Report,
     begins_shot: Callable[[Fraction], bool] = lambda _: False,
     uses_shot: Callable[[int], bool] = lambda _: True,
+    deinterlace: Deinterlace = "auto",
 ) -> Iterator[Clip]:
     """Clips of `seq` consecutive frames, `skip_interval` frames apart; a cut begins the next clip at once.
 
@@ -112,7 +113,7 @@ def read_clips(
     Raises what `read_frames` raises, and a UserError at the end of a video without a clip.
     """
     held, wait, shot, number, first = [], 0, 0, 0, None
-    with closing(read_timed(path, max_fps)) as timed:
+    with closing(read_timed(path, max_fps, deinterlace)) as timed:
         for picture in islice(timed, skip_first):
             report.frames += 1
             first = picture.seconds if first is None else first
@@ -144,16 +145,15 @@ def read_clips(
         )
 
 
-def read_timed(path: str | Path, max_fps: float, hdr: Hdr = "tonemap") -> Iterator[Picture]:
+def read_timed(
+    path: str | Path, max_fps: float, deinterlace: Deinterlace = "auto", hdr: Hdr = "tonemap"
+) -> Iterator[Picture]:
     """The pictures of `read_frames` with their seconds on the film's timeline, which sound shares."""
-    with open_video(path) as (container, stream):
-        to_rgb, first = ToRgb(path, hdr), True
-        with closing(decode(path, container, stream)) as decoded:
-            for seconds, one in limit_rate(decoded, max_fps):
-                if first:
-                    warn_of_faults(path, one.frame)
-                    first = False
-                yield Picture(seconds, to_rgb(one.frame, one.aspect), one.stretch)
+    telecine = find_telecine(path) if deinterlace == "auto" else None
+    with open_video(path) as (container, stream), closing(decode(path, container, stream)) as decoded:
+        to_rgb = ToRgb(path, hdr)
+        for seconds, one in limit_rate(progressive(decoded, deinterlace, telecine), max_fps):
+            yield Picture(seconds, to_rgb(one.frame, one.aspect), one.stretch)
 
 
 def mark_shots(
@@ -167,8 +167,3 @@ def mark_shots(
         follows = last is None or (picture.stretch, picture.pixels.shape) == (last.stretch, last.pixels.shape)
         yield picture, cut or not follows or (last is not None and begins_shot(picture.seconds))
         last = picture
-
-
-def warn_of_faults(path: str | Path, frame: av.VideoFrame) -> None:
-    if frame.interlaced_frame:
-        log.warning("%s is interlaced and is not deinterlaced: moving edges will look like combs", path)

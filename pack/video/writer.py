@@ -16,6 +16,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from pack.video.colour import ToYuv, fit_into
 from pack.video.container import open_container
+from pack.video.fields import Deinterlace
 from pack.video.reader import VideoInfo, mark_shots, read_timed
 from pack.video.sound import SoundConverter
 from pack.video.timestamps import origin, repaired_packets
@@ -27,7 +28,9 @@ ALL_FRAMES = 10**6  # a second: none is dropped
 Timed = tuple[Fraction, np.ndarray]
 
 
-def read_shots(path: Path, begins_shot: Callable[[Fraction], bool] = lambda _: False) -> Iterator[Iterator[Timed]]:
+def read_shots(
+    path: Path, begins_shot: Callable[[Fraction], bool] = lambda _: False, deinterlace: Deinterlace = "auto"
+) -> Iterator[Iterator[Timed]]:
     """Each shot as an iterator over its (seconds, picture), which the next shot ends; memory does not grow.
 
     Shots also begin where `begins_shot` says so of a frame's seconds. Pictures of another size than the first are
@@ -41,7 +44,7 @@ def read_shots(path: Path, begins_shot: Callable[[Fraction], bool] = lambda _: F
             size = size or picture.pixels.shape[:2]
             yield shot, (picture.seconds, fit_into(picture.pixels, size))
 
-    with closing(read_timed(path, ALL_FRAMES)) as timed:
+    with closing(read_timed(path, ALL_FRAMES, deinterlace)) as timed:
         for _, shot in groupby(numbered(timed), key=lambda item: item[0]):
             yield (item for _, item in shot)
 

@@ -158,12 +158,6 @@ def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
     assert len(list(read_frames("http:a.mp4", 30))) == 1
 
 
-def test_interlaced_video_is_read_with_one_warning(tmp_path, caplog):
-    path = write(tmp_path / "a.mkv", [grey(100)] * 3, options={"x264-params": "tff=1"})
-    assert len(list(read_frames(path, 30))) == 3
-    assert [("is interlaced" in record.getMessage()) for record in caplog.records] == [True]
-
-
 @pytest.mark.slow
 def test_a_reader_that_is_abandoned_closes_its_file_and_never_hangs(clips):
     """In a process with torchvision, where PyAV's own threads hang; the limit of time only ends a hang."""
