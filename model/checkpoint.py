@@ -140,7 +140,12 @@ def averages(payload: dict) -> dict[str, torch.Tensor] | None:
     if not isinstance(ours, dict):
         return None
     ema = ours.get("ema")
-    return ours.get("averages") or (ema.get("weights") if isinstance(ema, dict) else None)
+    return (ema.get("weights") if isinstance(ema, dict) else None) or ours.get("averages")
+
+
+def which_weights(path: str | Path, weights: Literal["averaged", "raw"] = "averaged") -> str:
+    """Which of its weights `load_network` takes of this file, in words: empty where it has one kind only."""
+    return f", its {weights} weights" if averages(read_file(path)) else ""
 
 
 def _averaged(payload):

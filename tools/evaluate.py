@@ -53,6 +53,7 @@ class Config:
 
 def main() -> None:
     config = cli.parse(Config)
+    from model.checkpoint import which_weights
     from model.device import choose_device
     from tools.evaluation.methods import choose_baselines, load_methods
     from tools.evaluation.processes import Task
@@ -68,7 +69,9 @@ def main() -> None:
     shown = frozenset(i * len(records) // max(config.pictures, 1) for i in range(config.pictures))
     task = Task(records, shown, methods, lpips, config.tile, device)
     rows, pictures, unmeasured = measure_all(task, config)
-    notes = [*excluded, *notes, *missing, *unmeasured, *rows.left_out()]
+    kinds = [(path, which_weights(path, config.weights)) for path in config.checkpoint]
+    averaging = [f"{path}{words}" for path, words in kinds if words]
+    notes = [*averaging, *excluded, *notes, *missing, *unmeasured, *rows.left_out()]
     write_report(Path(config.out), rows, methods, pictures, notes, asdict(config))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from model.checkpoint import create_network, load_weights, network_name
+from model.checkpoint import averages, create_network, load_weights, network_name, which_weights
 from model.light_video_inpaint import LightVideoInpaint
 from pack.shards.cache import Cache
 from pack.shards.exclusion import left_out_keys, read_keys, unknown_keys
@@ -158,9 +158,7 @@ def load_first_weights(network: LightVideoInpaint, config: Config, group: Group,
                 f"the checkpoint in {config.model_dir} is of a network with {saved['kwargs']}, expected "
                 f"{network.kwargs}: restore --arch or pass another --model-dir"
             )
-        ours = saved.get("backfill", {}) if config.reset_state else {}
-        averages = ours.get("averages") or (ours.get("ema") or {}).get("weights")
-        network.load_state_dict(averages or saved["state_dict"])
+        network.load_state_dict((config.reset_state and averages(saved)) or saved["state_dict"])
 
 
 def announce(run: Run, saved: dict[str, Any] | None) -> None:
@@ -179,6 +177,11 @@ def announce(run: Run, saved: dict[str, Any] | None) -> None:
     ]
     if saved is not None and is_continued(config, saved):
         lines += describe_resume(run, saved)
+    elif saved is not None:
+        kind = ", its averaged weights" if averages(saved) else ""
+        lines.append(f"starts from the checkpoint in {config.model_dir}{kind}")
+    elif config.checkpoint_file and job.group.is_main:
+        lines.append(f"starts from {config.checkpoint_file}{which_weights(config.checkpoint_file)}")
     job.group.log("\n".join(lines))
 
 

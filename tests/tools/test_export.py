@@ -73,7 +73,7 @@ def test_the_weights_are_those_that_evaluation_saw_unless_asked_otherwise(paths)
     for states, expected in cases:
         write_checkpoint(paths[0], our_file(net, **states))
         succeeds(main, "--checkpoint", paths[0], "-o", paths[1])
-        assert same(paths[1], dict(expected))
+        assert same(paths[1], dict(expected)) and same(paths[0], dict(expected))  # evaluated as exported
         assert list(read_file(paths[1])) == WEIGHT_FILE
         assert "weights of the last step" in succeeds(main, "--checkpoint", paths[0], "-o", paths[1], "--no-ema")
         assert same(paths[1], net.state_dict())

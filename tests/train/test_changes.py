@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from model.checkpoint import read_file, write_checkpoint
+from model.checkpoint import load_network, read_file, write_checkpoint
 from tests.support import trainings
 from tests.support.shards import make_split
 from tests.support.trainings import one_thread  # noqa: F401
@@ -193,6 +193,20 @@ def test_reset_state_starts_anew_from_the_averaged_weights(data, folder):
     assert read_file(kept)["backfill"]["place"]["step"] == saved["backfill"]["place"]["step"]
     (newest,) = checkpoints(folder, trainings.NAME)  # none of another run is left to fall back to
     assert read_file(newest)["backfill"]["place"]["step"] == 0
+
+
+def test_a_checkpoint_of_averaged_weights_starts_the_same_network_by_reset_state_and_as_a_file(
+    data, folder, tmp_path, capsys
+):
+    path = tmp_path / "earlier.pth"
+    path.write_bytes((folder / f"{trainings.NAME}.checkpoint.pth").read_bytes())
+    averages = read_file(path)["backfill"]["averages"]
+    reset = build(data, folder, "--resume", "--reset-state").learner.network.state_dict()
+    assert f"starts from the checkpoint in {folder}, its averaged weights" in capsys.readouterr().out
+    started = build(data, tmp_path / "m", "--checkpoint-file", path).learner.network.state_dict()
+    assert f"starts from {path}, its averaged weights" in capsys.readouterr().out
+    for weights in (reset, started, load_network(path).state_dict()):
+        assert all(torch.equal(weights[name], averages[name]) for name in averages)
 
 
 def test_forgetting_resume_does_not_cost_the_checkpoint(data, folder, capsys):
