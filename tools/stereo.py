@@ -2,9 +2,10 @@
 
 import signal
 import sys
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if not __package__:  # run as a file: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -14,14 +15,18 @@ from tools.cli import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from fractions import Fraction
 
-    import numpy as np
     import torch
 
     from pack.depth.models import DepthEstimator
     from pack.film_depth import FilmDepth
+    from pack.video.output.encoder import Encoding
+    from pack.video.output.parts import Parts
+    from pack.video.output.tracks import Track
+    from pack.video.reader import VideoInfo
     from tools.evaluation.baselines import Fill
+    from tools.synthesis.conversion import Converter
+    from tools.synthesis.layouts import Layout
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,13 @@ class Config:
     video: str = ""  # film to convert (required)
     checkpoint: str = ""  # weight file or training checkpoint, ours or iw3's, or base; without it a simple fill is used
     weights: Literal["averaged", "raw"] = "averaged"  # which weights of a checkpoint that averages them
-    out: str = ""  # output film, .mp4, .mov or .mkv (default: NAME_LAYOUT.mp4 in the current folder)
+    out: str = ""  # output film, .mp4, .mov or .mkv (default: NAME and the layout as players know it, such as
+    # NAME_3D_LRF_Full_SBS.mp4, in the current folder)
     divergence: float = 2.5  # strength: disparity between nearness 0 and 1 in percent of the longer side
     convergence: float = 0.5  # nearness that appears at the depth of the screen
     layout: Literal["sbs", "half-sbs", "tab", "half-tab", "anaglyph", "right"] = "sbs"  # both eyes side by side or the
     # left one on top, half-: each at half its size; red and cyan; or the right eye alone
+    order: Literal["lr", "rl"] = "lr"  # which eye is first, on top or red: the left or the right
     compare: bool = False  # instead of stereo: empty holes, simple fill and network side by side
     baseline: str = ""  # simple fill, as in evaluation (default: navier-stokes where OpenCV is, else replicate)
     model_type: str = "Motion"  # depth model, as for packing
@@ -51,69 +58,148 @@ class Config:
     outer_dilation: int = 2  # pixels of the depth map by which holes grow to the right
     deinterlace: Literal["auto", "on", "off"] = "auto"  # auto: interlaced and telecined frames; on: all; off: none
     seconds: float = 0  # convert only the first seconds of the film (0: all of it)
-    crf: int = 18  # quality of libx264, smaller is better
+    codec: Literal["h264", "hevc", "hevc10"] = "h264"  # H.264, or HEVC with 8 or 10 bits
+    crf: int | None = None  # quality, smaller is better (default: 18 for h264, 20 for hevc)
     sound: Literal["auto", "copy", "convert", "none"] = "auto"  # auto: converted only where OUT cannot hold it as it is
     device: str = "auto"  # auto, cpu or cuda
 
     def __post_init__(self):
         if not self.video:
             raise UserError("--video is missing: pass the film to convert")
-        if not 0 < self.divergence <= 25 or self.seconds < 0 or not 0 <= self.crf <= 51:
+        if not 0 < self.divergence <= 25 or self.seconds < 0 or not 0 <= (self.crf or 0) <= 51:
             raise UserError("expected --divergence above 0 and up to 25, --seconds of 0 or more and --crf of 0 to 51")
         if self.depth_range == "given" and not self.depth:
             raise UserError("--depth-range given needs the files of --depth: pass both")
         if min(self.inner_dilation, self.outer_dilation) < 0:
             raise UserError("expected --inner-dilation and --outer-dilation of 0 or more")
+        if self.order == "rl" and (self.compare or self.layout == "right"):
+            raise UserError("--order rl needs a layout that shows both eyes")
 
 
 def main() -> None:
     config = cli.parse(Config)
     signal.signal(signal.SIGTERM, end)
-    import torch
 
     from model.device import choose_device
-    from pack.depth.models import load_depth
-    from pack.film_depth import DepthOptions, open_depth
+    from pack.video.output.encoder import TIME_BASE, Encoding
+    from pack.video.output.join import join
+    from pack.video.output.parts import Parts
+    from pack.video.output.tracks import plan_tracks
     from pack.video.reader import probe
-    from pack.video.tracks import plan_tracks
-    from pack.video.writer import FilmWriter
     from train.runtime.memory import keep_freed_memory
 
     video = probe(Path(config.video))
     device = choose_device(config.device, 0)
     if device.type == "cpu":
         keep_freed_memory()
+    layout = choose_layout(config)
+    encoding = Encoding(config.codec, config.crf, layout.stereo_mode)
+    encoding.check()
     fills = choose_fills(config, device)
-    out = Path(config.out or f"{video.path.stem}_{'compare' if config.compare else config.layout}.mp4")
+    out = Path(config.out or f"{video.path.stem}{layout.suffix}.mp4")
     if out.exists() and out.samefile(video.path):
         raise UserError(f"{out} is the film itself: pass another -o")
     tracks = plan_tracks(video.path, out, config.sound)
-    if config.depth:
-        model = open_depth(config.depth, video, DepthOptions(config.depth_large, config.depth_metric))
-    else:
-        model = load_depth(config.model_type, config.resolution, device)
+    model = choose_depth(config, video, device)
+    converter = create_converter(config, model, fills, device)
     total = min(video.frames, round(config.seconds * video.fps) or video.frames)
-    print(f"{video.path} -> {out}: {cli.plural(total, 'frame')} of {video.width}x{video.height}")
-    if config.checkpoint:
-        kind = "averaged weights, where it has them" if config.weights == "averaged" else "raw weights"
-        print(f"  network: {config.checkpoint}, its {kind}", flush=True)
-    for track in tracks:
-        print(f"  {track}", flush=True)
-    progress = cli.Progress(total, "frames", video.path.name, every=10)
-    frames = 0
-    with FilmWriter(out, video, config.crf, not config.seconds, tracks) as film, torch.inference_mode():
-        for seconds, picture in convert(video.path, model, fills, config, device):
-            film.write(seconds, picture)
-            frames += 1
-            progress.update(frames)
-    progress.close()
-    print(f"{out}: {cli.plural(frames, 'frame')}, {cli.duration(float(seconds))}, filled by {' | '.join(fills)}")
+    with (
+        Parts(out, describe(config, video.path, model, encoding, device), encoding, video.fps) as parts,
+        kept(parts, total),
+    ):
+        for line in plan(config, video, layout, tracks, parts, total):
+            print(line, flush=True)
+        if not parts.complete:
+            convert(converter, parts, config, total)
+        join(parts, video.path, tracks, whole=not config.seconds)
+        parts.remove()
+    length = cli.duration(float(parts.ticks[-1] * TIME_BASE))
+    print(f"{out}: {cli.plural(len(parts.ticks), 'frame')}, {length}, filled by {' | '.join(fills)}")
 
 
 def end(*_: object) -> None:
     """Leave as on Ctrl-C, so that what was half written is removed."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("terminated", file=sys.stderr)
     sys.exit(143)
+
+
+def choose_layout(config: Config) -> "Layout":
+    """The layout, or with --compare what is shown instead."""
+    from tools.synthesis.layouts import LAYOUTS, Layout
+
+    if config.compare:
+        return Layout("_compare", "", "the right eye with empty holes and as filled, side by side")
+    return LAYOUTS[config.layout, config.order]
+
+
+def describe(
+    config: Config, film: Path, model: "DepthEstimator | FilmDepth", encoding: "Encoding", device: "torch.device"
+) -> dict[str, Any]:
+    """What a part depends on: parts of another description are not joined."""
+    import av
+    import torch
+
+    from model.checkpoint import locate
+    from pack import film_depth
+    from pack.video.output.parts import fingerprint
+    from tools.cli.files import file_sha256
+
+    elsewhere = ("video", "out", "sound", "codec", "crf", "device", "checkpoint", "depth")
+    return {name: value for name, value in asdict(config).items() if name not in elsewhere} | {
+        "film": fingerprint(film),
+        "checkpoint": file_sha256(locate(config.checkpoint))[:16] if config.checkpoint else "",
+        "depth": film_depth.fingerprint(model.source)[:16] if isinstance(model, film_depth.FilmDepth) else "",
+        "codec": encoding.codec,
+        "crf": encoding.quality,
+        "device": device.type,
+        "versions": [av.__version__, torch.__version__],
+    }
+
+
+def plan(
+    config: Config, video: "VideoInfo", layout: "Layout", tracks: "list[Track]", parts: "Parts", total: int
+) -> "Iterator[str]":
+    """Lines that say what will be done."""
+    from model.checkpoint import which_weights
+
+    yield f"{video.path} -> {parts.out}: {cli.plural(total, 'frame')} of {video.width}x{video.height}"
+    yield f"  picture: {layout.words}; {parts.encoding.codec}, crf {parts.encoding.quality}"
+    if config.checkpoint:
+        yield f"  network: {config.checkpoint}{which_weights(config.checkpoint, config.weights)}"
+    for track in tracks:
+        yield f"  {track}"
+    if parts.complete:
+        yield "  all frames are done, the parts are joined"
+    elif parts.finished:
+        yield f"  {cli.plural(parts.finished, 'frame')} are done, {max(total - parts.finished, 0)} are left"
+
+
+def convert(converter: "Converter", parts: "Parts", config: Config, total: int) -> None:
+    """Convert what the parts lack, and show the progress."""
+    import torch
+
+    from pack.film_depth import FilmDepth
+    from pack.video.shot_reader import read_shots
+    from tools.synthesis.pace import Pace
+
+    film, model = Path(config.video), converter.model
+    begins_shot = model.begins_shot if isinstance(model, FilmDepth) else lambda _: False
+    shots = read_shots(film, begins_shot, config.deinterlace)
+    with Pace(total, film.name) as pace, torch.inference_mode():
+        converter.convert(parts, shots, config.seconds, pace.show)
+
+
+@contextmanager
+def kept(parts: "Parts", total: int) -> "Iterator[None]":
+    """Where the block fails, say which frames are kept for the next start."""
+    try:
+        yield
+    except BaseException:
+        if parts.finished:
+            done = f"{parts.finished} of {cli.plural(total, 'frame')} are kept in {parts.folder}"
+            print(f"{done}: run the same command again to continue", file=sys.stderr)
+        raise
 
 
 def choose_fills(config: Config, device: "torch.device") -> "dict[str, Fill]":
@@ -158,21 +244,31 @@ def trial(device: "torch.device") -> "tuple[torch.Tensor, torch.Tensor]":  # -> 
     return frames.masked_fill(holes, 0).to(device), holes.to(device)
 
 
-def convert(
-    path: Path, model: "DepthEstimator | FilmDepth", fills: "dict[str, Fill]", config: Config, device: "torch.device"
-) -> "Iterator[tuple[Fraction, np.ndarray]]":
-    """The film's (seconds, picture uint8 (H W 3)) to be written, shot by shot: no queue goes through a cut."""
+def choose_depth(config: Config, video: "VideoInfo", device: "torch.device") -> "DepthEstimator | FilmDepth":
+    """The depth model, or the depth of the film from files."""
+    from pack.depth.models import load_depth
+    from pack.film_depth import DepthOptions, open_depth
+
+    if config.depth:
+        return open_depth(config.depth, video, DepthOptions(config.depth_large, config.depth_metric))
+    return load_depth(config.model_type, config.resolution, device)
+
+
+def create_converter(
+    config: Config, model: "DepthEstimator | FilmDepth", fills: "dict[str, Fill]", device: "torch.device"
+) -> "Converter":
+    """What makes stereo pictures of frames as the options ask."""
     import torch
 
     from pack.film_depth import FilmDepth
     from pack.holes.mappers import mapper
-    from pack.video.writer import read_shots
-    from tools.synthesis.views import Geometry, compose, paint, see, with_depth
-    from train.evaluation.metrics import as_uint8
+    from tools.synthesis.conversion import Converter
+    from tools.synthesis.layouts import compose
+    from tools.synthesis.views import Geometry
 
     files = model if isinstance(model, FilmDepth) else None
     usual = (files and files.mapper) or ("div_6" if model.metric else "none")
-    how = Geometry(
+    geometry = Geometry(
         config.divergence,
         config.convergence,
         mapper(usual if config.mapper == "auto" else config.mapper),
@@ -180,15 +276,11 @@ def convert(
         inner=config.inner_dilation,
         outer=config.outer_dilation,
     )
-    first = None
-    for shot in read_shots(path, files.begins_shot if files else lambda _: False, config.deinterlace):
-        views = (see(*one, how) for one in with_depth(shot, model, device, config.depth_range))
-        for view, filled in paint(views, list(fills.values())):
-            first = view.seconds if first is None else first
-            if config.seconds and float(view.seconds - first) >= config.seconds:
-                return
-            stereo = torch.cat(filled, -1) if config.compare else compose(config.layout, view.frame, filled[0])
-            yield view.seconds, as_uint8(stereo).numpy()
+
+    def composed(left, rights):
+        return torch.cat(rights, -1) if config.compare else compose(config.layout, left, rights[0], config.order)
+
+    return Converter(model, list(fills.values()), geometry, composed, device, config.depth_range)
 
 
 if __name__ == "__main__":

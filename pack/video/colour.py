@@ -116,7 +116,7 @@ class ToYuv:
 
     FLAGS = "bicubic+accurate_rnd+full_chroma_inp+full_chroma_int"
 
-    def __init__(self, height: int, width: int):
+    def __init__(self, height: int, width: int, pix_fmt: str = "yuv420p"):
         self.graph = Graph()
         source = self.graph.add_buffer(
             width=width, height=height, format=av.VideoFormat("rgb24"), time_base=Fraction(1, 90000)
@@ -125,7 +125,7 @@ class ToYuv:
         self.graph.link_nodes(
             source,
             self.graph.add("scale", options),
-            self.graph.add("format", "yuv420p"),
+            self.graph.add("format", pix_fmt),
             self.graph.add("buffersink"),
         ).configure()
 

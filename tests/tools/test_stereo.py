@@ -12,17 +12,19 @@ from pack.depth.models import load_depth
 from pack.film_depth import FilmDepth
 from pack.holes.mappers import mapper
 from pack.video.grey import frame_times
+from pack.video.output.encoder import Encoding
 from pack.video.reader import probe, read_frames
-from pack.video.writer import FilmWriter, read_shots
+from pack.video.shot_reader import read_shots
 from tests.pack.holes.test_forward import golden_depth
 from tests.support.depth_files import nearness, write_export, write_pngs
 from tests.support.golden_formulas import fill, video
 from tests.support.programs import refused, succeeds
+from tests.support.stereo_films import copy_film, write_film
 from tests.support.videos import grey, moving, write
 from tools import stereo
 from tools.evaluation.baselines import BASELINES
 from tools.stereo import main
-from tools.synthesis.views import Geometry, compose, paint, see, windows, with_depth
+from tools.synthesis.views import Geometry, paint, see, windows, with_depth
 
 GOLDEN = np.load("tests/golden/stream_B_17.npz")
 PLAIN = Geometry(4, 0.5, mapper("none"), edge_dilation=0)
@@ -137,7 +139,7 @@ def test_depth_that_starts_anew_in_every_window_does_not_jump():
 
     moody.calls = 0
     frame = np.tile(np.arange(96, dtype=np.uint8)[None, :, None], (8, 1, 3))
-    depth = torch.cat([d for _, _, d in with_depth(((Fraction(t), frame) for t in range(60)), moody, "cpu")])
+    depth = torch.cat([one.nearness for one in with_depth(((Fraction(t), frame) for t in range(60)), moody, "cpu")])
     assert moody.calls == 4 and len(depth) == 60 and depth.min() >= 0 and depth.max() <= 1
     assert depth.diff(dim=0).abs().max() < 0.07
 
@@ -156,20 +158,6 @@ def test_grown_holes_contain_those_that_are_not():
     assert (grown | plain).equal(grown) and grown.sum() > plain.sum()
 
 
-def test_layouts_show_both_eyes():
-    left, right = torch.rand(2, 3, 8, 10, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(compose("sbs", left, right), torch.cat((left, right), -1))
-    assert torch.equal(compose("right", left, right), right)
-    assert torch.equal(compose("anaglyph", left, right), torch.stack((left[0], right[1], right[2])))
-    half = compose("half-sbs", left, right)
-    assert half.shape == (3, 8, 10)
-    torch.testing.assert_close(half[..., :5].mean(), left.mean(), atol=0.02, rtol=0)
-    assert torch.equal(compose("tab", left, right), torch.cat((left, right), -2))
-    half = compose("half-tab", left, right)
-    assert half.shape == (3, 8, 10)
-    torch.testing.assert_close(half[:, :4].mean(), left.mean(), atol=0.02, rtol=0)
-
-
 def test_the_averages_of_a_checkpoint_are_used_unless_raw_weights_are_asked_for(tmp_path):
     raw, averaged = (LightVideoInpaint(base_dim=16, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
     for place in ({"averages": averaged.state_dict()}, {"ema": {"weights": averaged.state_dict()}}):
@@ -185,10 +173,7 @@ def test_the_averages_of_a_checkpoint_are_used_unless_raw_weights_are_asked_for(
 def test_a_film_keeps_the_sound_and_the_clock_of_its_source(tmp_path):
     times = [0, 33, 80, 81, 150, *range(200, 950, 50)]  # of variable rate
     source = clip_with_sound(tmp_path / "a.mp4", times)
-    with FilmWriter(tmp_path / "b.mp4", probe(source), 18) as out:
-        for shot in read_shots(source):
-            for seconds, picture in shot:
-                out.write(seconds, picture)
+    copy_film(source, tmp_path / "b.mp4", every=6)
     assert packets(tmp_path / "b.mp4", "audio") == packets(source, "audio")
     ours, theirs = ([t for t, _ in sorted(packets(p, "video"))] for p in (tmp_path / "b.mp4", source))
     assert ours == pytest.approx([float(t) for t in theirs], abs=1e-4)
@@ -196,8 +181,7 @@ def test_a_film_keeps_the_sound_and_the_clock_of_its_source(tmp_path):
 
 def test_a_film_shows_the_colours_that_it_was_given(tmp_path, film):
     wanted = np.zeros((63, 95, 3), np.uint8) + np.array([200, 40, 90], np.uint8)
-    with FilmWriter(tmp_path / "b.mkv", probe(film), 10) as out:
-        out.write(Fraction(0), wanted)
+    write_film(tmp_path / "b.mkv", film, [(0, wanted)], encoding=Encoding(crf=10))
     ((_, shown),) = next(read_shots(tmp_path / "b.mkv"))
     assert shown.shape == (64, 96, 3)
     assert np.abs(shown[:63, :95].astype(int) - wanted).max() <= 3
@@ -215,6 +199,8 @@ def test_different_shots_are_distinguished(tmp_path):
     [
         (("--layout", "sbs"), (192, 64)),
         (("--layout", "half-sbs"), (96, 64)),
+        (("--layout", "tab", "--order", "rl"), (96, 128)),
+        (("--layout", "half-tab", "--codec", "hevc10"), (96, 64)),
         (("--compare",), (192, 64)),
         (("--compare", "--checkpoint"), (288, 64)),
         (("--layout", "right", "--checkpoint"), (96, 64)),
@@ -226,6 +212,20 @@ def test_the_program_writes_a_film_that_plays(tmp_path, film, checkpoint, words,
     assert "20 frames" in out and size_of(tmp_path / "o.mp4") == size
     assert len(packets(tmp_path / "o.mp4", "video")) == 20 and len(packets(tmp_path / "o.mp4", "audio")) > 40
     assert [path.name for path in tmp_path.iterdir()] == ["o.mp4"]
+
+
+def test_the_program_says_what_it_will_do_and_names_the_film_by_its_layout(tmp_path, film, checkpoint, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("--video", film, "--layout", "half-tab", "--checkpoint", checkpoint, "--device", "cpu", "--seconds", 0.2)
+    lines = succeeds(main, *words).splitlines()
+    assert lines == [
+        f"{film} -> film_3D_HTAB_TB.mp4: 4 frames of 96x64",
+        "  picture: top and bottom at half the height, left eye on top; h264, crf 18",
+        f"  network: {checkpoint}",
+        "  audio track 1 (aac): copied",
+        "film_3D_HTAB_TB.mp4: 4 frames, 0s, filled by tiny",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["film_3D_HTAB_TB.mp4"]
 
 
 def test_the_left_eye_sees_the_film_itself(tmp_path, film):
@@ -240,8 +240,8 @@ def test_the_left_eye_sees_the_film_itself(tmp_path, film):
 def test_a_conversion_that_fails_leaves_what_was_there(tmp_path, film, monkeypatch):
     (tmp_path / "o.mp4").write_bytes(b"an earlier one")
 
-    def stops(*_):
-        yield Fraction(0), pictures(1)[0]
+    def stops(_, parts, *__):
+        parts.write(Fraction(0), pictures(1)[0])
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(stereo, "convert", stops)
@@ -269,6 +269,8 @@ def test_only_the_asked_seconds_are_converted(tmp_path, film):
         (("--divergence", 0), "--divergence"),
         (("--checkpoint", "nowhere.pth"), "nowhere.pth"),
         (("--mapper", "nowhere"), "nowhere"),
+        (("--layout", "right", "--order", "rl"), "--order rl needs a layout that shows both eyes"),
+        (("--crf", 52), "--crf of 0 to 51"),
     ],
 )
 def test_a_mistake_is_one_line(film, words, said, monkeypatch, tmp_path):
@@ -288,7 +290,7 @@ def test_the_offline_depth_model_serves_a_shot_of_any_length():
     model = load_depth("Motion")
     for count in (1, 3):
         shot = [(Fraction(t), p) for t, p in enumerate(pictures(count))]
-        assert [d.shape for _, _, d in with_depth(shot, model, "cpu")] == [(1, 1, 64, 96)] * count
+        assert [one.nearness.shape for one in with_depth(shot, model, "cpu")] == [(1, 1, 64, 96)] * count
 
 
 @pytest.mark.parametrize("form", ["numbers", "export"])
@@ -307,7 +309,7 @@ def test_depth_that_is_given_keeps_its_range(film):
     depth = 0.25 + nearness(film) / 2
     files = FilmDepth(film, "x", False, "", False, True, list(depth), tuple(times), 1, times[0], frozenset())
     shot = list(zip(times, read_frames(film, 10**6), strict=True))
-    shown = torch.cat([d for _, _, d in with_depth(shot, files, "cpu", "given")])
+    shown = torch.cat([one.nearness for one in with_depth(shot, files, "cpu", by="given")])
     assert torch.equal(shown[:, 0], torch.from_numpy(depth))
 
 

@@ -3,6 +3,7 @@
 T frames, H height, W width of the frames; h, w of the depth map. Nothing here holds more than a few frames.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,6 +22,7 @@ from tools.evaluation.baselines import Fill
 from tools.synthesis.warps import grown, right_eye
 
 HOP, AROUND = 16, 4  # frames of a shot whose depth is estimated at once, and those at each side that only give context
+BLOCK = 48  # frames of a shot after which it can be continued: a multiple of HOP and of the queue's 6 frames
 INERTIA = 0.9  # of the range of nearness, from frame to frame
 
 Item = TypeVar("Item")
@@ -42,6 +44,46 @@ class Geometry:
 
 
 @dataclass(frozen=True)
+class ShotState:
+    """What the frames of a shot from `start` on need of those before, to come out as if these had just been converted.
+
+    A shot's beginning needs nothing. Elsewhere `start` is a multiple of BLOCK.
+    """
+
+    start: int = 0  # frames of the shot that come before
+    low: torch.Tensor | None = None  # () lower end of the range of depth
+    high: torch.Tensor | None = None  # () upper end
+    ahead: torch.Tensor | None = None  # (A 1 h w) depth of the frames from `start` on, by the window before
+    nearness: torch.Tensor | None = None  # (CONTEXT 1 h w) of the frames before
+
+    @property
+    def context(self) -> int:
+        """Frames before `start` that have to be read again."""
+        return min(AROUND, self.start)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The state for a file."""
+        found = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return {"start": np.array(self.start)} | {name: value.cpu().numpy() for name, value in found.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], device: torch.device) -> "ShotState":
+        """The state that `arrays` returned."""
+        tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items() if name != "start"}
+        return cls(int(arrays["start"]), **tensors)
+
+
+@dataclass(frozen=True)
+class FrameDepth:
+    """A frame of a shot and its nearness."""
+
+    seconds: Fraction
+    frame: torch.Tensor  # float (1 3 H W) in [0, 1]
+    nearness: torch.Tensor  # float (1 1 h w) in [0, 1]
+    state: ShotState | None = None  # that of the shot before this frame, where the shot can be continued
+
+
+@dataclass(frozen=True)
 class View:
     """A frame, its warp to the right eye, and the holes of that view."""
 
@@ -49,11 +91,15 @@ class View:
     frame: torch.Tensor  # float (3 H W) in [0, 1]
     right: torch.Tensor  # float (3 H W), 0 in holes
     holes: torch.Tensor  # bool (1 H W)
+    state: ShotState | None = None  # as in FrameDepth
 
 
-def windows(items: Iterable[Item], hop: int, around: int) -> Iterator[tuple[list[Item], slice]]:
-    """Up to hop items at a time with up to `around` neighbours at each side, and which of them are those items."""
-    held, done = [], 0
+def windows(items: Iterable[Item], hop: int, around: int, context: int = 0) -> Iterator[tuple[list[Item], slice]]:
+    """Up to hop items at a time with up to `around` neighbours at each side, and which of them are those items.
+
+    The first `context` items only are neighbours.
+    """
+    held, done = [], context
     for item in items:
         held.append(item)
         if len(held) == done + hop + around:
@@ -67,20 +113,28 @@ def windows(items: Iterable[Item], hop: int, around: int) -> Iterator[tuple[list
 def with_depth(
     shot: Iterable[tuple[Fraction, np.ndarray]],
     model: DepthEstimator | FilmDepth,
-    device: torch.device,
+    device: torch.device | str,
+    state: ShotState = ShotState(),
     by: str = "minmax",
-) -> Iterator[tuple[Fraction, torch.Tensor, torch.Tensor]]:
-    """(seconds, frame (1 3 H W), nearness (1 1 h w) in [0, 1]) of each frame of a shot.
+) -> Iterator[FrameDepth]:
+    """Each frame of a shot with its nearness.
 
     Where two windows overlap, their nearness is cross-faded, and the range of nearness follows slowly, so that
-    depth does not jump. `by` is the range: minmax, robust (see `robust_range`), or given by files of depth.
+    depth does not jump. `by` is the range: minmax, robust (see `robust_range`), or given by files of depth. To continue
+    a shot from a `state`, pass its frames from `state.context` frames before `state.start` on; the last CONTEXT of
+    these come first.
     """
-    ahead: torch.Tensor | None = None
-    low: torch.Tensor | None = None
-    high: torch.Tensor | None = None
-    for held, kept in windows(shot, HOP, AROUND):
+    number, ahead, low, high = state.start, state.ahead, state.low, state.high
+    recent = deque([] if state.nearness is None else state.nearness.split(1), maxlen=CONTEXT)
+    for held, kept in windows(shot, HOP, AROUND, state.context):
         frames = torch.from_numpy(np.stack([picture for _, picture in held])).to(device)
         frames = frames.permute(0, 3, 1, 2).float() / 255
+        if number == state.start:
+            for nearness, t in zip(list(recent), range(kept.start - len(recent), kept.start), strict=True):
+                yield FrameDepth(held[t][0], frames[t : t + 1], nearness)
+        before = None
+        if number % BLOCK == 0:
+            before = ShotState(number, low, high, ahead, torch.cat(list(recent))) if number else ShotState()
         if isinstance(model, FilmDepth):
             estimated = torch.from_numpy(model.read([seconds for seconds, _ in held])).to(device)
         else:
@@ -96,8 +150,10 @@ def with_depth(
         for t in range(kept.start, kept.stop):
             lowest, highest = frame_range(depth[t : t + 1], by)
             low, high = torch.lerp(lowest, low, INERTIA), torch.lerp(highest, high, INERTIA)
-            near = (depth[t : t + 1] - low) / (high - low).clamp(min=1e-6)
-            yield held[t][0], frames[t : t + 1], near.clamp(0, 1)
+            near = ((depth[t : t + 1] - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
+            recent.append(near)
+            yield FrameDepth(held[t][0], frames[t : t + 1], near, before if t == kept.start else None)
+        number += kept.stop - kept.start
 
 
 def frame_range(depth: torch.Tensor, by: str) -> tuple[torch.Tensor, torch.Tensor]:  # (T 1 h w) -> (), ()
@@ -107,7 +163,9 @@ def frame_range(depth: torch.Tensor, by: str) -> tuple[torch.Tensor, torch.Tenso
     return robust_range(depth) if by == "robust" else (depth.min(), depth.max())
 
 
-def see(seconds: Fraction, frame: torch.Tensor, depth: torch.Tensor, how: Geometry) -> View:
+def see(
+    seconds: Fraction, frame: torch.Tensor, depth: torch.Tensor, how: Geometry, state: ShotState | None = None
+) -> View:
     """The right eye's view of a frame (1 3 H W) with nearness (1 1 h w), the frame itself being the left eye's.
 
     As in iw3 holes are made whole, closed and grown before they are filled.
@@ -117,17 +175,20 @@ def see(seconds: Fraction, frame: torch.Tensor, depth: torch.Tensor, how: Geomet
     scale = 2 * how.divergence, how.convergence, how.network, how.is_part
     right, holes = right_eye(how.method, frame, disparity, *scale)
     holes = grown(holes, how.inner, how.outer, depth.shape[-1])
-    return View(seconds, frame[0], right[0].masked_fill(holes[0], 0), holes[0])
+    return View(seconds, frame[0], right[0].masked_fill(holes[0], 0), holes[0], state)
 
 
-def paint(views: Iterable[View], fills: Sequence[Fill]) -> Iterator[tuple[View, list[torch.Tensor]]]:
+def paint(
+    views: Iterable[View], fills: Sequence[Fill], continued: bool = False
+) -> Iterator[tuple[View, list[torch.Tensor]]]:
     """Each view with what each of the fills makes of it (3 H W), in order, at most 9 frames behind.
 
     iw3's queue: 12 frames, of which the middle 6 leave at a time; the first and last frame of a shot are repeated.
+    Where a shot is `continued`, the first CONTEXT views are those of frames that have left before.
     """
     queue: list[View] = []
     for view in views:
-        queue += [view] * (1 if queue else CONTEXT + 1)
+        queue += [view] * (1 if queue or continued else CONTEXT + 1)
         if len(queue) == FRAMES:
             yield from _paint_pass(queue, fills, FRAMES - CONTEXT)
             queue = queue[FRAMES - 2 * CONTEXT :]
@@ -141,19 +202,3 @@ def _paint_pass(queue, fills, stop):
     filled = [fill(frames, holes) for fill in fills]
     for t in range(CONTEXT, stop):
         yield queue[t], [one[t] for one in filled]
-
-
-def compose(layout: str, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:  # (3 H W) x 2 -> (3 H' W')
-    """Both eyes in one picture: side by side, the left on top, either at half the size, red and cyan, or the right."""
-    if layout == "right":
-        return right
-    if layout == "anaglyph":
-        return torch.cat((left[:1], right[1:]))
-    if layout.startswith("half-"):
-        height, width = left.shape[-2:]
-        size = (height, (width + 1) // 2) if layout == "half-sbs" else ((height + 1) // 2, width)
-        left, right = (
-            torch.nn.functional.interpolate(eye[None], size, mode="bilinear", antialias=True)[0]
-            for eye in (left, right)
-        )
-    return torch.cat((left, right), -1 if layout.endswith("sbs") else -2)

@@ -12,10 +12,12 @@ from typing import Literal
 import av
 
 from pack.video.container import open_container
+from pack.video.output.subtitles import TEXT, SubtitleConverter
 from tools.cli import UserError
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 CONVERTED = {"mp4": "aac", "mov": "aac", "matroska": "flac"}
+CONVERTED_TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
 HEAD = 8  # packets of a track that are tried
 LOOK = 4000  # packets of a file among which they are looked for
 
@@ -32,7 +34,8 @@ class Track:
     reason: str = ""  # why it is not copied
 
     def __str__(self) -> str:
-        done = {"copy": "copied", "": "left out"}.get(self.codec, f"converted to {self.codec.upper()}")
+        name = {"mov_text": "MP4's timed text", "subrip": "SubRip"}.get(self.codec, self.codec.upper())
+        done = {"copy": "copied", "": "left out"}.get(self.codec, f"converted to {name}")
         return f"{self.label}: {done}{f', {self.reason}' if self.reason else ''}"
 
 
@@ -67,8 +70,12 @@ def _plan(
         return Track(stream.index, label, "", "as --sound none asks")
     if (stream.type == "subtitle" or sound != "convert") and takes(form, stream, head):
         return Track(stream.index, label, "copy")
+    if stream.type == "subtitle" and converts(form, stream):
+        return Track(stream.index, label, CONVERTED_TEXT[form], f"{out.suffix} cannot hold {codec}")
     if stream.type == "subtitle":
-        return Track(stream.index, label, "", f"{out.suffix} cannot hold it, .mkv may")
+        return Track(
+            stream.index, label, "", f"{out.suffix} cannot hold it{', .mkv may' if form != 'matroska' else ''}"
+        )
     if not _decodes(stream, head):
         return Track(stream.index, label, "", "it cannot be decoded")
     if sound == "copy":
@@ -110,6 +117,19 @@ def takes(form: str, stream: av.stream.Stream, head: Iterable[av.Packet]) -> boo
                 last, trial.duration, trial.is_keyframe = trial.dts, packet.duration, True
                 out.mux(trial)
     except (av.FFmpegError, ValueError):  # PyAV raises the second for a codec that the format does not list
+        return False
+    return True
+
+
+def converts(form: str, stream: av.stream.Stream) -> bool:
+    """Whether subtitles are text that can be written into a container of this format."""
+    if stream.codec_context.name not in TEXT:
+        return False
+    try:
+        with av.open(io.BytesIO(), "w", format=form) as out:
+            SubtitleConverter(out, stream, CONVERTED_TEXT[form])
+            out.start_encoding()
+    except (av.FFmpegError, ValueError):
         return False
     return True
 

@@ -1,0 +1,176 @@
+"""The finished parts of a film under way, so that an interrupted conversion goes on where it was.
+
+`NAME.parts` beside the film NAME holds `job.json` (what is converted and how), `00000.mkv`, ... and `progress.npz`,
+which is replaced atomically after each part: a part counts if it is listed there. Everything else is a leftover.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pack.video.output.encoder import TIME_BASE, Encoding, PartWriter
+from tools.cli import UserError
+from tools.cli.files import sync_folder, write_file
+
+FORMAT = 1
+BLOCKS, BLOCK_BYTES = 64, 1 << 16  # read of a film to recognise it
+
+
+class Parts:
+    """The parts of a film: those that are finished, and the one that is written.
+
+    with Parts(out, job, encoding, fps) as parts:
+        parts.write(seconds, picture)
+        parts.finish(state)
+    """
+
+    def __init__(self, out: Path, job: Mapping[str, Any], encoding: Encoding, fps: float):
+        """The parts of the film `out`, which `job` (plain values by option) describes: no file is written yet."""
+        self.out, self.folder = out, out.with_name(out.name + ".parts")
+        self.job = json.loads(json.dumps({"format": FORMAT, **job}))
+        self.encoding, self.rate = encoding, Fraction(fps or 25).limit_denominator(1001)
+        self.counts: list[int] = []  # frames of each finished part
+        self.ticks: list[int] = []  # of TIME_BASE: when each frame is shown, those of the part in work too
+        self.state: dict[str, np.ndarray] = {}  # what `finish` got last
+        self.complete = False
+        self.writer: PartWriter | None = None
+
+    def __enter__(self) -> "Parts":
+        """Raises UserError where the folder belongs to another film or other options, or another process uses it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{self.out} is being written by another process: wait for it, or pass another -o"
+                ) from None
+            self._load()
+        except BaseException:
+            os.close(self.lock)
+            raise
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Finished parts stay unless `remove` was called; what is half written goes."""
+        try:
+            self._abandon()
+        finally:
+            if not self.counts:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            os.close(self.lock)
+
+    @property
+    def finished(self) -> int:
+        """Frames of the film that finished parts hold."""
+        return sum(self.counts)
+
+    @property
+    def pending(self) -> int:
+        """Frames of the part that is written."""
+        return len(self.ticks) - self.finished
+
+    def path(self, number: int) -> Path:
+        """The file of a part."""
+        return self.folder / f"{number:05d}.mkv"
+
+    def write(self, seconds: Fraction, picture: np.ndarray) -> None:
+        """Append a picture (H W 3) uint8 to the part in work; all of a film have one size."""
+        if self.writer is None:
+            self.writer = PartWriter(self.path(len(self.counts)), self.encoding, self.rate).__enter__()
+        tick = round(seconds / TIME_BASE)
+        self.ticks.append(max(tick, self.ticks[-1] + 1) if self.ticks else max(tick, 0))
+        self.writer.write(self.ticks[-1], picture)
+
+    def finish(self, state: Mapping[str, np.ndarray], complete: bool = False) -> None:
+        """Close the part in work; `state` is what the frames behind it need. The film is `complete` with its last."""
+        if self.writer is not None:
+            writer, self.writer = self.writer, None
+            writer.__exit__(None, None, None)
+            with open(writer.path, "rb") as file:
+                os.fsync(file.fileno())
+            sync_folder(self.folder)
+        counts = [*self.counts, self.pending] if self.pending else self.counts
+        data = io.BytesIO()
+        np.savez(
+            data,
+            counts=np.array(counts, np.int64),
+            ticks=np.array(self.ticks, np.int64),
+            complete=np.array(complete),
+            **{f"state_{name}": array for name, array in state.items()},
+        )
+        write_file(self.folder / "progress.npz", data.getbuffer())
+        self.counts, self.state, self.complete = counts, dict(state), complete
+
+    def remove(self) -> None:
+        """Delete all parts, after the film is written."""
+        (self.folder / "progress.npz").unlink(missing_ok=True)  # first: from now on the rest are leftovers
+        self.counts = []
+
+    def _load(self):
+        job, progress = self.folder / "job.json", self.folder / "progress.npz"
+        if not progress.exists():  # no part was finished
+            self._clear()
+            write_file(job, json.dumps(self.job, indent=1).encode())
+            return
+        advice = f"delete {self.folder} to begin anew, or pass another -o"
+        try:
+            earlier = json.loads(job.read_bytes())
+            with np.load(progress, allow_pickle=False) as arrays:
+                found = {name: arrays[name] for name in arrays.files}
+            counts, ticks = found["counts"].tolist(), found["ticks"].tolist()
+            complete = bool(found["complete"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise UserError(f"{self.folder} is damaged: {advice}") from error
+        if earlier != self.job:
+            raise UserError(f"{self.folder} was begun with {self._differences(earlier)}: pass the same, {advice}")
+        if sum(counts) != len(ticks) or not all(self.path(n).exists() for n in range(len(counts))):
+            raise UserError(f"{self.folder} lacks a part: {advice}")
+        self.counts, self.ticks, self.complete = counts, ticks, complete
+        self.state = {name[len("state_") :]: array for name, array in found.items() if name.startswith("state_")}
+        self._clear()
+
+    def _differences(self, earlier):
+        names = [name for name in {**earlier, **self.job} if earlier.get(name) != self.job.get(name)]
+        if "film" in names:
+            return "another film"
+        if {"format", "versions"} & set(names):
+            return "another version of the programs"
+        return ", ".join(
+            f"--{name.replace('_', '-')} {earlier.get(name)} instead of {self.job.get(name)}" for name in names
+        )
+
+    def _clear(self):
+        """Delete what is not a finished part."""
+        kept = {self.path(n).name for n in range(len(self.counts))} | {"job.json", "progress.npz"}
+        for path in self.folder.iterdir():
+            if path.name not in kept:
+                path.unlink()
+
+    def _abandon(self):
+        if self.writer is not None:
+            writer, self.writer = self.writer, None
+            writer.__exit__(RuntimeError, None, None)
+            writer.path.unlink(missing_ok=True)
+
+
+def fingerprint(path: Path) -> str:
+    """A digest of a film's size and of some blocks of it, by which it is recognised without reading all of it."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with open(path, "rb") as file:
+        for number in range(BLOCKS + 1):
+            file.seek(max(size - BLOCK_BYTES, 0) * number // BLOCKS)
+            digest.update(file.read(BLOCK_BYTES))
+    return digest.hexdigest()

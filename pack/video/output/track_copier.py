@@ -1,0 +1,101 @@
+"""Copies and converts the tracks of a film other than its picture while another film is written."""
+
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from pack.video.container import open_container
+from pack.video.output.sound import SoundConverter
+from pack.video.output.subtitles import SubtitleConverter
+from pack.video.output.tracks import Track
+from pack.video.timestamps import origin, repaired_packets
+
+
+class TrackCopier:
+    """The planned tracks, titles and chapters of a film on their way into `out`.
+
+    with TrackCopier(source, tracks, out) as copier:
+        copier.add_streams()  # before the header of `out` is written
+        copier.write_until(seconds)
+        copier.finish(seconds)
+    """
+
+    def __init__(self, source: Path, tracks: list[Track], out: av.container.OutputContainer):
+        self.path, self.tracks, self.out = source, [track for track in tracks if track.codec], out
+        self.copies: dict[int, av.stream.Stream] = {}  # by index of the source's stream
+        self.converters: dict[int, SoundConverter | SubtitleConverter] = {}
+        self.ends: dict[int, int] = {}  # decoding stamp of the last packet
+
+    def __enter__(self) -> "TrackCopier":
+        with ExitStack() as stack:
+            self.source = stack.enter_context(open_container(self.path))
+            self.origin = origin(self.source)
+            kept = {track.index for track in self.tracks}
+            packets = repaired_packets(self.source) if kept else iter(())
+            self.packets = (packet for packet in packets if packet.stream.index in kept)
+            self.packet = next(self.packets, None)
+            self.stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+    def add_streams(self) -> None:
+        """Add a stream for each track, the titles and the chapters."""
+        for track in self.tracks:
+            stream = self.source.streams[track.index]
+            if track.codec == "copy":
+                made = self.copies[track.index] = self.out.add_stream_from_template(stream)
+            else:
+                kind = SubtitleConverter if stream.type == "subtitle" else SoundConverter
+                self.converters[track.index] = kind(self.out, stream, track.codec)
+                made = self.converters[track.index].stream
+            made.metadata.update(stream.metadata)
+            made.disposition = stream.disposition
+        self.out.metadata.update(self.source.metadata)
+        self.out.set_chapters(list(self._chapters()))
+
+    def write_until(self, seconds: Fraction | None) -> None:
+        """Write what comes up to these seconds, so that no track waits for another; None writes the rest."""
+        while self.packet is not None:
+            packet, index = self.packet, self.packet.stream.index
+            if packet.dts is None:
+                packet.dts = packet.pts
+            if packet.dts is not None:
+                if seconds is not None and packet.dts * packet.time_base - self.origin > seconds:
+                    return
+                if index in self.converters:
+                    self.out.mux(list(self.converters[index].convert(packet, self.origin)))
+                else:
+                    self._copy(packet, index)
+            elif index in self.converters:  # the decoder's flush
+                self.out.mux(list(self.converters[index].convert(packet, self.origin)))
+            self.packet = next(self.packets, None)
+
+    def finish(self, seconds: Fraction | None) -> None:
+        """Write what comes up to these seconds, or the rest, and what converters still hold."""
+        self.write_until(seconds)
+        for converter in self.converters.values():
+            self.out.mux(list(converter.finish()))
+
+    def _chapters(self):
+        """The source's chapters, from the film's origin on; a repair of stamps at a splice is not applied to them."""
+        for chapter in self.source.chapters():
+            ticks = round(self.origin / chapter["time_base"])
+            yield chapter | {"start": max(chapter["start"] - ticks, 0), "end": max(chapter["end"] - ticks, 0)}
+
+    def _copy(self, packet, index):
+        words = packet.stream.type == "subtitle"
+        if words and packet.stream.codec_context.name == "mov_text" and bytes(packet)[:2] == b"\0\0":
+            return  # a pause, which the container writes itself
+        end = self.ends.get(index)
+        if end is not None and (packet.dts < end or (packet.dts == end and not words)):
+            return  # sound that overlaps itself at a splice; no container takes stamps that do not ascend
+        self.ends[index] = packet.dts
+        ticks = round(self.origin / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts - ticks
+        packet.dts -= ticks
+        packet.stream = self.copies[index]
+        self.out.mux(packet)

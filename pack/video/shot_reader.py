@@ -1,0 +1,41 @@
+"""Reads a film shot by shot.
+
+H height, W width; pictures are uint8 (H W 3), seconds are those of the film's timeline.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from fractions import Fraction
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from pack.video.colour import fit_into
+from pack.video.fields import Deinterlace
+from pack.video.reader import mark_shots, read_timed
+
+ALL_FRAMES = 10**6  # a second: none is dropped
+
+Timed = tuple[Fraction, np.ndarray]
+
+
+def read_shots(
+    path: Path, begins_shot: Callable[[Fraction], bool] = lambda _: False, deinterlace: Deinterlace = "auto"
+) -> Iterator[Iterator[Timed]]:
+    """Each shot as an iterator over its (seconds, picture), which the next shot ends; memory does not grow.
+
+    Shots also begin where `begins_shot` says so of a frame's seconds. Pictures of another size than the first are
+    scaled to fit into it, with black bars.
+    """
+
+    def numbered(pictures):
+        shot, size = 0, None
+        for picture, begins in mark_shots(pictures, begins_shot):
+            shot += begins
+            size = size or picture.pixels.shape[:2]
+            yield shot, (picture.seconds, fit_into(picture.pixels, size))
+
+    with closing(read_timed(path, ALL_FRAMES, deinterlace)) as timed:
+        for _, shot in groupby(numbered(timed), key=lambda item: item[0]):
+            yield (item for _, item in shot)

@@ -1,0 +1,187 @@
+"""Films are made of parts, which an interrupted conversion leaves for the next."""
+
+import json
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from av.sidedata.sidedata import Type as SideData
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+
+from pack.video.output.encoder import TIME_BASE, Encoding
+from pack.video.output.join import join
+from pack.video.output.parts import Parts, fingerprint
+from pack.video.output.tracks import plan_tracks
+from pack.video.reader import read_timed
+from tests.support.stereo_films import H264, write_film
+from tests.support.videos import film, quarters
+from tools.cli import UserError
+
+TIMES = [Fraction(t, 1000) for t in (0, 33, 80, 81, 150, *range(200, 1500, 40))]  # of variable rate
+
+
+def squares():
+    """A square that goes to the right by 2 pixels a frame."""
+    pictures = np.full((len(TIMES), 48, 96, 3), 40, np.uint8)
+    for number, picture in enumerate(pictures):
+        picture[16:32, 2 * number : 2 * number + 12] = 220
+    return pictures
+
+
+def shown(path):
+    """(seconds, left side of the square) of each frame."""
+    found = []
+    for picture in read_timed(path, 10**6):
+        bright = np.flatnonzero(picture.pixels[24, :, 1] > 128)
+        found.append((float(picture.seconds), int(bright[0])))
+    return found
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return film(tmp_path_factory.mktemp("film") / "a.mkv", 2)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "hevc10"])
+@pytest.mark.parametrize("name", ["o.mp4", "o.mkv", "o.mov"])
+def test_every_frame_of_joined_parts_is_shown_at_its_time(tmp_path, source, codec, name):
+    write_film(tmp_path / name, source, zip(TIMES, squares(), strict=True), encoding=Encoding(codec, 12), every=10)
+    seconds, lefts = zip(*shown(tmp_path / name), strict=True)
+    assert seconds == pytest.approx([float(t) for t in TIMES], abs=6e-4 if name.endswith("mkv") else 1e-5)
+    assert lefts == pytest.approx([2 * n for n in range(len(TIMES))], abs=1)
+    with av.open(str(tmp_path / name)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == codec[:4]
+        assert stream.pix_fmt == ("yuv420p10le" if codec == "hevc10" else "yuv420p")
+        assert stream.codec_context.codec_tag in ("avc1", "hvc1", "\0\0\0\0", "    ")
+        assert (codec == "h264") or name.endswith("mkv") or stream.codec_context.codec_tag == "hvc1"
+        frame = next(container.decode(stream))
+    assert frame.color_range == ColorRange.MPEG and frame.colorspace == Colorspace.ITU709
+    assert frame.color_primaries == ColorPrimaries.BT709 and frame.color_trc == ColorTrc.BT709
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc10"])
+@pytest.mark.parametrize(
+    ("mode", "kind", "inverted"),
+    [("left_right", 1, 0), ("right_left", 1, 1), ("top_bottom", 2, 0), ("bottom_top", 2, 1)],  # AVStereo3D
+)
+def test_the_stereo_mode_is_in_the_container(tmp_path, source, codec, mode, kind, inverted):
+    pictures = [(TIMES[0], quarters(48, 96))]
+    for name in ("o.mkv", "o.mp4"):
+        write_film(tmp_path / name, source, pictures, encoding=Encoding(codec, stereo_mode=mode))
+        with av.open(str(tmp_path / name)) as container:
+            stream = container.streams.video[0]
+            frame = next(container.decode(stream))
+            assert name == "o.mp4" or stream.metadata["stereo_mode"] == mode
+        if name == "o.mkv" or not inverted:  # the box st3d knows no order
+            assert np.frombuffer(memoryview(frame.side_data[SideData.STEREO3D]), np.int32)[:2].tolist() == [
+                kind,
+                inverted,
+            ]
+    boxes = {"left_right": b"\2", "top_bottom": b"\1"}  # of Spherical Video V2
+    box = b"\0\0\0\x0dst3d\0\0\0\0"
+    data = (tmp_path / "o.mp4").read_bytes()
+    assert (box + boxes[mode] in data) if mode in boxes else (b"st3d" not in data)
+
+
+def test_a_film_has_the_same_bytes_each_time(tmp_path, source):
+    for name in ("a.mkv", "b.mkv", "a.mp4", "b.mp4"):
+        write_film(tmp_path / name, source, zip(TIMES, squares(), strict=True), every=10)
+    assert (tmp_path / "a.mkv").read_bytes() == (tmp_path / "b.mkv").read_bytes()
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def begun(out, frames=25, job=None, every=10):
+    """Parts of a film that failed after so many frames."""
+    with pytest.raises(KeyboardInterrupt), Parts(out, job or {}, H264, 25) as parts:
+        for time, picture in zip(TIMES[:frames], squares(), strict=False):
+            if parts.pending == every:
+                parts.finish({"number": np.array(len(parts.ticks))})
+            parts.write(time, picture)
+        raise KeyboardInterrupt
+    return parts
+
+
+def test_finished_parts_are_kept_and_the_film_comes_out_as_without_an_interruption(tmp_path, source):
+    whole, out = tmp_path / "whole.mp4", tmp_path / "o.mp4"
+    write_film(whole, source, zip(TIMES, squares(), strict=True), every=10)
+    parts = begun(out)
+    assert sorted(path.name for path in parts.folder.iterdir()) == [
+        "00000.mkv",
+        "00001.mkv",
+        "job.json",
+        "progress.npz",
+    ]
+    (parts.folder / "00002.mkv").write_bytes(b"half written by a process that was killed")
+    with Parts(out, {}, H264, 25) as parts:
+        assert parts.finished == 20 and parts.state == {"number": 20} and not parts.complete
+        assert not (parts.folder / "00002.mkv").exists()
+        for time, picture in list(zip(TIMES, squares(), strict=True))[20:]:
+            if parts.pending == 10:
+                parts.finish({})
+            parts.write(time, picture)
+        parts.finish({}, complete=True)
+        join(parts, source, plan_tracks(source, out))
+        parts.remove()
+    assert out.read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.mp4", "whole.mp4"]
+
+
+def test_nothing_stays_where_no_part_was_finished(tmp_path):
+    begun(tmp_path / "o.mp4", frames=5)
+    assert not list(tmp_path.iterdir())
+
+
+def test_parts_of_other_options_or_another_film_are_refused(tmp_path):
+    job = {"film": "a", "divergence": 2.5, "layout": "sbs", "versions": ["1", "2"]}
+    begun(tmp_path / "o.mp4", job=job)
+    for change, words in [
+        ({"divergence": 3.0, "layout": "tab"}, "--divergence 2.5 instead of 3.0, --layout sbs instead of tab"),
+        ({"film": "b"}, "another film"),
+        ({"versions": ["1", "3"]}, "another version"),
+    ]:
+        with pytest.raises(UserError, match=words), Parts(tmp_path / "o.mp4", job | change, H264, 25):
+            pass
+    with Parts(tmp_path / "o.mp4", job, H264, 25) as parts:
+        assert parts.finished == 20
+
+
+def test_damaged_and_missing_parts_are_refused(tmp_path, source):
+    folder = begun(tmp_path / "o.mp4").folder
+    progress = (folder / "progress.npz").read_bytes()
+    (folder / "00000.mkv").rename(tmp_path / "away.mkv")
+    with pytest.raises(UserError, match="lacks a part"), Parts(tmp_path / "o.mp4", {}, H264, 25):
+        pass
+    (folder / "00000.mkv").write_bytes((tmp_path / "away.mkv").read_bytes()[:-100])
+    with Parts(tmp_path / "o.mp4", {}, H264, 25) as parts:
+        parts.finish({}, complete=True)
+        with pytest.raises(UserError, match=r"00000\.mkv is damaged"):
+            join(parts, source, [])
+    (folder / "progress.npz").write_bytes(progress[:-10])
+    with pytest.raises(UserError, match="is damaged: delete"), Parts(tmp_path / "o.mp4", {}, H264, 25):
+        pass
+    assert json.loads((folder / "job.json").read_text())["format"] == 1
+
+
+def test_a_second_process_does_not_write_the_same_film(tmp_path):
+    with Parts(tmp_path / "o.mp4", {}, H264, 25):
+        with pytest.raises(UserError, match="another process"), Parts(tmp_path / "o.mp4", {}, H264, 25):
+            pass
+        assert (tmp_path / "o.mp4.parts").exists()
+
+
+def test_a_film_is_recognised_by_its_bytes(tmp_path):
+    data = np.random.default_rng(0).bytes(10_000_000)
+    paths = [tmp_path / name for name in ("a", "b", "c")]
+    for path, changed in zip(paths, (data, data, data[:-1] + b"x"), strict=True):
+        path.write_bytes(changed)
+    a, b, c = map(fingerprint, paths)
+    assert a == b != c
+
+
+def test_ticks_ascend_where_stamps_do_not(tmp_path):
+    with Parts(tmp_path / "o.mp4", {}, H264, 25) as parts:
+        for time in (Fraction(-1, 100), Fraction(0), Fraction(0), TIME_BASE):
+            parts.write(time, quarters(48, 96))
+        assert parts.ticks == [0, 1, 2, 3]

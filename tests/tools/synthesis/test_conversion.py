@@ -1,0 +1,210 @@
+"""An interrupted conversion goes on, and the film comes out as without the interruption."""
+
+import os
+import signal
+import subprocess
+import sys
+from itertools import islice
+
+import pytest
+import torch
+
+from pack.holes.mappers import mapper
+from pack.video.output.join import join
+from pack.video.output.parts import Parts
+from pack.video.shot_reader import read_shots
+from tests.support import ROOT
+from tests.support.films import make_video, wait_for
+from tests.support.stereo_films import H264
+from tests.support.videos import grey, moving, write
+from tools.synthesis import conversion
+from tools.synthesis.conversion import Converter, shots_from
+from tools.synthesis.layouts import compose
+from tools.synthesis.views import Geometry, ShotState
+
+
+class Moody:
+    """Nearness that depends on all frames of a window, so that every window starts anew."""
+
+    metric = False
+
+    def __call__(self, frames):  # (T 3 H W) -> (T 1 H/2 W/2)
+        grey = frames.mean(1, keepdim=True)[..., ::2, ::2]
+        return (grey + 0.3 * grey.mean()).contiguous()
+
+
+class Stop(Exception):
+    pass
+
+
+def converter(stop_at=None):
+    """A converter with a fill that sees all frames of the queue, and that fails at its nth call."""
+    calls = 0
+
+    def fill(frames, holes):
+        nonlocal calls
+        calls += 1
+        if calls == stop_at:
+            raise Stop
+        return torch.where(holes, frames.mean((0, 2, 3))[:, None, None], frames)
+
+    geometry = Geometry(4, 0.5, mapper("none"))
+    return Converter(
+        Moody(), [fill], geometry, lambda left, rights: compose("sbs", left, rights[0]), torch.device("cpu")
+    )
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory):
+    """A film of shots of 110, 7 and 60 frames."""
+    frames = moving(177, (64, 48))
+    frames[110:117] = [grey(220, (64, 48)) for _ in range(7)]
+    return write(tmp_path_factory.mktemp("shots") / "a.mp4", frames)
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(conversion, "PART", 40)
+
+
+def run(out, source, stop_at=None, seconds=0):
+    """Convert what is left; the frames done before, and how many there are in the end."""
+    with Parts(out, {}, H264, 25) as parts:
+        before = parts.finished
+        converter(stop_at).convert(parts, read_shots(source), seconds, lambda _: None)
+        join(parts, source, [], whole=not seconds)
+        parts.remove()
+    return before, len(parts.ticks)
+
+
+@pytest.mark.slow
+def test_a_film_stopped_anywhere_ends_up_the_same(tmp_path, shots, small_parts):
+    assert run(tmp_path / "whole.mp4", shots) == (0, 177)
+    whole = (tmp_path / "whole.mp4").read_bytes()
+    for stop_at, kept in ((9, 0), (10, 48), (20, 96), (29, 165)):  # passes of 6 frames
+        out = tmp_path / f"{stop_at}.mp4"
+        with pytest.raises(Stop):
+            run(out, shots, stop_at)
+        assert run(out, shots) == (kept, 177)
+        assert out.read_bytes() == whole
+
+
+@pytest.mark.slow
+def test_a_film_is_stopped_again_and_again(tmp_path, shots, small_parts):
+    run(tmp_path / "whole.mp4", shots)
+    done = []
+    for _ in range(3):
+        with pytest.raises(Stop):
+            run(tmp_path / "o.mp4", shots, 10)
+        with Parts(tmp_path / "o.mp4", {}, H264, 25) as parts:
+            done.append(parts.finished)
+    assert done == [48, 96, 96]  # the third was stopped in a part
+    run(tmp_path / "o.mp4", shots)
+    assert (tmp_path / "o.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_the_first_seconds_end_at_the_same_frame_after_a_stop(tmp_path, shots, small_parts):
+    run(tmp_path / "whole.mp4", shots, seconds=3)
+    with pytest.raises(Stop):
+        run(tmp_path / "o.mp4", shots, 12, seconds=3)
+    assert run(tmp_path / "o.mp4", shots, seconds=3) == (48, 75)
+    assert (tmp_path / "o.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_shots_are_found_again_behind_any_number_of_frames():
+    lengths = (50, 3, 100)
+
+    def found(frames, state):
+        numbers = iter(range(sum(lengths)))
+        shots = (islice(numbers, length) for length in lengths)
+        return [(list(shot), state.start) for shot, state in shots_from(shots, frames, state)]
+
+    assert [len(shot) for shot, _ in found(0, ShotState())] == [50, 3, 100]
+    assert found(50, ShotState()) == [([50, 51, 52], 0), (list(range(53, 153)), 0)]
+    assert found(53 + 96, ShotState(96)) == [(list(range(145, 153)), 96)]
+
+
+def test_a_state_survives_its_file():
+    state = ShotState(48, torch.tensor(0.1), torch.tensor(0.9), torch.rand(4, 1, 3, 5), torch.rand(3, 1, 3, 5))
+    again = ShotState.from_arrays(state.arrays(), torch.device("cpu"))
+    assert again.start == 48
+    assert all(torch.equal(getattr(again, name), getattr(state, name)) for name in ("low", "high", "ahead", "nearness"))
+    assert ShotState.from_arrays(ShotState().arrays(), torch.device("cpu")) == ShotState()
+
+
+PROGRAM = """
+import sys
+sys.argv[0] = "stereo.py"
+from tools import cli, stereo
+from tools.synthesis import conversion
+conversion.PART = 40
+cli.run(stereo.main)
+"""
+
+
+def start(*words):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", PROGRAM, "--device", "cpu", "--baseline", "replicate", *map(str, words)]
+    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_a_killed_program_continues_and_leaves_nothing_but_parts(tmp_path):
+    source = make_video(tmp_path / "a.mp4", frames=200, width=64, height=48)
+    whole, out = tmp_path / "whole.mkv", tmp_path / "o.mkv"
+    process = start("-i", source, "-o", whole)
+    assert process.wait() == 0, process.communicate()
+    folder = tmp_path / "o.mkv.parts"
+    for number, sent in enumerate((signal.SIGKILL, signal.SIGTERM, signal.SIGINT)):
+        process = start("-i", source, "-o", out)
+        wait_for(lambda: (folder / f"{number + 1:05d}.mkv").exists(), process)  # noqa: B023 (called at once)
+        process.send_signal(sent)
+        printed, errors = process.communicate()
+        assert process.returncode in (-signal.SIGKILL, 143, 130)
+        if sent != signal.SIGKILL:
+            assert f"frames are kept in {folder}: run the same command again to continue" in errors
+            assert not (folder / f"{number + 1:05d}.mkv").exists()
+        assert number == 0 or "are left" in printed
+        assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "whole.mkv", "o.mkv.parts"}
+    process = start("-i", source, "-o", out, "--divergence", 3)
+    _, errors = process.communicate()
+    assert process.returncode == 2 and errors.count("\n") == 1 and "--divergence 2.5 instead of 3.0" in errors
+    process = start("-i", source, "-o", out)
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "144 frames are done, 56 are left" in printed
+    assert out.read_bytes() == whole.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "whole.mkv", "o.mkv"}
+
+
+MEMORY = """
+import resource, sys, torch
+from pathlib import Path
+from pack.holes.mappers import mapper
+from pack.video.output.parts import Parts
+from pack.video.output.encoder import Encoding
+from pack.video.shot_reader import read_shots
+from tests.support.films import Brightness
+from tools.evaluation.baselines import BASELINES
+from tools.synthesis.conversion import Converter
+from tools.synthesis.views import Geometry
+peak = {}
+def show(frames):
+    if frames in (400, 2400):
+        peak[frames] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+fills, geometry = [BASELINES["empty"]], Geometry(2.5, 0.5, mapper("none"))
+with torch.inference_mode(), Parts(Path(sys.argv[2]), {}, Encoding(), 25) as parts:
+    maker = Converter(Brightness(), fills, geometry, lambda left, rights: rights[0], torch.device("cpu"))
+    maker.convert(parts, read_shots(Path(sys.argv[1])), 0, show)
+print(peak[400], peak[2400])
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length_of_a_film(tmp_path):
+    source = write(tmp_path / "long.mp4", moving(2410, (96, 96)), options={"preset": "ultrafast"})
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", MEMORY, str(source), str(tmp_path / "o.mp4")]
+    printed = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+    before, after = map(float, printed.split())
+    assert after - before < 20, printed  # MiB: 2000 frames of 96x96 pixels would be 53
