@@ -23,6 +23,7 @@ from train.checkpoints.state import Position, changed, describe_data, set_aside
 from train.config import Config
 from train.data.dataset import TrainingData
 from train.data.mining import History
+from train.data.own import STAGES
 from train.data.plan import Plan
 from train.data.quarantine import Quarantine
 from train.data.samples import Records, Samples
@@ -87,7 +88,7 @@ def build_data(
     cache = group.first(open_cache, config, records, eval_records)
     read = cache.read_record if cache else None
     strong = config.augment == "strong"
-    samples = Samples(records, config.frames, config.tile, seed, read, keep=tiles > 1, strong=strong)
+    samples = Samples(records, config.frames, config.tile, seed, read, keep=tiles > 1, strong=strong, own=STAGES)
     workers = config.num_workers if config.num_workers >= 0 else max(min(usable_cores() - 2, 8), 0)
     return TrainingData(
         plan=Plan(records.sizes, config.epoch_slots, seed, config.shuffle_shards, records.shares, tiles),

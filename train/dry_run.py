@@ -14,7 +14,7 @@ import torch
 from tools.cli import UserError, duration, plural
 from tools.cli.machine import memory_bytes, usable_cores
 from train.data.plan import Slot
-from train.data.samples import BadRecord, Sample, Samples
+from train.data.samples import BadRecord, Sample
 from train.data.stream import Stream
 from train.evaluation.evaluate import measure
 from train.evaluation.selection import is_due
@@ -66,9 +66,7 @@ def take_samples(run: Run) -> tuple[float, list[Sample]]:
     """Seconds of one core per sample, and this process's samples of the next step."""
     run.position.slots_done %= run.data.plan.slots  # when the epoch is done except for its evaluation
     slots = slots_to_do(run, run.position.slots_done + run.job.config.backward_step)
-    dataset = run.data.stream.loader.dataset
-    assert isinstance(dataset, Samples)
-    stream = Stream(dataset, workers=0, tiles=run.data.plan.tiles)
+    stream = Stream(run.data.stream.source, workers=0, tiles=run.data.plan.tiles)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker process
     list(stream.samples(slots[-1:]))  # warm-up

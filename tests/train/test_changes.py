@@ -146,11 +146,10 @@ def test_added_shards_are_one_flag_and_known_records_keep_their_losses(data, fol
     run = resume(more, folder, "--accept-data")
     assert run.data.plan.count == 7 and run.position.epoch == 2
     by_key = {
-        before.data.stream.loader.dataset.records[n][1].key: loss
-        for n, loss in enumerate(before.data.history.averages())
+        before.data.stream.source.records[n][1].key: loss for n, loss in enumerate(before.data.history.averages())
     }
     for number, loss in enumerate(run.data.history.averages()):
-        key = run.data.stream.loader.dataset.records[number][1].key
+        key = run.data.stream.source.records[number][1].key
         assert loss == by_key.get(key, float("inf"))
     assert train_loop(run)
     run.curves.close()

@@ -1,13 +1,16 @@
-"""Makes the sample of a slot, or reports its bad record.
+"""Makes the sample of a slot in stages, or reports its bad record.
 
+A stage is a generator over items, as in any WebDataset pipeline: draw, read, check, decode_tile, and those of the user.
 A record is checked against its index before it is decoded. A bad record is read again; if it is still bad, the slot
 shows another record, a pure function of (seed, epoch, slot, attempt).
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +30,8 @@ from train.runtime.seeds import generator
 ATTEMPTS = 10  # bad records in a row before a slot gives up
 
 Reader = Callable[[Index, Entry], dict[str, bytes]]
+Item = dict[str, Any]  # a sample in the making, with an entry of each stage
+Stage = Callable[[Iterator[Any]], Iterator[Any]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,13 @@ class Sample:
     jitter: Jitter = None
     look: Look | None = None
     bad_records: tuple[BadRecord, ...] = ()  # that were tried before
+
+
+class Failure(NamedTuple):
+    """The slot of a bad record on its way through the stages."""
+
+    slot: Slot
+    reason: BadRecord
 
 
 class Records:
@@ -97,7 +109,8 @@ class Samples(Dataset):
     """Samples by slot: augmented for training with a seed, the fixed ones of evaluation without.
 
     `read` fetches the members of a record: from its shard, or through a cache. With `keep` the last record stays
-    decoded, for consecutive slots that show the same one. `strong` augmentation adds looks to iw3's.
+    decoded, for consecutive slots that show the same one. `strong` augmentation adds looks to iw3's. `own` are stages
+    of the user, which take and yield samples.
     """
 
     def __init__(
@@ -109,29 +122,66 @@ class Samples(Dataset):
         read: Reader | None = None,
         keep: bool = False,
         strong: bool = False,
+        own: Sequence[Stage] = (),
     ):
         self.records, self.frames, self.tile, self.seed = records, frames, tile, seed
-        self.read, self.keep, self.strong = read or read_record, keep, strong
+        self.reader, self.keep, self.strong = read or read_record, keep, strong
+        self.stages: tuple[Stage, ...] = (self.draw, self.read, self.check, self.decode_tile, *own)
+        self.guarded: tuple[Stage, ...] = tuple(partial(self._guard, stage) for stage in self.stages)
+        self.pipeline: tuple[Stage, ...] = (*self.guarded, self.replace_bad)  # from a slot to its sample
+        self.own_names = [f"{stage.__module__}.{stage.__qualname__}" for stage in own]
         self.kept: tuple[int, Record] | None = None
+
+    def draw(self, items: Iterator[Item]) -> Iterator[Item]:  # slot -> + params
+        """Draw the random parameters, from the slot alone; none in evaluation."""
+        for item in items:
+            epoch, index, _ = item["slot"]
+            drawn = self.seed is not None and draw_params(generator(self.seed, epoch, index, "crop"), self.strong)
+            yield item | {"params": drawn or None}
+
+    def read(self, items: Iterator[Item]) -> Iterator[Item]:  # -> + members
+        """Read the record of the slot, checked against length and crc32 of its index; nothing if it is kept."""
+        for item in items:
+            number = item["slot"].record
+            yield item | {"members": None if self._is_kept(number) else self._members(number)}
+
+    def check(self, items: Iterator[Item]) -> Iterator[Item]:  # -> + indexes
+        """Check that the record is complete and has enough frames, and choose those that are shown."""
+        for item in items:
+            number, members = item["slot"].record, item["members"]
+            if members is None:
+                found = len(self._whole(number, members).frames)
+            else:
+                found = frame_count(self._key(number), members)
+            yield item | {"indexes": frame_indexes(found, self.frames, item["params"])}
+
+    def decode_tile(self, items: Iterator[Item]) -> Iterator[Sample]:
+        """Decode the masks, which choose the tile, and the pixels of the frames inside it."""
+        for item in items:
+            slot, params, indexes, members = (item[name] for name in ("slot", "params", "indexes", "members"))
+            masks, frames_in = self._decoders(slot.record, members, indexes)
+            tile = cut(frames_in, masks, self.tile, params)
+            digest = _digest(self.records[slot.record][1], indexes, tile.corner, params, self.own_names)
+            jitter = params.jitter if params else None
+            yield Sample(torch.from_numpy(tile.frames), tile.holes, slot, digest, jitter, tile.look)
+
+    def replace_bad(self, items: Iterator[Sample | Failure]) -> Iterator[Sample | BadRecord]:
+        """Where a record is bad, run the stages again on another: up to ATTEMPTS in training, none in evaluation."""
+        for item in items:
+            bad: list[BadRecord] = []
+            while isinstance(item, Failure) and not isinstance(item.reason, StoreUnavailable):
+                bad.append(item.reason)
+                if self.seed is None or len(bad) == ATTEMPTS:
+                    break
+                epoch, index, _ = item.slot
+                chosen = replacement(self.seed, epoch, index, len(bad), len(self.records))
+                (item,) = through(self.guarded, item.slot._replace(record=chosen))
+            yield replace(item, bad_records=tuple(bad)) if isinstance(item, Sample) else item.reason
 
     def __getitem__(self, slot: Slot | tuple[int, int, int]) -> Sample | BadRecord:
         """The sample of a slot, or the record that is bad: the last of ATTEMPTS, in evaluation the only one."""
-        slot = Slot(*slot)
-        if self.seed is None:
-            return self.sample(slot, None)
-        params = draw_params(generator(self.seed, slot.epoch, slot.index, "crop"), self.strong)
-        bad = []
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                chosen = replacement(self.seed, slot.epoch, slot.index, attempt, len(self.records))
-                slot = slot._replace(record=chosen)
-            found = self.sample(slot, params)
-            if isinstance(found, Sample):
-                return replace(found, bad_records=tuple(bad))
-            if isinstance(found, StoreUnavailable):
-                return found
-            bad.append(found)
-        return bad[-1]
+        (found,) = through(self.pipeline, Slot(*slot))
+        return found
 
     @property
     def largest(self) -> int:
@@ -141,7 +191,7 @@ class Samples(Dataset):
     def check_fit(self) -> None:
         """Raise UserError when the first record, and so probably all, is too small or too short for the settings."""
         try:
-            self._cut(Slot(0, 0, 0), None)
+            list(through(self.stages, Slot(0, 0, 0)))
         except DoesNotFit as error:
             raise UserError(f"{self.records[0][0].tar}: {error}") from None
         except StoreError:
@@ -151,61 +201,73 @@ class Samples(Dataset):
                 raise
             # a bad record is reported when it is drawn
 
-    def sample(self, slot: Slot, params: AugmentParams | None) -> Sample | BadRecord:
-        """The sample that these parameters cut from the record of the slot, or why the record cannot be used.
+    def _guard(self, stage: Stage, items: Iterator[Any]) -> Iterator[Any]:
+        """What the stage makes of each item, or its failure; the stage starts anew, so that no item affects another.
 
         Errors of the record readers and of the operating system mark the record as bad; any other error is a bug.
         """
+        for item in items:
+            yield item if isinstance(item, Failure) else self._attempt(stage, item)
+
+    def _attempt(self, stage: Stage, item: Any) -> Any:
         try:
-            return self._cut(slot, params)
+            found = list(stage(iter([item])))
         except (UserError, OSError) as error:
             if not is_users(error):
                 raise
+            slot = item["slot"] if isinstance(item, dict) else item.slot
             index, entry = self.records[slot.record]
             kind = StoreUnavailable if isinstance(error, StoreError) else BadRecord
-            return kind(entry.key, str(index.tar), one_line(error))
+            return Failure(slot, kind(entry.key, str(index.tar), one_line(error)))
+        if len(found) != 1:
+            raise TypeError(f"the stage {stage} made {len(found)} samples of one, expected 1")
+        return found[0]
 
-    def _cut(self, slot: Slot, params: AugmentParams | None) -> Sample:
-        _, entry = self.records[slot.record]
-        if self.keep:
-            record = self._whole(slot.record)
-            indexes = frame_indexes(len(record.frames), self.frames, params)
-            masks = record.masks[indexes]
+    def _key(self, number: int) -> str:
+        return self.records[number][1].key
 
-            def frames_in(box: Box) -> np.ndarray:
-                return record.frames[indexes, box[1] : box[3], box[0] : box[2]]
-        else:
-            members = self._members(slot.record)
-            indexes = frame_indexes(frame_count(entry.key, members), self.frames, params)
-            masks = decode_masks(entry.key, members, indexes)
+    def _is_kept(self, number: int) -> bool:
+        return self.kept is not None and self.kept[0] == number
 
-            def frames_in(box: Box) -> np.ndarray:
-                return decode_frames(entry.key, members, indexes, box)
-
-        tile = cut(frames_in, masks, self.tile, params)
-        digest = _digest(entry, indexes, tile.corner, params)
-        jitter = params.jitter if params else None
-        return Sample(torch.from_numpy(tile.frames), tile.holes, slot, digest, jitter, tile.look)
-
-    def _whole(self, number: int) -> Record:
+    def _whole(self, number: int, members: dict[str, bytes] | None) -> Record:
         """The decoded record, kept until another one is needed."""
-        if self.kept is None or self.kept[0] != number:
-            self.kept = number, decode(self.records[number][1].key, self._members(number))
+        if members is not None:
+            self.kept = number, decode(self._key(number), members)
         return self.kept[1]
+
+    def _decoders(
+        self, number: int, members: dict[str, bytes] | None, indexes: list[int]
+    ) -> tuple[np.ndarray, Callable[[Box], np.ndarray]]:
+        """The masks of these frames, uint8 (T H W), and a function that decodes a box of the frames."""
+        if self.keep:
+            record = self._whole(number, members)
+            return record.masks[indexes], lambda box: record.frames[indexes, box[1] : box[3], box[0] : box[2]]
+        key = self._key(number)
+        return decode_masks(key, members, indexes), lambda box: decode_frames(key, members, indexes, box)
 
     def _members(self, number: int) -> dict[str, bytes]:
         index, entry = self.records[number]
         try:
-            return self.read(index, entry)
+            return self.reader(index, entry)
         except StoreError:  # it was retried many times
             raise
         except (UserError, OSError) as error:
             if not is_users(error):
                 raise
-            return self.read(index, entry)  # again, in case the disk or the network failed for a moment
+            return self.reader(index, entry)  # again, in case the disk or the network failed for a moment
 
 
-def _digest(entry: Entry, indexes: list[int], corner: tuple[int, int], params: AugmentParams | None) -> int:
+def through(stages: Iterable[Stage], slot: Slot) -> Iterator[Any]:
+    """What the stages make of one slot."""
+    items: Iterator[Any] = iter([{"slot": slot}])
+    for stage in stages:
+        items = stage(items)
+    return items
+
+
+def _digest(
+    entry: Entry, indexes: list[int], corner: tuple[int, int], params: AugmentParams | None, own: Sequence[str] = ()
+) -> int:
     drawn = params and [params.jitter, params.outer, params.inner, *([astuple(params.look)] if params.look else [])]
-    text = json.dumps([entry.key, entry.crc32, indexes, corner, drawn])
+    text = json.dumps([entry.key, entry.crc32, indexes, corner, drawn, *own])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "big")

@@ -1,38 +1,59 @@
 """The stream of samples: slots go in, samples come out in the same order, regardless of which process computes them."""
 
 import contextlib
+import ctypes
 import signal
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from multiprocessing import forkserver, get_context, resource_tracker
 from multiprocessing.context import BaseContext
+from typing import Any
 
-from torch.utils.data import DataLoader, Sampler
+import numpy as np
+import webdataset
+from torch.utils.data import get_worker_info
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from pack.shards.store import StoreError, parse_location
 from tools.cli import UserError
 from train.data.handover import PREFETCH, Handover
 from train.data.plan import Slot
-from train.data.samples import ATTEMPTS, BadRecord, Sample, Samples, StoreUnavailable
+from train.data.samples import ATTEMPTS, BadRecord, Item, Sample, Samples, StoreUnavailable
 from train.runtime.signals import SIGNALS
 
+CAPACITY = 1 << 16  # slots of a pass; more of them are done in several passes
 WORKER_DIED = (
     "a data worker died, often for lack of memory ({}): continue with --resume, perhaps with fewer --num-workers"
 )
 
 
-class SlotSampler(Sampler):
-    """The slots that this rank computes next; set before every pass over the loader."""
+class SlotTable:
+    """The first stage: slots, in memory that the main process writes before each pass and its workers read.
 
-    def __init__(self) -> None:
-        self.slots: Sequence[Slot] = ()
+    A worker computes every `workers`-th visit, which is `tiles` slots of one record. WebLoader takes the workers' tasks
+    in turn, so the samples come out in the order of the slots.
+    """
 
-    def __iter__(self) -> Iterator[Slot]:
-        return iter(self.slots)
+    def __init__(self, context: BaseContext | None, tiles: int):
+        self.tiles = tiles
+        size = 1 + 3 * CAPACITY  # their number, then epoch, index and record of each
+        self.memory = context.RawArray("q", size) if context else (ctypes.c_longlong * size)()
 
-    def __len__(self) -> int:
-        return len(self.slots)
+    def write(self, slots: Sequence[Slot]) -> None:
+        """Set the slots of the next pass, at most CAPACITY."""
+        numbers = np.frombuffer(self.memory, np.int64)
+        numbers[1 : 1 + 3 * len(slots)] = np.array(slots, np.int64).reshape(-1)
+        numbers[0] = len(slots)
+
+    def __call__(self) -> Iterator[Item]:  # -> slot
+        """The slots of this worker, in their order."""
+        worker = get_worker_info()
+        first, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        numbers = np.frombuffer(self.memory, np.int64)
+        slots = numbers[1 : 1 + 3 * numbers[0]].reshape(-1, 3).tolist()
+        for visit in range(first * self.tiles, len(slots), workers * self.tiles):
+            for slot in slots[visit : visit + self.tiles]:
+                yield {"slot": Slot(*slot)}
 
 
 class Stream:
@@ -42,14 +63,16 @@ class Stream:
     """
 
     def __init__(self, samples: Samples, workers: int, tiles: int = 1):
-        self.sampler = SlotSampler()
         context = worker_context(samples.records.remote) if workers else None
+        self.source, self.tiles, self.slots = samples, tiles, SlotTable(context, tiles)
         self.handover = Handover(context, workers, tiles, samples.frames, samples.largest) if context else None
-        self.loader = DataLoader(
-            samples,
+        self.loader = webdataset.WebLoader(
+            webdataset.DataPipeline(
+                self.slots,  # those that this worker computes, in their order
+                *samples.pipeline,  # draw, read, check, decode_tile, stages of the user, replace_bad
+            ),
             batch_size=tiles,
             collate_fn=self.handover.store if self.handover else list,
-            sampler=self.sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
             worker_init_fn=_ignore_signals,
@@ -59,8 +82,14 @@ class Stream:
 
     def __call__(self, slots: Sequence[Slot]) -> Iterator[Sample | BadRecord]:
         """The sample of each slot, or its bad record. Raises StoreError when a store refuses or does not answer."""
-        self.sampler.slots = slots
-        for found in chain.from_iterable(iter(self.loader)):
+        most = CAPACITY // self.tiles * self.tiles
+        for start in range(0, len(slots), most):
+            self.slots.write(slots[start : start + most])
+            yield from self._fetch(iter(self.loader))
+
+    def _fetch(self, tasks: Iterator[list[Any]]) -> Iterator[Sample | BadRecord]:
+        """The samples of the workers' tasks, one by one."""
+        for found in chain.from_iterable(tasks):
             if isinstance(found, StoreUnavailable):
                 raise StoreError(f"{found.reason}; then continue with --resume")
             yield self.handover.fetch(found) if self.handover else found
@@ -71,7 +100,7 @@ class Stream:
         The iterator and its workers are private, but DataLoader has no public way to end persistent workers. It ends
         them when the iterator is collected, which the traceback of an exception can delay.
         """
-        iterator = self.loader._iterator
+        iterator = self.loader.pipeline[0]._iterator
         if isinstance(iterator, _MultiProcessingDataLoaderIter):
             iterator._shutdown_workers()  # without it, their end would be reported as a crash
             for worker in iterator._workers:

@@ -51,7 +51,7 @@ def build(data, folder, *flags):
 
 
 def keys_of(run):
-    records = run.data.stream.loader.dataset.records
+    records = run.data.stream.source.records
     return [records[number][1].key for number in range(len(records))]
 
 
