@@ -108,8 +108,11 @@ class LightVideoInpaint(nn.Module):
         inner_dilation: int = 0,
         outer_dilation: int = 0,
         base_width: int | None = None,
+        overlap: tuple[int, int] = (CONTEXT, CONTEXT),
     ) -> Tensor:
         """Any number of frames with filled holes: (T 3 H W), (T 1 H W) -> (T 3 H W); options as in `preprocess`.
+
+        `overlap` is the context of passes over more than 12 frames: leading and trailing frames.
 
         The result is that of a pass over each window of `plan_passes`, but the blocks that see a single frame run once
         for each frame, the last ones only for the frames that a window keeps.
@@ -118,7 +121,7 @@ class LightVideoInpaint(nn.Module):
         sizes = token_sizes(x, [slice(0, n) for n in x.shape[-2:]])
         encoded: dict[int, tuple[Tensor, Tensor]] = {}  # by frame, of those that this window or the last one has
         filled = []
-        for window, kept in plan_passes(len(x)):
+        for window, kept in plan_passes(len(x), overlap):
             new = [t for t in sorted({*window}) if t not in encoded]
             if new:
                 parts = (part.split(1) for part in self._encode(x[new], mask[new], 2))
@@ -189,20 +192,21 @@ def _corner(h, rows, cols):  # the upper left part: padding is at the right and 
     return h[..., :rows, :cols]
 
 
-def plan_passes(frames: int) -> list[tuple[list[int], slice]]:
+def plan_passes(frames: int, overlap: tuple[int, int] = (CONTEXT, CONTEXT)) -> list[tuple[list[int], slice]]:
     """The passes that cover a clip as in iw3: for each one its 12 input frames and the slice of its result to keep.
 
-    Up to 12 frames are centred in one pass. Longer clips are covered by overlapping passes, of which the middle 6
-    frames are kept, and by one last pass for the rest.
+    Up to 12 frames are centred in one pass. Longer clips are covered by overlapping passes, of which the frames between
+    the leading and trailing ones of the overlap are kept, usually 6, and by one last pass for the rest.
     """
     if frames <= FRAMES:
         before = (FRAMES - frames) // 2
         return [(_clamped(-before, frames), slice(before, before + frames))]
-    step = FRAMES - 2 * CONTEXT
-    starts = range(0, frames - (FRAMES - CONTEXT) + 1, step)  # of passes with 6 frames to keep
-    passes = [(_clamped(start - CONTEXT, frames), slice(CONTEXT, CONTEXT + step)) for start in starts]
+    leading, trailing = overlap
+    step = FRAMES - leading - trailing
+    starts = range(0, frames - (FRAMES - leading) + 1, step)  # of passes that only see frames of the clip behind them
+    passes = [(_clamped(start - leading, frames), slice(leading, leading + step)) for start in starts]
     rest = len(starts) * step
-    return [*passes, (_clamped(rest - CONTEXT, frames), slice(CONTEXT, CONTEXT + frames - rest))]
+    return passes + [(_clamped(rest - leading, frames), slice(leading, leading + frames - rest))] * (rest < frames)
 
 
 def _clamped(start, frames):  # the 12 frame numbers from start, clamped to the clip

@@ -11,6 +11,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from tools import cli
 from tools.cli import UserError, plural
+from tools.synthesis.overlap import USUAL, parse_overlap
 
 if TYPE_CHECKING:  # torch takes seconds to import, which --help must not wait for
     import torch
@@ -35,6 +36,8 @@ class Config:
     baselines: tuple[str, ...] = ("all",)  # all, none, or names of baselines
     tile: int = 256  # side of the tile of each record that is used, pixels: the tile with the most hole pixels;
     # its outer 16 pixels are context and not measured
+    overlap_frames: tuple[int, ...] = USUAL  # leading and trailing frames of context of the queue of 12, or one number
+    # for both; other numbers than 3 3 are measured beside them
     exclude: str = ""  # file with keys of records to leave out, one per line, in addition to the split's excluded.txt
     records: int = 0  # number of records, evenly spaced over the split (0: all)
     pictures: int = 4  # number of clips shown in the report
@@ -49,6 +52,7 @@ class Config:
         for name, minimum in (("tile", 64), ("records", 0), ("pictures", 0), ("workers", 0)):
             if getattr(self, name) < minimum:
                 raise UserError(f"--{name} {getattr(self, name)}: expected {minimum} or more")
+        parse_overlap(self.overlap_frames)
 
 
 def main() -> None:
@@ -63,7 +67,8 @@ def main() -> None:
     shards, excluded = list_used_shards(config.data, config.exclude)
     records = choose_records(shards, config.records, config.data)
     baselines, notes = choose_baselines(config.baselines)
-    networks = load_methods(config.checkpoint, device, config.seed, config.weights, config.amp_float == "auto")
+    half, overlap = config.amp_float == "auto", parse_overlap(config.overlap_frames)
+    networks = load_methods(config.checkpoint, device, config.seed, config.weights, half, overlap)
     methods = [*networks, *baselines]
     lpips, missing = find_lpips(config, device)
     shown = frozenset(i * len(records) // max(config.pictures, 1) for i in range(config.pictures))

@@ -104,28 +104,40 @@ def test_clips_of_12_and_fewer_frames_equal_the_original():
     near(torch.cat(parts)[..., ::4, ::4], expected["infer17_chunk12_s"])
 
 
-def queue_of_the_player(count):
+def queue_of_the_player(count, leading=3, trailing=3):
     """iw3's 12-frame queue, step by step: per pass the frame numbers in the queue and those that come out."""
     queue, passes = [], []
     for t in range(count):
-        queue += [t] * (4 if t == 0 else 1)
+        queue += [t] * (leading + 1 if t == 0 else 1)
         if len(queue) == 12:
-            passes.append((list(queue), queue[3:9]))
-            del queue[:6]
+            passes.append((list(queue), queue[leading : 12 - trailing]))
+            del queue[: 12 - leading - trailing]
     filler = 12 - len(queue)
     full = queue + [count - 1] * filler
-    return [*passes, (full, full[3 : 12 - filler])]
+    return [*passes, (full, full[leading : 12 - filler])]
 
 
+@pytest.mark.parametrize("overlap", [(3, 3), (3, 0), (0, 0), (1, 4), (0, 11), (11, 0)], ids=str)
 @pytest.mark.parametrize("count", range(13, 40))
-def test_more_than_12_frames_are_split_into_passes_as_in_iw3(count):
-    passes = [(frames, frames[keep]) for frames, keep in plan_passes(count)]
-    assert passes == queue_of_the_player(count)
+def test_more_than_12_frames_are_split_into_passes_as_in_iw3(count, overlap):
+    passes = [(frames, frames[keep]) for frames, keep in plan_passes(count, overlap)]
+    assert passes == [one for one in queue_of_the_player(count, *overlap) if one[1]]
 
 
+@pytest.mark.parametrize("overlap", [(3, 3), (3, 0), (0, 3)], ids=str)
 @pytest.mark.parametrize("count", [1, 2, 11, 12, 13, 14, 15, 16, 17, 18, 100])
-def test_every_frame_is_in_the_result_once_and_in_order(count):
-    assert [t for frames, keep in plan_passes(count) for t in frames[keep]] == list(range(count))
+def test_every_frame_is_in_the_result_once_and_in_order(count, overlap):
+    assert [t for frames, keep in plan_passes(count, overlap) for t in frames[keep]] == list(range(count))
+
+
+def test_infer_without_trailing_context_keeps_the_end_of_each_pass():
+    net = LightVideoInpaint(base_dim=8, generator=torch.Generator().manual_seed(0)).eval()
+    frames, mask = video(21, 40, 72), video_mask(21, 40, 72)
+    x, soft = net.preprocess(frames, mask)
+    out = net.infer(frames, mask, overlap=(3, 0))
+    with torch.no_grad():
+        end = net(x[6:18], soft[6:18], skip_offset=True)[3:12]
+    near(out[9:18], end, atol=1e-6)
 
 
 def test_infer_of_many_frames_is_the_middle_of_overlapping_passes():

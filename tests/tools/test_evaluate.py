@@ -395,3 +395,33 @@ def test_missing_weights_of_a_measure_are_noted(outcome, tmp_path, split):
         main, *words
     )
     assert "LPIPS is left out" in (tmp_path / "report.html").read_text()
+
+
+def test_kinds_of_holes_stand_beside_each_other_where_a_split_has_several(tmp_path):
+    with ShardWriter(tmp_path / "s.tar") as writer:
+        for number, mask in enumerate(("monobw", "forward_warp", "monobw", None)):
+            record = texture_record(number)
+            record.info.update({"mask": mask} if mask else {})
+            writer.add(record.key, encode(record, "png"))
+        writer.publish({"video": "v"}, {})
+    words = ("-i", tmp_path, "-o", tmp_path / "out", "--baselines", "replicate", *SMALL)
+    out = succeeds(main, *words)
+    found = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert [clip["kind"] for clip in found["clips"]] == ["monobw", "forward", "monobw", "forward"]
+    for kind in ("forward", "monobw"):
+        values = [c["measures"]["replicate"]["hole_psnr"] for c in found["clips"] if c["kind"] == kind]
+        mean = found["methods"]["replicate"]["means"][f"hole_psnr of kind {kind}"]
+        assert mean["mean"] == pytest.approx(np.mean(values)) and mean["clips"] == 2
+    assert re.search(r"PSNR in holes by kind of holes\nmethod +forward +monobw\n", out)
+    assert "<h2>By kind of holes</h2>" in (tmp_path / "out/report.html").read_text()
+
+
+def test_a_queue_with_less_context_is_measured_beside_the_usual_one(tmp_path):
+    write_record(tmp_path, texture_record(0))
+    save_network(tmp_path / "a.pth", tiny_network())
+    words = ("--checkpoint", tmp_path / "a.pth", "-i", tmp_path, "-o", tmp_path, "--baselines", "none", *SMALL)
+    out = succeeds(main, *words, "--overlap-frames", 3, 0)
+    assert re.search(r"\na streamed 3 0 ", out) and "a streamed 3 0 against a streamed, dB in holes" in out
+    assert "By kind of holes" not in (tmp_path / "report.html").read_text()
+    assert "--overlap-frames 6 6: expected 0 or more each" in refused(main, *words, "--overlap-frames", 6, 6)
+    assert "expected one or two numbers" in refused(main, *words, "--overlap-frames", 1, 1, 1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from pack.holes.kinds import kind_of
 from pack.shards.record import decode, frame_count
 from pack.shards.shard import Entry, Index, read_record
 from tools.cli import UserError, one_line
@@ -26,6 +27,7 @@ class Clip:
 
     key: str
     video: str
+    kind: str  # of its holes, one of pack.holes.kinds
     scale: float  # pixels at 1080p per pixel of the record
     frames: torch.Tensor  # float (T 3 S S) in [0, 1]
     holes: torch.Tensor  # bool (T 1 S S)
@@ -52,7 +54,8 @@ def read_clip(shard: Index, entry: Entry, tile: int, device: torch.device | str)
     widths = hole_widths(masks[middle, None] > 0)[..., y : y + tile, x : x + tile] * scale
     frames = torch.from_numpy(record.frames[:, y : y + tile, x : x + tile].copy()).permute(0, 3, 1, 2).float() / 255
     video = str(record.info.get("video") or shard.source.get("video") or shard.name)
-    return Clip(entry.key, video, scale, frames.to(device), holes.to(device), trim(widths).to(device))
+    tensors = frames.to(device), holes.to(device), trim(widths).to(device)
+    return Clip(entry.key, video, kind_of(record.info), scale, *tensors)
 
 
 def middle_of(frames: int) -> slice:
@@ -84,7 +87,8 @@ def measure_clip(clip: Clip, methods: Sequence[Method], lpips: Lpips | None, row
         outputs[method.name] = output
     speed = truth.speed * clip.scale
     motion = next(name for name, maximum in MOTIONS.items() if speed <= maximum)
-    rows.clips.append({"key": clip.key, "video": clip.video, "motion": motion, "speed": speed})
+    about = {"key": clip.key, "video": clip.video, "kind": clip.kind, "motion": motion, "speed": speed}
+    rows.clips.append(about)
     return outputs
 
 

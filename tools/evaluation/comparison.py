@@ -60,13 +60,22 @@ def against_first(rows: Rows, methods: Sequence[Method], method: Method) -> dict
 
 
 def every_mean(rows: Rows, method: str) -> dict[str, Interval]:
-    """The means over all clips, over each width class, and over each video and motion, by name."""
+    """The means over all clips, over each width class, and over each video, motion and kind of holes, by name."""
     names = list(dict.fromkeys(n for row in rows.values[method] for n in row if not n.startswith("iw3_")))
     found = {n: rows.mean(method, n) for n in names}
-    for kind in ("video", "motion"):
+    for kind in ("video", "motion", "kind"):
         for group in rows.groups(kind):
             found |= {f"{n} of {kind} {group}": rows.mean(method, n, {kind: group}) for n in MEASURES if n in found}
     return found
+
+
+def group_table(rows: Rows, methods: Sequence[Method], kind: str, measure: str) -> list[list[str]]:
+    """A line for each method: the measure of each group."""
+    groups, digits = rows.groups(kind), MEASURES[measure].digits
+    return [
+        ["method", *groups],
+        *([m.name, *(figure(rows.mean(m.name, measure, {kind: g}), digits) for g in groups)] for m in methods),
+    ]
 
 
 def figure(found: Interval, digits: int, sign: str = "") -> str:

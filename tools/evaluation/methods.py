@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from model.light_video_inpaint import FRAMES, NAMES, LightVideoInpaint
 from tools.cli import UserError
 from tools.evaluation.baselines import BASELINES, ONE_FRAME, OPENCV, Fill
 from tools.evaluation.motion import HAS_CV2
+from tools.synthesis.overlap import USUAL, Overlap, named
 from train.runtime.seeds import generator
 
 STREAM = 16  # frames that are streamed as iw3 does; the middle 12 are measured
@@ -87,25 +89,31 @@ def load_methods(
     seed: int,
     weights: Literal["averaged", "raw"] = "averaged",
     half: bool = False,
+    overlap: Overlap = USUAL,
 ) -> list[Method]:
     """Each checkpoint on 12 frames and streamed as in iw3, and an untrained network of the last one's architecture.
 
-    With `half` they compute in bf16 where the device has it.
+    With `half` they compute in bf16 where the device has it. With another overlap than the usual one they are streamed
+    with this one, too.
     """
     methods = []
     for path, name in zip(checkpoints, short_names(checkpoints), strict=True):
         network = load_network(path, device, weights)
         for what, kind in ((name, "network"), (f"{name} streamed", "stream")):
             methods.append(network_method(what, kind, network, half))
+        if overlap != USUAL:
+            methods.append(network_method(f"{name} streamed{named(overlap)}", "stream", network, half, overlap))
     kwargs: dict[str, Any] = network.kwargs if checkpoints else NAMES[BASE_NAME]
     untrained = LightVideoInpaint(**kwargs, generator=generator(seed, "weights")).to(device).eval()
     return [*methods, network_method("untrained", "untrained", untrained, half)]
 
 
-def network_method(name: str, kind: Kind, network: LightVideoInpaint, half: bool = False) -> Method:
+def network_method(
+    name: str, kind: Kind, network: LightVideoInpaint, half: bool = False, overlap: Overlap = USUAL
+) -> Method:
     """The method that fills with this network; with `half` in bf16 where the device has it."""
     frames = STREAM if kind == "stream" else FRAMES
-    fill = InBf16(network) if half else network.infer
+    fill = InBf16(network, overlap) if half else partial(network.infer, overlap=overlap)
     return Method(name, kind, fill, sum(p.numel() for p in network.parameters()), frames)
 
 
@@ -114,10 +122,11 @@ class InBf16:
     """The fill of a network, computed in bf16 where the device has it."""
 
     network: LightVideoInpaint
+    overlap: Overlap = USUAL
 
     def __call__(self, frames: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
         with torch.autocast(frames.device.type, torch.bfloat16, enabled=has_bf16(frames.device)):
-            return self.network.infer(frames, holes).float()
+            return self.network.infer(frames, holes, overlap=self.overlap).float()
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from tools.evaluation.comparison import (
     every_mean,
     figure,
     first_checkpoint,
+    group_table,
     measured,
     networks,
 )
@@ -47,6 +48,9 @@ def write_report(
     print(ABOUT)
     print("\n".join(["  ".join(line) for line in aligned(table)]))
     print("means over clips, inside holes; columns with /frame: over the whole frame")
+    if len(rows.groups("kind")) > 1:
+        print("PSNR in holes by kind of holes")
+        print("\n".join("  ".join(line) for line in aligned(group_table(rows, methods, "kind", "hole_psnr"))))
     for line in conclusions(rows, methods):
         print(line)
     for note in notes:
@@ -81,7 +85,8 @@ def conclusions(rows: Rows, methods: Sequence[Method]) -> list[str]:
         if first := first_checkpoint(methods, m):
             gaps = {width: rows.difference(m.name, first.name, n) for width, n in by_width("hole_psnr").items()}
             by_class = ", ".join(f"{width}: {figure(gap, 2, '+')}" for width, gap in gaps.items())
-            found.append(f"{m.name} against {first.name}, dB in holes by hole width in px: {by_class}")
+            flicker = figure(rows.difference(m.name, first.name, "hole_tde"), MEASURES["hole_tde"].digits, "+")
+            found.append(f"{m.name} against {first.name}, dB in holes by hole width in px: {by_class}; TDE {flicker}")
     return found
 
 

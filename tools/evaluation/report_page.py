@@ -10,7 +10,16 @@ from PIL import Image
 from torch import Tensor
 
 from tools.cli import plural
-from tools.evaluation.comparison import GROUPED, best_baseline, by_width, figure, first_checkpoint, measured, networks
+from tools.evaluation.comparison import (
+    GROUPED,
+    best_baseline,
+    by_width,
+    figure,
+    first_checkpoint,
+    group_table,
+    measured,
+    networks,
+)
 from tools.evaluation.methods import Method
 from tools.evaluation.plots import COLOURS, bars, lines
 from tools.evaluation.summary import MEASURES, MOTIONS, WIDTHS, Rows
@@ -48,6 +57,7 @@ def as_html(
         *(against_section(rows, m, first) for m in methods if (first := first_checkpoint(methods, m))),
         "<h2>All measures</h2>",
         html_table(full_table(rows, methods)),
+        *([f"<h2>By kind of holes</h2>{group_tables(rows, methods, 'kind')}"] if len(rows.groups("kind")) > 1 else []),
         f"<h2>By motion</h2><p>{motion_classes()}</p>{group_tables(rows, methods, 'motion')}",
         f"<h2>By video</h2>{group_tables(rows, methods, 'video')}",
         "<h2>Cost, and the numbers of iw3's benchmark</h2>",
@@ -135,7 +145,7 @@ def motion_classes() -> str:
 
 
 def group_tables(rows: Rows, methods: Sequence[Method], kind: str) -> str:
-    """A table for each measure by `kind`, which is video or motion."""
+    """A table for each measure by `kind`, which is video, motion or kind (of holes)."""
     return "".join(f"<h3>{title(n)}</h3>{html_table(group_table(rows, methods, kind, n))}" for n in GROUPED)
 
 
@@ -144,15 +154,6 @@ def full_table(rows: Rows, methods: Sequence[Method]) -> list[list[str]]:
     names = measured(rows, methods)
     lines = [[m.name, *(figure(rows.mean(m.name, n), MEASURES[n].digits) for n in names)] for m in methods]
     return [["method", *map(title, names)], *lines]
-
-
-def group_table(rows: Rows, methods: Sequence[Method], kind: str, measure: str) -> list[list[str]]:
-    """A line for each method: the measure of each group."""
-    groups, digits = rows.groups(kind), MEASURES[measure].digits
-    return [
-        ["method", *groups],
-        *([m.name, *(figure(rows.mean(m.name, measure, {kind: g}), digits) for g in groups)] for m in methods),
-    ]
 
 
 def cost_table(rows: Rows, methods: Sequence[Method]) -> list[list[str]]:

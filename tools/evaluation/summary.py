@@ -95,7 +95,7 @@ class Rows:
     """The measures by method and clip, and the description of each clip."""
 
     values: dict[str, list[dict[str, float]]] = field(default_factory=dict)  # by method, one dict per clip
-    clips: list[dict[str, str | float]] = field(default_factory=list)  # key, video, motion, speed
+    clips: list[dict[str, str | float]] = field(default_factory=list)  # key, video, kind, motion, speed
     seed: int = 0
     broken: dict[str, list[str]] = field(default_factory=dict)  # by method, keys of clips where its output has NaN
     too_short: dict[str, list[str]] = field(default_factory=dict)  # by method, keys of clips with too few frames
@@ -149,7 +149,7 @@ class Rows:
         return {name: sums[name] / sums["frames"] if sums["frames"] else math.nan for name in ("psnr", "hole_psnr")}
 
     def groups(self, name: str) -> list[str]:
-        """The different values of `name` (video or motion) among the clips."""
+        """The different values of `name` (video, motion or kind) among the clips."""
         return sorted({str(clip[name]) for clip in self.clips})
 
 
