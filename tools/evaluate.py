@@ -11,7 +11,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from tools import cli
 from tools.cli import UserError, plural
-from tools.synthesis.overlap import USUAL, parse_overlap
+from tools.evaluation.overlap import USUAL, parse_overlap
 
 if TYPE_CHECKING:  # torch takes seconds to import, which --help must not wait for
     import torch

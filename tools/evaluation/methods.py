@@ -18,7 +18,7 @@ from model.light_video_inpaint import FRAMES, NAMES, LightVideoInpaint
 from tools.cli import UserError
 from tools.evaluation.baselines import BASELINES, ONE_FRAME, OPENCV, Fill
 from tools.evaluation.motion import HAS_CV2
-from tools.synthesis.overlap import USUAL, Overlap, named
+from tools.evaluation.overlap import USUAL, Overlap, named
 from train.runtime.seeds import generator
 
 STREAM = 16  # frames that are streamed as iw3 does; the middle 12 are measured
