@@ -23,6 +23,7 @@ def main() -> int:
     from train.build import build
     from train.dry_run import dry_run, profiled
     from train.loop import train
+    from train.out_of_memory import explain_out_of_memory
     from train.runtime.dist import end_of_job, join
     from train.runtime.lock import lock_folder
     from train.runtime.memory import keep_freed_memory
@@ -32,12 +33,14 @@ def main() -> int:
         if group.device.type == "cpu":
             keep_freed_memory()
         if config.dry_run:
-            dry_run(build(config, group, stop))
+            run = build(config, group, stop)
+            with explain_out_of_memory(run.job, writes=False):
+                dry_run(run)
         else:
             with lock_folder(Path(config.model_dir), group):
                 run = build(config, group, stop)
-                with profiled(run) as after_step:
-                    finished = train(run, after_step)
+                with explain_out_of_memory(run.job) as count_step, profiled(run) as profile_step:
+                    finished = train(run, lambda: (count_step(), profile_step()))
                 if run.curves:
                     run.curves.close(finished)
                 if group.is_main:

@@ -85,7 +85,7 @@ class WandbTracker:
             dir=run.folder,
             config=run.settings,
             resume="allow",
-            settings=wandb.Settings(**quiet, init_timeout=30, finish_timeout=20),  # type: ignore[arg-type]
+            settings=wandb.Settings(**quiet, init_timeout=30, finish_timeout=20),
             **mode,
         )
 
