@@ -15,7 +15,7 @@ VIDEO_WORDS = if [ -e "$$VIDEO" ]; then set -- "$$VIDEO"; else IFS=; set -- $$VI
 	[ -e "$$1" ] || { set -f; set -- $$VIDEO; }; fi;
 STAMPS := $(patsubst %,$(VENV)/%.installed,core $(subst $(comma), ,$(EXTRAS)))
 
-.PHONY: help setup demo test test-quick test-hard lint shards truth train push pull verify peek inspect evaluate evaluate-stereo arena stereo bench clean-demo
+.PHONY: help setup demo test test-quick test-hard lint shards truth train sweep push pull verify peek inspect evaluate evaluate-stereo arena stereo bench clean-demo
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -88,6 +88,9 @@ truth: setup $(VENV)/clips.installed ## render scenes with both eyes known and w
 
 train: setup ## train on data/ (NPROC=2 processes, ARGS="--resume ...")
 	$(BIN)/torchrun --standalone --nproc-per-node $(NPROC) train/main.py $(ARGS)
+
+sweep: setup $(VENV)/baselines.installed ## train networks with different settings and compare them: SWEEP=sweep.toml [ARGS=--dry-run]
+	$(BIN)/python tools/sweep --sweep "$${SWEEP:-sweep.toml}" $(ARGS)
 
 push: $(VENV)/s3.installed ## copy shards to an object store, only those it lacks: DEST=s3://bucket/prefix [SPLIT=train] [DATA=data] [ARGS="--delete"]
 	@test -n "$$DEST" || { echo 'error: DEST is missing: run make push DEST=s3://bucket/prefix'; exit 2; }

@@ -26,6 +26,7 @@ TOOLS = (
     "tools/truth",
     "tools/stereo_truth",
     "tools/arena",
+    "tools/sweep",
     "tools/export.py",
     "tools/peek.py",
     "tools/browse.py",

@@ -24,6 +24,11 @@ def read_config(path: str, flags: list[Flag]) -> dict[str, Any]:
         raise UserError(f"--config {path} cannot be read: {one_line(error)}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not valid TOML ({error}): fix it") from error
+    return read_table(table, path, flags)
+
+
+def read_table(table: dict[str, Any], path: str, flags: list[Flag]) -> dict[str, Any]:
+    """The values of a TOML table by field; `path` is named in errors. Raises UserError, see `read_config`."""
     keys = {name.removeprefix("--"): flag for flag in flags for name in flag.names if name.startswith("--")}
     values: dict[str, Any] = {}
     for key, value in table.items():
