@@ -35,6 +35,7 @@ MODULES = (
     "perceptual",
     "startup",
     "scale",
+    "replicas",
     "gpu",
 )  # of tools/benches, each with its CASES
 

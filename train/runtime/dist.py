@@ -84,7 +84,7 @@ class Group:
         first, *others = parts.chunk(self.world_size)  # this process's part, from every process
         for other in others:
             first += other
-        dist.all_gather_into_tensor(padded, first)
+        dist.all_gather([*padded.chunk(self.world_size)], first)
         values.copy_(padded[: len(values)])
 
     def gather(self, values: torch.Tensor) -> torch.Tensor:  # CPU (...) -> (world_size ...)

@@ -15,7 +15,7 @@ def replicate(network: torch.nn.Module, group: Group) -> torch.nn.Module:
     """
     if group.world_size == 1:
         return network
-    replica = group.collective(DistributedDataParallel, network, broadcast_buffers=False, gradient_as_bucket_view=True)
+    replica = group.collective(DistributedDataParallel, network, gradient_as_bucket_view=True)
     replica.register_comm_hook(group, sum_bucket)
     return replica
 
