@@ -53,6 +53,7 @@ class TransformedClip:
     seconds: float  # from the first frame of the video to that of the clip
     params: ClipParams
     frames: np.ndarray  # uint8 (T H W 3)
+    source_size: tuple[int, int]  # width and height before, without black bars
     depth: np.ndarray | None = None  # float32 (T 1 h w), raw nearness from files, rotated like the frames
 
 
@@ -64,7 +65,7 @@ def transform_clips(
     for clip in clips:
         params = draw_params(
             uniform(config.seed, file_hash, clip.number),
-            video.width,
+            clip.frames.shape[2],
             metric,
             config.divergence_level,
             config.resolution,
@@ -76,8 +77,11 @@ def transform_clips(
         params = fixed(params, config, files)
         depth = None
         if files:
-            depth = transform_depth(files.read(clip.times), clip.frames.shape[1:3], params.rotation)
-        yield TransformedClip(clip.number, clip.start, clip.seconds, params, transform(clip.frames, params), depth)
+            maps = clip.bars.crop_map(files.read(clip.times), clip.whole) if clip.bars else files.read(clip.times)
+            depth = transform_depth(maps, clip.frames.shape[1:3], params.rotation)
+        size = (clip.frames.shape[2], clip.frames.shape[1])
+        frames = transform(clip.frames, params)
+        yield TransformedClip(clip.number, clip.start, clip.seconds, params, frames, size, depth)
 
 
 def fixed(params: ClipParams, config: Config, files: FilmDepth | None) -> ClipParams:
@@ -231,7 +235,7 @@ def describe(
     params = {name: value for name, value in asdict(clip.params).items() if name not in ("crop_positions", "kinds")}
     return params | {
         "video": video.path.name,
-        "source_size": [video.width, video.height],
+        "source_size": list(clip.source_size),
         "clip": clip.number,
         "start_frame": clip.start,
         "start_seconds": round(clip.seconds, 4),

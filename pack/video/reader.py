@@ -5,7 +5,7 @@ T frames, H height, W width; sizes are always those of the display: upright and 
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from pack.video.bars import NO_BARS, Bars, find_bars
 from pack.video.colour import Hdr, ToRgb
 from pack.video.container import open_video
 from pack.video.decode import decode
@@ -41,17 +42,20 @@ class Picture:
     seconds: Fraction  # on the film's timeline
     pixels: np.ndarray  # uint8 (H W 3)
     stretch: int  # damaged stretches before it
+    bars: Bars = NO_BARS  # black bars, found by `mark_shots`
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Consecutive frames of one shot."""
+    """Consecutive frames of one shot, without black bars."""
 
     frames: np.ndarray  # uint8 (T H W 3)
     number: int  # among the clips of the video, from 0
     start: int  # index of its first frame among those of `read_frames`
     seconds: float  # from the first frame of the video to that of the clip
     times: tuple[Fraction, ...] = ()  # seconds of each frame on the film's timeline
+    bars: Bars = NO_BARS  # that were cut off
+    whole: tuple[int, int] = (0, 0)  # height and width with them
 
 
 @dataclass
@@ -131,9 +135,11 @@ def read_clips(
                 continue
             held.append(picture)
             if len(held) == seq:
-                frames = np.stack([picture.pixels for picture in held])
+                bars, whole = held[0].bars, held[0].pixels.shape[:2]
+                frames = np.stack([bars.crop(picture.pixels) for picture in held])
                 times = tuple(picture.seconds for picture in held)
-                clip = Clip(frames, number, report.frames - seq, float(held[0].seconds - first), times)
+                start, seconds = report.frames - seq, float(held[0].seconds - first)
+                clip = Clip(frames, number, start, seconds, times, bars, whole)
                 held, wait, number = [], skip_interval, number + 1
                 report.clips += 1
                 yield clip
@@ -159,11 +165,15 @@ def read_timed(
 def mark_shots(
     pictures: Iterable[Picture], begins_shot: Callable[[Fraction], bool] = lambda _: False
 ) -> Iterator[tuple[Picture, bool]]:
-    """Each picture, and whether it begins a new shot: by a cut, after damage, because it has another size, or because
-    `begins_shot` says so of its seconds.
+    """Each picture with its black bars, and whether it begins a new shot.
+
+    A shot begins at a cut, after damage, with another size or other bars, and where `begins_shot` says so of its
+    seconds.
     """
     last = None
-    for picture, _, cut in mark_cuts((picture, picture.pixels) for picture in pictures):
-        follows = last is None or (picture.stretch, picture.pixels.shape) == (last.stretch, last.pixels.shape)
-        yield picture, cut or not follows or (last is not None and begins_shot(picture.seconds))
-        last = picture
+    marked = (replace(picture, bars=bars) for picture, bars in find_bars(pictures))
+    for picture, _, cut in mark_cuts((picture, picture.pixels) for picture in marked):
+        shape = (picture.stretch, picture.pixels.shape, picture.bars)
+        follows = last is None or (shape == last and not begins_shot(picture.seconds))
+        yield picture, cut or not follows
+        last = shape

@@ -142,7 +142,7 @@ def test_rotation_survives_and_neighbours_are_of_one_size(tmp_path):
 def test_clips_are_deinterlaced_as_asked(tmp_path):
     path = encode(tmp_path / "a.mkv", interlaced(20), order="tff")
     found = {
-        mode: combs(next(read_clips(path, 12, 30, 0, 0, ClipReport(), mode)).frames[5])
+        mode: combs(next(read_clips(path, 12, 30, 0, 0, ClipReport(), deinterlace=mode)).frames[5])
         for mode in ("auto", "on", "off")
     }
     assert found["auto"] == found["on"] < found["off"] / 50
