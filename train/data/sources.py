@@ -49,10 +49,9 @@ def _parse_source(text: str) -> Source:
 def load_split(config: Config, split: str, excluded: frozenset[str] = frozenset()) -> Records:
     """The records of all sources, except those excluded by a split's list or by key; it prints what is excluded.
 
-    Raises UserError, MissingFile or StoreError.
+    Sources of a mixture may lack eval/, as long as one has it. Raises UserError, MissingFile or StoreError.
     """
-    sources = parse_sources(config.data_dir)
-    parts = [list_split(source, split, excluded) for source in sources]
+    sources, parts = list_sources(config, split, excluded)
     for source, shards in zip(sources, parts, strict=True):
         records = Records(shards)
         if not len(records):
@@ -66,6 +65,24 @@ def load_split(config: Config, split: str, excluded: frozenset[str] = frozenset(
     if len(sources) > 1:
         check_keys(records)
     return records
+
+
+def list_sources(config: Config, split: str, excluded: frozenset[str]) -> tuple[list[Source], list[list[Index]]]:
+    """The sources that have the split, and the shards of each."""
+    sources, parts, missing = [], [], []
+    for source in parse_sources(config.data_dir):
+        try:
+            parts.append(list_split(source, split, excluded))
+            sources.append(source)
+        except MissingFile as error:
+            if split == "train":
+                raise
+            missing.append((source, error))
+    if not sources:
+        raise missing[0][1]
+    for source, _ in missing:
+        print(f"{source.location} has no {split}/: evaluating on the other sources", flush=True)
+    return sources, parts
 
 
 def list_split(source: Source, split: str, excluded: frozenset[str]) -> list[Index]:
