@@ -40,7 +40,10 @@ def largest_batch(share: int, limit: int) -> int:
 
 
 def sequences_that_fit(device: torch.device) -> int:
-    """How many sequences a pass may have by default: on a GPU by its memory, on a CPU 1, as more are not faster."""
+    """How many sequences a pass may have by default: on a GPU by its memory, on a CPU 1.
+
+    On a CPU 4 save a tenth of the time, and take 4 times the memory.
+    """
     if device.type != "cuda":
         return 1
     return torch.cuda.get_device_properties(device).total_memory // BYTES_PER_SEQUENCE

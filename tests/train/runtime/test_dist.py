@@ -46,6 +46,15 @@ def test_a_job_may_start_again_with_fewer_processes():
         assert not start(store, world)[world - 1].check(["address"])
 
 
+def test_processes_that_do_not_start_are_named_after_the_timeout():
+    store = dist.HashStore()
+    starting = threading.Thread(target=unused_part, args=(store, 1, 4, timedelta(seconds=20)))
+    starting.start()
+    with pytest.raises(UserError, match=r"waited 1s for ranks 2, 3 to start: .*--timeout"):
+        unused_part(store, 0, 4, timedelta(seconds=1))
+    starting.join()
+
+
 @pytest.mark.parametrize("error", [ValueError("no"), FileNotFoundError(2, "No such file", "x"), OSError("full")])
 def test_a_mistake_that_the_first_process_meets_is_raised(error):
     def fail():
