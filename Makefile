@@ -7,7 +7,7 @@ EXTRAS ?=
 OUT ?= data/train
 NPROC ?= 1
 # What a user passes reaches the shell through the environment as it is: spaces do not split it, and $$(...) does not run.
-PASSED := VIDEO OUT CHECKPOINT JOBS DATA DEST SRC PREFIX MODEL_TYPE WORKERS MODEL_DIR PORT EXCLUDE LAYOUT DIVERGENCE
+PASSED := VIDEO OUT CHECKPOINT JOBS DATA DEST SRC PREFIX MODEL_TYPE WORKERS MODEL_DIR PORT EXCLUDE LAYOUT METHOD DIVERGENCE
 $(foreach name,$(PASSED),$(if $(filter command environment,$(firstword $(origin $(name)))),$(eval override $(name) := $$(value $(name)))))
 export $(PASSED)
 # VIDEO is one file, a glob, or several of them with spaces between
@@ -125,11 +125,11 @@ arena: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## rank network
 		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(BASELINES),--baselines $(BASELINES)) $(if $(QUICK),--quick) \
 		-o $(if $(filter file,$(origin OUT)),arena,"$$OUT") $(ARGS)
 
-stereo: setup ## convert a film to stereo: VIDEO=clip.mp4 [CHECKPOINT=a.pth] [OUT=x.mp4] [DIVERGENCE=2.5] [LAYOUT=sbs|half-sbs|tab|half-tab|anaglyph|right]
+stereo: setup ## convert a film to stereo: VIDEO=clip.mp4 [CHECKPOINT=a.pth] [OUT=x.mp4] [DIVERGENCE=2.5] [LAYOUT=sbs|half-sbs|tab|half-tab|anaglyph|right] [METHOD=forward|mlbw|monobw]
 	@test -n "$$VIDEO" || { echo 'error: VIDEO is missing: run make stereo VIDEO=clip.mp4'; exit 2; }
 	$(BIN)/python tools/stereo.py --video "$$VIDEO" $(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") \
 		$(if $(filter file,$(origin OUT)),,-o "$$OUT") $(if $(DIVERGENCE),--divergence "$$DIVERGENCE") \
-		$(if $(LAYOUT),--layout "$$LAYOUT") $(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") $(ARGS)
+		$(if $(LAYOUT),--layout "$$LAYOUT") $(if $(METHOD),--method "$$METHOD") $(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") $(ARGS)
 
 bench: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed ## measure speed against plain references: [CASES="holes sample"] [ARGS="--rounds 3"]
 	$(BIN)/python tools/bench.py $(if $(CASES),--cases $(CASES)) $(ARGS)

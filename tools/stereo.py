@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 if not __package__:  # run as a file: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from pack.holes.kinds import parse_method
 from tools import cli
 from tools.cli import UserError
+from tools.evaluation.overlap import USUAL, parse_overlap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +46,13 @@ class Config:
     layout: Literal["sbs", "half-sbs", "tab", "half-tab", "anaglyph", "right"] = "sbs"  # both eyes side by side or the
     # left one on top, half-: each at half its size; red and cyan; or the right eye alone
     order: Literal["lr", "rl"] = "lr"  # which eye is first, on top or red: the left or the right
+    method: str = "forward"  # warp that makes the other eye: forward, mlbw or monobw, also by the names of iw3:
+    # forward_inpaint, mlbw_l2_inpaint, monobw_inpaint
+    mask_model: str = ""  # iw3's mask_mlbw file, which the method mlbw needs
+    synthetic_view: Literal["right", "left", "both"] = "right"  # eye that is made, the film's frames are the other one;
+    # both: each with half of the divergence
+    overlap_frames: tuple[int, ...] = USUAL  # leading and trailing frames of context in the queue of 12, or one number
+    # for both; 3 0 is faster and sees nothing of the future
     compare: bool = False  # instead of stereo: empty holes, simple fill and network side by side
     baseline: str = ""  # simple fill, as in evaluation (default: navier-stokes where OpenCV is, else replicate)
     model_type: str = "Motion"  # depth model, as for packing
@@ -74,6 +83,10 @@ class Config:
             raise UserError("expected --inner-dilation and --outer-dilation of 0 or more")
         if self.order == "rl" and (self.compare or self.layout == "right"):
             raise UserError("--order rl needs a layout that shows both eyes")
+        if self.layout == "right" and self.synthetic_view == "left":
+            raise UserError("--layout right shows the right eye: pass --synthetic-view right or both")
+        parse_method("--method", self.method, bool(self.mask_model))
+        parse_overlap(self.overlap_frames)
 
 
 def main() -> None:
@@ -129,7 +142,7 @@ def choose_layout(config: Config) -> "Layout":
     from tools.synthesis.layouts import LAYOUTS, Layout
 
     if config.compare:
-        return Layout("_compare", "", "the right eye with empty holes and as filled, side by side")
+        return Layout("_compare", "", "the made eye with empty holes and as filled, side by side")
     return LAYOUTS[config.layout, config.order]
 
 
@@ -145,8 +158,11 @@ def describe(
     from pack.video.output.parts import fingerprint
     from tools.cli.files import file_sha256
 
-    elsewhere = ("video", "out", "sound", "codec", "crf", "device", "checkpoint", "depth")
+    elsewhere = ("mask_model", "video", "out", "sound", "codec", "crf", "device", "checkpoint", "depth")
     return {name: value for name, value in asdict(config).items() if name not in elsewhere} | {
+        "method": parse_method("--method", config.method, True),
+        "overlap_frames": list(parse_overlap(config.overlap_frames)),
+        "mask_model": file_sha256(config.mask_model)[:16] if config.mask_model else "",
         "film": fingerprint(film),
         "checkpoint": file_sha256(locate(config.checkpoint))[:16] if config.checkpoint else "",
         "depth": film_depth.fingerprint(model.source)[:16] if isinstance(model, film_depth.FilmDepth) else "",
@@ -260,6 +276,7 @@ def create_converter(
     """What makes stereo pictures of frames as the options ask."""
     import torch
 
+    from model.mask_mlbw import load_mask_network
     from pack.film_depth import FilmDepth
     from pack.holes.mappers import mapper
     from tools.synthesis.conversion import Converter
@@ -275,12 +292,18 @@ def create_converter(
         edge_dilation=0 if files and files.is_disparity else 2,
         inner=config.inner_dilation,
         outer=config.outer_dilation,
+        method=parse_method("--method", config.method, bool(config.mask_model)),
+        network=load_mask_network(config.mask_model, device) if config.mask_model else None,
+        both=config.synthetic_view == "both",
     )
 
-    def composed(left, rights):
-        return torch.cat(rights, -1) if config.compare else compose(config.layout, left, rights[0], config.order)
+    def composed(lefts, rights):
+        if config.compare:
+            return torch.cat(lefts if config.synthetic_view == "left" else rights, -1)
+        return compose(config.layout, lefts[0], rights[0], config.order)
 
-    return Converter(model, list(fills.values()), geometry, composed, device, config.depth_range)
+    how = config.depth_range, config.synthetic_view, parse_overlap(config.overlap_frames)
+    return Converter(model, list(fills.values()), geometry, composed, device, *how)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ FORWARD, MLBW, MONOBW = "forward", "mlbw", "monobw"
 KINDS = (FORWARD, MLBW, MONOBW)
 MIX, AUTO = "mix", "auto"
 MASKS = {FORWARD: "forward_warp", MLBW: "mask_mlbw", MONOBW: "monobw"}  # in a record's JSON: what made its masks
+IW3_METHODS = {"forward_inpaint": FORWARD, "mlbw_l2_inpaint": MLBW, "monobw_inpaint": MONOBW}
 
 Shares = Mapping[str, float]  # of each kind; they sum to 1
 
@@ -52,6 +53,16 @@ def _share(flag: str, part: str) -> tuple[str, float]:
     if not 0 <= share < math.inf:
         raise UserError(f'{flag}: the share of {kind} is "{number}", expected a number of 0 or more, as in {kind}=2')
     return kind, share
+
+
+def parse_method(flag: str, text: str, has_network: bool) -> str:
+    """The kind that a method of iw3 or one of our names means. Raises UserError."""
+    kind = IW3_METHODS.get(text, text)
+    if kind not in KINDS:
+        raise UserError(f"{flag} {text}: expected one of {', '.join((*KINDS, *IW3_METHODS))}")
+    if kind == MLBW and not has_network:
+        raise UserError(f"{flag} {text} needs iw3's file of the learned warp: pass it with --mask-model")
+    return kind
 
 
 def choose_kind(shares: Shares, number: float) -> str:

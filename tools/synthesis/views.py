@@ -19,6 +19,7 @@ from pack.film_depth import FilmDepth
 from pack.holes.forward import dilate_edge
 from pack.holes.kinds import FORWARD
 from tools.evaluation.baselines import Fill
+from tools.evaluation.overlap import USUAL, Overlap
 from tools.synthesis.warps import grown, right_eye
 
 HOP, AROUND = 16, 4  # frames of a shot whose depth is estimated at once, and those at each side that only give context
@@ -32,7 +33,7 @@ Item = TypeVar("Item")
 class Geometry:
     """How the other view is made."""
 
-    divergence: float  # percent of the longer side, all of it in the one view that is made
+    divergence: float  # percent of the longer side
     convergence: float
     mapper: Callable[[torch.Tensor], torch.Tensor]
     edge_dilation: int = 2  # pixels of the depth map
@@ -40,6 +41,7 @@ class Geometry:
     outer: int = 2  # and to the right
     method: str = FORWARD  # the warp, one of pack.holes.kinds
     network: MaskMLBW | None = None  # of the learned warp
+    both: bool = False  # both eyes are made, with half of the divergence each; otherwise one, with all of it
     is_part: bool = False  # the frames are a part of a film's, so that their sides are no borders
 
 
@@ -171,34 +173,36 @@ def see(
     As in iw3 holes are made whole, closed and grown before they are filled.
     """
     disparity = how.mapper(dilate_edge(depth, how.edge_dilation))
-    # a percentage of two views' disparity, which this one view takes alone
-    scale = 2 * how.divergence, how.convergence, how.network, how.is_part
+    strength = how.divergence if how.both else 2 * how.divergence  # a percentage of two views' disparity
+    scale = strength, how.convergence, how.network, how.is_part
     right, holes = right_eye(how.method, frame, disparity, *scale)
     holes = grown(holes, how.inner, how.outer, depth.shape[-1])
     return View(seconds, frame[0], right[0].masked_fill(holes[0], 0), holes[0], state)
 
 
 def paint(
-    views: Iterable[View], fills: Sequence[Fill], continued: bool = False
+    views: Iterable[View], fills: Sequence[Fill], continued: bool = False, overlap: Overlap = USUAL
 ) -> Iterator[tuple[View, list[torch.Tensor]]]:
-    """Each view with what each of the fills makes of it (3 H W), in order, at most 9 frames behind.
+    """Each view with what each of the fills makes of it (3 H W), in order, at most 12 frames behind.
 
-    iw3's queue: 12 frames, of which the middle 6 leave at a time; the first and last frame of a shot are repeated.
-    Where a shot is `continued`, the first CONTEXT views are those of frames that have left before.
+    iw3's queue: 12 frames, of which those between the leading and trailing ones of the overlap leave at a time, usually
+    6; the first and last frame of a shot are repeated. Where a shot is `continued`, which the usual overlap alone can
+    be, the first CONTEXT views are those of frames that have left before.
     """
+    leading, trailing = overlap
     queue: list[View] = []
     for view in views:
-        queue += [view] * (1 if queue or continued else CONTEXT + 1)
+        queue += [view] * (1 if queue or continued else leading + 1)
         if len(queue) == FRAMES:
-            yield from _paint_pass(queue, fills, FRAMES - CONTEXT)
-            queue = queue[FRAMES - 2 * CONTEXT :]
-    if queue:
-        yield from _paint_pass(queue + [queue[-1]] * (FRAMES - len(queue)), fills, len(queue))
+            yield from _paint_pass(queue, fills, leading, FRAMES - trailing)
+            queue = queue[FRAMES - leading - trailing :]
+    if len(queue) > leading:
+        yield from _paint_pass(queue + [queue[-1]] * (FRAMES - len(queue)), fills, leading, len(queue))
 
 
-def _paint_pass(queue, fills, stop):
+def _paint_pass(queue, fills, start, stop):
     frames = torch.stack([view.right for view in queue])  # (12 3 H W)
     holes = torch.stack([view.holes for view in queue])
     filled = [fill(frames, holes) for fill in fills]
-    for t in range(CONTEXT, stop):
+    for t in range(start, stop):
         yield queue[t], [one[t] for one in filled]

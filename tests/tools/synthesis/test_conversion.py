@@ -49,9 +49,11 @@ def converter(stop_at=None):
         return torch.where(holes, frames.mean((0, 2, 3))[:, None, None], frames)
 
     geometry = Geometry(4, 0.5, mapper("none"))
-    return Converter(
-        Moody(), [fill], geometry, lambda left, rights: compose("sbs", left, rights[0]), torch.device("cpu")
-    )
+
+    def composed(lefts, rights):
+        return compose("sbs", lefts[0], rights[0])
+
+    return Converter(Moody(), [fill], geometry, composed, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
