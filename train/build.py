@@ -211,6 +211,12 @@ def open_curves(run: Run) -> None:
     folder, position = run.job.folder, run.position
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / "config.toml", config_text(replace(run.job.config, seed=position.seed)).encode())
+    if run.job.group.device.type == "cuda":
+        from train.operations import (
+            throughput_of,
+        )  # takes seconds to import and to count, which a CPU need not wait for
+
+        run.throughput = throughput_of(run.learner, run.job.config, run.job.group.device)
     epoch_pending = position.slots_done == run.data.plan.slots
     tracker = open_tracker(run.job.config.track, describe_run(run))
     run.curves = Curves(folder / "logs" / position.run_id, position.step, epoch_pending, tracker)

@@ -119,6 +119,7 @@ class Config:
     device: str = "auto"  # cpu, cuda or auto
     timeout: float = 10.0  # minutes that processes of a job wait for another, which is then named, before the job ends
     num_workers: int = -1  # data worker processes per training process; -1: cores - 2, at most 8
+    deterministic: bool = False  # use torch's deterministic algorithms: equal runs give equal bits, on a GPU, too
     compile: bool = False  # torch.compile the network and LPIPS: takes minutes at the start, faster steps on GPUs
     disable_amp: bool = False  # train in fp32 only
     amp_float: Literal["auto", "fp16", "bf16"] = "auto"  # precision of the forward pass; auto: bf16 where the GPU or

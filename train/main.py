@@ -24,11 +24,14 @@ def main() -> int:
     from train.dry_run import dry_run, profiled
     from train.loop import train
     from train.out_of_memory import explain_out_of_memory
+    from train.runtime.determinism import use_deterministic_algorithms
     from train.runtime.dist import end_of_job, join
     from train.runtime.lock import lock_folder
     from train.runtime.memory import keep_freed_memory
     from train.summary import end_run
 
+    if config.deterministic:
+        use_deterministic_algorithms()
     with join(config.device, 60 * config.timeout) as group, explain_full_disk(config.model_dir):
         if group.device.type == "cpu":
             keep_freed_memory()

@@ -8,6 +8,7 @@ from train.data.dataset import TrainingData
 from train.objectives.learner import Learner
 from train.runtime.job import Job
 from train.runtime.log import Curves
+from train.runtime.throughput import Throughput
 
 
 @dataclass
@@ -19,6 +20,7 @@ class Run:
     data: TrainingData
     position: Position
     curves: Curves | None = None  # of the first process alone, and not in a dry run
+    throughput: Throughput | None = None  # on a GPU, where there are curves
 
 
 def save(run: Run) -> None:

@@ -185,4 +185,6 @@ def log_step(run: Run, results: list[SequenceResult], norm: float, seconds: floa
         "speed/sequences_per_second": run.job.config.backward_step / seconds,
         "speed/data_wait": waited / seconds,
     }
+    if run.throughput:
+        values |= run.throughput.curves(run.job.config.backward_step / run.job.group.world_size, seconds)
     add_scalars(run.curves.steps, values, run.position.step)

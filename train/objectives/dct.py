@@ -42,6 +42,11 @@ def dct(x):  # (... H W) -> same
     return _cosines(height, x.device) @ x @ _cosines(width, x.device).T
 
 
+def clear_cache() -> None:
+    """Forget the basis functions, which after a pass with fake tensors are fake."""
+    _cosines.cache_clear()
+
+
 @lru_cache(maxsize=16)
 def _cosines(n, device):  # -> (n n), row k is basis function k
     with torch.inference_mode(False):  # a tensor that an evaluation caches must be usable in training, too

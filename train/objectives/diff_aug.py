@@ -72,7 +72,9 @@ def spin(x, degrees, mode="bilinear"):  # (T C H W), number or (T) -> (T C H W),
     xs = torch.linspace(-1, 1, width, device=x.device)
     cos, sin = angle.cos(), angle.sin()
     grid = torch.stack([xs * cos - ys * sin, xs * sin + ys * cos], dim=-1)  # (T H W 2)
-    return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    if x.is_cuda and torch.are_deterministic_algorithms_enabled():  # CUDA has no deterministic backward pass of it
+        return F.grid_sample(x.cpu(), grid.cpu(), mode, "zeros", align_corners=False).to(x.device)
+    return F.grid_sample(x, grid, mode, "zeros", align_corners=False)
 
 
 def reflect_pad(x, pad):  # (T C H W) -> larger

@@ -1,0 +1,109 @@
+"""Tensors without data on a GPU that is not there: a tensor left on the CPU by mistake raises an error."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from model.light_video_inpaint import LightVideoInpaint
+from pack.depth.motion import MotionDepth
+from pack.holes.forward import forward_warp, nonwarp_mask
+from train.data import looks as looks_module
+from train.data.augment import jitter_, to_float
+from train.data.looks import apply_looks, draw_look, shrink
+from train.evaluation.fills import nearest_frame, replicate
+from train.evaluation.metrics import sequence_metrics
+from train.objectives.dct import clear_cache
+from train.objectives.diff_aug import rotate, rotate_holes, translate, translate_holes
+from train.objectives.loss import LOSSES, create_loss
+from train.objectives.perceptual import Perceptual, vgg16_trunk
+
+SIZE = 80
+
+
+@pytest.fixture
+def fake():
+    """Inside of the test every new tensor has a shape and a device, and no data."""
+    with FakeTensorMode():
+        yield
+
+
+def on_gpu(module):
+    """The module with weights without data on the GPU."""
+    for part in module.modules():
+        for values in (part._parameters, part._buffers):
+            for name, value in values.items():
+                moved = torch.empty(value.shape, dtype=value.dtype, device="cuda")
+                values[name] = torch.nn.Parameter(moved, value.requires_grad) if values is part._parameters else moved
+    return module
+
+
+def network():
+    return LightVideoInpaint(base_dim=8)
+
+
+def clip(sequences=1):  # -> (12B 3 S S), bool (12B 1 S S)
+    shape = 12 * sequences, 3, SIZE, SIZE
+    return torch.empty(shape, device="cuda"), torch.empty(shape[0], 1, SIZE, SIZE, device="cuda") > 0
+
+
+@pytest.mark.parametrize("sequences", [1, 2])
+def test_the_network_stays_on_the_device(sequences):
+    real = network()
+    with FakeTensorMode():
+        moved = on_gpu(real)
+        output = moved(*moved.preprocess(*clip(sequences)))
+    assert output.device.type == "cuda" and output.shape == (12 * sequences, 3, SIZE - 32, SIZE - 32)
+
+
+def test_clips_of_any_length_are_filled_on_the_device():
+    real = network().eval()
+    with FakeTensorMode():
+        frames, holes = torch.empty(16, 3, SIZE, SIZE, device="cuda"), torch.empty(16, 1, SIZE, SIZE, device="cuda") > 0
+        filled = on_gpu(real).infer(frames, holes, closing=True, inner_dilation=1, outer_dilation=2, base_width=640)
+    assert filled.device.type == "cuda" and filled.shape == frames.shape
+
+
+@pytest.mark.parametrize("view", ["left", "right"])
+def test_holes_and_warped_views_stay_on_the_device(fake, view):
+    depth, frames = torch.empty(2, 1, 48, SIZE, device="cuda"), torch.empty(2, 3, 48, SIZE, device="cuda")
+    found = [nonwarp_mask(depth, 3.0, 0.5, view), *forward_warp(frames, depth, 3.0, 0.5, view)]
+    assert {part.device.type for part in found} == {"cuda"}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_stay_on_the_device(name):
+    criterion = create_loss(name, perceptual=Perceptual(vgg16_trunk((4,) * 5), [torch.ones(4)] * 5))
+    clear_cache()
+    with FakeTensorMode():
+        frames, holes = clip()
+        terms = on_gpu(criterion)(frames, frames, holes)
+    clear_cache()
+    assert {value.device.type for value in terms.values()} == {"cuda"}
+
+
+def test_augmentation_of_losses_stays_on_the_device(fake):
+    frames, holes = clip()
+    found = [translate(frames, 3, -2), rotate(frames, 7.0), translate_holes(holes, 3, -2), rotate_holes(holes, 7.0)]
+    assert {part.device.type for part in found} == {"cuda"}
+
+
+def test_augmentation_of_batches_stays_on_the_device(monkeypatch):
+    monkeypatch.setattr(looks_module, "_taps", lambda sigma, radius: [1 / (2 * radius + 1)] * (2 * radius + 1))
+    looks = [draw_look(torch.Generator().manual_seed(seed)) for seed in range(8)]
+    with FakeTensorMode():
+        frames = to_float(torch.empty(8, 12, SIZE, SIZE, 3, dtype=torch.uint8, device="cuda"))
+        frames, holes = shrink(frames, torch.empty(8, 12, 1, SIZE, SIZE, device="cuda") > 0, 2)
+        frames, holes = apply_looks(frames, holes, looks)
+        frames = jitter_(frames, ["gray", None, *[((1.1, 0.9, 1.0), (0.0, 0.1, 0.0))] * 6])
+    assert frames.device.type == holes.device.type == "cuda" and frames.shape == (8, 12, 3, SIZE // 2, SIZE // 2)
+
+
+def test_metrics_and_simple_fills_stay_on_the_device(fake):
+    frames, holes = clip()
+    found = [*sequence_metrics(frames, frames, holes).values(), replicate(frames, holes), nearest_frame(frames, holes)]
+    assert {part.device.type for part in found} == {"cuda"}
+
+
+def test_the_offline_depth_stays_on_the_device(fake):
+    depth = MotionDepth(64, "cuda")(torch.empty(16, 3, 96, 128, device="cuda"))
+    assert depth.device.type == "cuda"
