@@ -13,9 +13,11 @@ export $(PASSED)
 # VIDEO is one file, a glob, or several of them with spaces between
 VIDEO_WORDS = if [ -e "$$VIDEO" ]; then set -- "$$VIDEO"; else IFS=; set -- $$VIDEO; unset IFS; \
 	[ -e "$$1" ] || { set -f; set -- $$VIDEO; }; fi;
+# a machine without a network has its packages already: in .venv, or where its own Python finds them
+GPU_PYTHON := $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 STAMPS := $(patsubst %,$(VENV)/%.installed,core $(subst $(comma), ,$(EXTRAS)))
 
-.PHONY: help setup demo test test-quick test-hard lint shards truth train sweep push pull verify peek inspect evaluate evaluate-stereo arena stereo bench clean-demo
+.PHONY: help setup demo test test-quick test-hard lint shards truth train sweep push pull verify peek inspect evaluate evaluate-stereo arena stereo bench gpu clean-demo
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -133,6 +135,10 @@ stereo: setup ## convert a film to stereo: VIDEO=clip.mp4 [CHECKPOINT=a.pth] [OU
 
 bench: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed ## measure speed against plain references: [CASES="holes sample"] [ARGS="--rounds 3"]
 	$(BIN)/python tools/bench.py $(if $(CASES),--cases $(CASES)) $(ARGS)
+
+gpu: ## check, measure and train on one GPU in minutes, without a network: [MINUTES=8] [OUT=gpu] [PARTS="a b c d"] [DATA=data] [VIDEO="a.mp4 b.mp4"]
+	$(GPU_PYTHON) tools/gpu --minutes $(or $(MINUTES),8) -o $(if $(filter file,$(origin OUT)),gpu,"$$OUT") \
+		$(if $(PARTS),--parts $(PARTS)) $(if $(DATA),-i "$$DATA") $(if $(VIDEO),--videos $$VIDEO) $(ARGS)
 
 clean-demo: ## delete demo/
 	rm -rf demo

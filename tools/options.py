@@ -37,6 +37,7 @@ TOOLS = (
     "tools/transfer.py",
     "tools/simulate.py",
     "tools/bench.py",
+    "tools/gpu",
 )
 ENGLISH = """# Options
 

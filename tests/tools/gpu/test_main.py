@@ -1,0 +1,91 @@
+import json
+import time
+
+import pytest
+import torch
+
+from tests.support.programs import refused, succeeds
+from tools.gpu.__main__ import deadlines, main, table
+from tools.gpu.parity import relative
+from tools.gpu.work import Row, Work
+
+CPU = torch.device("cpu")
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_all_parts_run_with_the_smallest_sizes_on_a_cpu(short_films, tmp_path):
+    words = ("--tiny", "--device", "cpu", "--videos", short_films, "-o", tmp_path)
+    out = succeeds(main, *words)
+    found = lines(tmp_path)
+    failures = [line for line in found if line["failure"]]
+    assert not failures, failures
+    assert [line["what"] for line in found if line["what"].startswith("part ")] == [f"part {name}" for name in "abcd"]
+    equal = [line for line in found if line["part"] == "a" and line["goal"] == 0]
+    assert len(equal) >= 5 and all(line["found"] == 0 for line in equal)
+    assert all(line["ok"] for line in found if "fp32" in line["what"] or "loss" in line["what"])
+    assert {line["notes"].get("mode") for line in found if line["part"] == "b"} >= {"eager", "compiled"}
+    assert sum(line["unit"] == "frames/s" and line["found"] > 0 for line in found) >= 3
+    assert {"PSNR in holes, before", "PSNR in holes, after"} <= {line["what"] for line in found if line["part"] == "d"}
+    assert out.count("\n") > 2 * len(found) and "stereo, network" in out
+
+
+def test_each_result_is_written_at_once(tmp_path, capsys):
+    work = Work(CPU, tmp_path, tmp_path, (), "base", True)
+    work.add(Row("a", "first", 0.5, "x", goal=1.0))
+    assert lines(tmp_path)[0]["ok"] is True
+    work.add(Row("b", "second", failure="out of memory"))
+    assert [line["ok"] for line in lines(tmp_path)] == [True, None]
+    assert "out of memory" in table(work.rows)
+
+
+def test_a_part_that_fails_costs_no_other(tmp_path, monkeypatch):
+    from tools.gpu import films, parity
+
+    def broken(work):
+        raise RuntimeError("no kernel image")
+
+    monkeypatch.setattr(parity, "measure", broken)
+    monkeypatch.setattr(films, "measure", lambda work: work.add(Row("c", "stereo", 2.0, "frames/s")))
+    (tmp_path / "a.mp4").write_bytes(b"")
+    from tests.support.programs import run_program
+
+    words = ("--device", "cpu", "--videos", tmp_path / "a.mp4", "-o", tmp_path, "--parts", "c", "a")
+    status, out, err = run_program(main, *words)
+    assert status == 1 and "no kernel image" in out and "Traceback" in err
+    assert [line["what"] for line in lines(tmp_path)[1:]] == ["the part", "part a", "stereo", "part c"]
+
+
+def test_a_setting_that_needs_too_much_memory_is_a_row(tmp_path, monkeypatch):
+    from tools.gpu import rates
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(rates, "time_steps", full)
+    work = Work(CPU, tmp_path, tmp_path, (), "base", True)
+    assert not rates.measure_steps(work, "eager", "bf16", 16)
+    assert lines(tmp_path)[0]["failure"] == "out of memory" and lines(tmp_path)[0]["found"] is None
+
+
+def test_the_chosen_parts_share_the_minutes():
+    now = time.monotonic()
+    whole, some = deadlines(("a", "b", "c", "d"), now, 100.0), deadlines(("d", "a"), now, 100.0)
+    assert [*whole] == ["a", "b", "c", "d"] and [*some] == ["a", "d"]
+    assert whole["d"] == pytest.approx(now + 100) and some["d"] == pytest.approx(now + 100)
+    assert some["a"] == pytest.approx(now + 40)
+
+
+def test_the_relative_difference_is_that_of_norms():
+    assert relative([torch.tensor([3.0, 4.5])], [torch.tensor([3.0, 4.0])]) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("--parts", "e"), "expected some of a b c d"), (("--minutes", 0), "expected more than 0")],
+)
+def test_a_mistake_is_one_line(words, said):
+    assert said in refused(main, *words)

@@ -1,0 +1,1 @@
+"""What one GPU computes, how fast, and what it learns in minutes: `make gpu`."""

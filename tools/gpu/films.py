@@ -1,0 +1,72 @@
+"""Part c: frames a second of `make stereo` and of packing."""
+
+import itertools
+import time
+from pathlib import Path
+
+import av
+import torch
+
+from tools.gpu.data import pack
+from tools.gpu.work import Row, Work, run_program
+
+SIZE, FRAMES = (1080, 1920), (16, 64)
+TINY_SIZE, TINY_FRAMES = (96, 128), (6, 8)
+
+
+def measure(work: Work) -> None:
+    """Add a row for stereo films with a network, without one, and for packing."""
+    film = enlarge(work)
+    frames = TINY_FRAMES if work.tiny else FRAMES
+    for name, flags in (("network", ("--checkpoint", work.checkpoint)), ("simple fill", ("--baseline", "replicate"))):
+        seconds = [time_stereo(work, film, count, *flags) for count in frames]
+        gained = max(seconds[1] - seconds[0], 1e-9)
+        notes = {
+            "start_s": seconds[0],
+            "frames": frames[1] - frames[0],
+            "height": (TINY_SIZE if work.tiny else SIZE)[0],
+        }
+        work.add(Row("c", f"stereo, {name}", (frames[1] - frames[0]) / gained, "frames/s", notes=notes))
+        if work.seconds_left < 0:
+            return
+    if not any(row.what.startswith("packing") for row in work.rows):
+        elsewhere = Work(work.device, work.folder, work.folder / "packed", work.videos, work.checkpoint, work.tiny)
+        pack(elsewhere, "train", work.videos[0])
+        work.rows += elsewhere.rows
+
+
+def time_stereo(work: Work, film: Path, count: int, *flags: object) -> float:
+    """Seconds of a conversion of the first frames, start of the program included."""
+    out, started = work.folder / "stereo.mp4", time.monotonic()
+    run_program(
+        "tools/stereo.py", "--video", film, "-o", out, "--device", work.device.type, "--sound", "none",
+        "--seconds", f"{count / frames_per_second(film):.4f}", *flags,
+    )  # fmt: skip
+    return time.monotonic() - started
+
+
+def frames_per_second(film: Path) -> float:
+    """The frame rate of the film."""
+    from pack.video.reader import probe
+
+    return float(probe(film).fps)
+
+
+def enlarge(work: Work) -> Path:
+    """A film of 1080p made of the first frames of a film."""
+    from pack.video.reader import probe
+    from pack.video.shot_reader import read_shots
+    from train.evaluation.metrics import as_uint8
+
+    source, out = probe(work.videos[0]), work.folder / "film.mp4"
+    size, most = (TINY_SIZE, TINY_FRAMES[1] + 2) if work.tiny else (SIZE, FRAMES[1] + 2)
+    pictures = itertools.chain.from_iterable(read_shots(source.path))
+    with av.open(out, "w") as container:
+        stream = container.add_stream("libx264", rate=round(source.fps), options={"crf": "18", "preset": "veryfast"})
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        for _, picture in itertools.islice(pictures, most):
+            frame = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+            large = torch.nn.functional.interpolate(frame, size, mode="bilinear", antialias=True)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(as_uint8(large[0]).numpy(), "rgb24")))
+        container.mux(stream.encode())
+    return out
