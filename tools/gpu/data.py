@@ -1,5 +1,6 @@
 """The shards that the parts train and evaluate on: those that are there, or packed from the films."""
 
+import re
 import time
 
 from tools.cli import UserError
@@ -27,16 +28,8 @@ def pack(work: Work, split: str, *videos: object) -> None:
     """Pack films into a split and add a row with the frames per second."""
     started = time.monotonic()
     words = ("--video", *videos, "-o", work.data / split, "--device", work.device.type, "--holes", "mix")
-    run_program("pack/main.py", *words, *(TINY if work.tiny else ("--skip-interval", 0)))
+    out = run_program("pack/main.py", *words, *(TINY if work.tiny else ()))
     seconds = time.monotonic() - started
-    frames = 16 * clips_in(work, split)
+    frames = 16 * sum(map(int, re.findall(r" from (\d+) clips?", out)))
     notes = {"frames": frames, "seconds": seconds, "includes": "the start of the program, decoding and encoding"}
     work.add(Row("c", f"packing {split}, depth and holes", frames / seconds, "frames/s", notes=notes))
-
-
-def clips_in(work: Work, split: str) -> int:
-    """The number of different clips of which a split has records."""
-    from pack.shards.shard import list_shards
-
-    keys = [entry.key for shard in list_shards(work.data / split) for entry in shard.records]
-    return len({key.rsplit("_", 1)[0] for key in keys})

@@ -11,7 +11,7 @@ from tools.gpu.work import Row, Work, run_program
 EPOCHS = 4
 RESERVE = 75  # seconds for the evaluation
 START = 20  # seconds until a training is under way
-LOSS, RATE = "band_l1", 4e-4  # of base
+LOSS, RATE, LARGEST = "band_l1", 2e-4, 8  # sequences per step
 EFFORT = 0.8  # share of the remaining time that is planned for steps
 
 
@@ -20,7 +20,7 @@ def measure(work: Work) -> None:
     ready_data(work)
     folder = work.folder / "model"
     best = work.best_batch()
-    batch, rate = best.get("batch", 4), best.get("sequences_per_second", 4.0)
+    batch, rate = min(best.get("batch", 4), LARGEST), best.get("sequences_per_second", 4.0)
     seconds = work.seconds_left - RESERVE
     if not work.tiny and seconds < 2 * START:
         work.add(Row("d", "training", failure=f"only {max(work.seconds_left, 0):.0f} s are left"))

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 
 from model.device import has_bf16
+from tools.cli import one_line
 from tools.cli.machine import usable_cores
 from tools.gpu.data import ready_data
 from tools.gpu.work import Row, Work, run_program, settle, timed
@@ -59,6 +60,11 @@ def measure_steps(work: Work, mode: str, amp_float: str, size: int) -> bool:
         found = time_steps(work, config, mode, size)
     except torch.OutOfMemoryError:
         work.add(Row("b", what, failure="out of memory"))
+        return False
+    except Exception as error:  # compilers raise nearly every kind, such as for a missing C compiler
+        if mode == "eager":
+            raise
+        work.add(Row("b", what, failure=one_line(error)[:300]))
         return False
     finally:
         release(work.device)

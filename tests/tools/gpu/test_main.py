@@ -4,7 +4,8 @@ import time
 import pytest
 import torch
 
-from tests.support.programs import refused, succeeds
+from tests.support.programs import refused, run_program, succeeds
+from tests.support.shards import make_data
 from tools.gpu.__main__ import deadlines, main, table
 from tools.gpu.parity import relative
 from tools.gpu.work import Row, Work
@@ -18,7 +19,8 @@ def lines(folder):
 
 @pytest.mark.slow
 def test_all_parts_run_with_the_smallest_sizes_on_a_cpu(short_films, tmp_path):
-    words = ("--tiny", "--device", "cpu", "--videos", short_films, "-o", tmp_path)
+    data = make_data(tmp_path / "data", records=3, evaluation=2, size=96)
+    words = ("--tiny", "--device", "cpu", "--videos", short_films, "-i", data, "-o", tmp_path)
     out = succeeds(main, *words)
     found = lines(tmp_path)
     failures = [line for line in found if line["failure"]]
@@ -51,8 +53,6 @@ def test_a_part_that_fails_costs_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(parity, "measure", broken)
     monkeypatch.setattr(films, "measure", lambda work: work.add(Row("c", "stereo", 2.0, "frames/s")))
     (tmp_path / "a.mp4").write_bytes(b"")
-    from tests.support.programs import run_program
-
     words = ("--device", "cpu", "--videos", tmp_path / "a.mp4", "-o", tmp_path, "--parts", "c", "a")
     status, out, err = run_program(main, *words)
     assert status == 1 and "no kernel image" in out and "Traceback" in err
