@@ -40,8 +40,8 @@ def suggestion(word: str, names: Iterable[str]) -> str:
 
 
 def _mark(words: list[str], names: dict[str, Flag]) -> list[tuple[str, bool]]:
-    """Each word with whether it is a flag. All words after the first `--`, which is left out, are values."""
-    end = words.index("--") if "--" in words else len(words)
+    """Each word with whether it is a flag. Words after a `--`, which is left out, are values."""
+    end = words.index("--") if "--" in words[:-1] else len(words)
     return [(word, _is_flag(word, names)) for word in words[:end]] + [(word, False) for word in words[end + 1 :]]
 
 
