@@ -7,7 +7,7 @@ EXTRAS ?=
 OUT ?= data/train
 NPROC ?= 1
 # What a user passes reaches the shell through the environment as it is: spaces do not split it, and $$(...) does not run.
-PASSED := VIDEO OUT CHECKPOINT JOBS DATA DEST SRC PREFIX MODEL_TYPE WORKERS MODEL_DIR PORT EXCLUDE LAYOUT METHOD DIVERGENCE
+PASSED := VIDEO OUT CHECKPOINT JOBS DATA DEST SRC PREFIX MODEL_TYPE WORKERS MODEL_DIR PORT EXCLUDE LAYOUT METHOD DIVERGENCE DEPTH HOURS
 $(foreach name,$(PASSED),$(if $(filter command environment,$(firstword $(origin $(name)))),$(eval override $(name) := $$(value $(name)))))
 export $(PASSED)
 # VIDEO is one file, a glob, or several of them with spaces between
@@ -17,7 +17,7 @@ VIDEO_WORDS = if [ -e "$$VIDEO" ]; then set -- "$$VIDEO"; else IFS=; set -- $$VI
 GPU_PYTHON := $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 STAMPS := $(patsubst %,$(VENV)/%.installed,core $(subst $(comma), ,$(EXTRAS)))
 
-.PHONY: help setup demo test test-quick test-hard lint shards truth train sweep push pull verify peek inspect evaluate evaluate-stereo arena stereo bench gpu clean-demo
+.PHONY: help setup demo test test-quick test-hard lint shards truth train sweep push pull verify peek inspect evaluate evaluate-stereo arena stereo film bench gpu clean-demo
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -132,6 +132,13 @@ stereo: setup ## convert a film to stereo: VIDEO=clip.mp4 [CHECKPOINT=a.pth] [OU
 	$(BIN)/python tools/stereo.py --video "$$VIDEO" $(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") \
 		$(if $(filter file,$(origin OUT)),,-o "$$OUT") $(if $(DIVERGENCE),--divergence "$$DIVERGENCE") \
 		$(if $(LAYOUT),--layout "$$LAYOUT") $(if $(METHOD),--method "$$METHOD") $(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") $(ARGS)
+
+film: setup $(VENV)/baselines.installed ## convert one film with a network tuned to it, and certify the gain: VIDEO=film.mkv [DEPTH=dir] [MODEL_TYPE=Any_V2_S] [METHOD=forward] [DIVERGENCE=2.5] [HOURS=1] [CHECKPOINT=base] [OUT=film_LR.mkv] [ARGS=--dry-run]
+	@test -n "$$VIDEO" || { echo 'error: VIDEO is missing: run make film VIDEO=film.mkv'; exit 2; }
+	$(BIN)/python tools/film --video "$$VIDEO" $(if $(DEPTH),--depth "$$DEPTH") $(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") \
+		$(if $(METHOD),--method "$$METHOD") $(if $(DIVERGENCE),--divergence "$$DIVERGENCE") $(if $(HOURS),--hours "$$HOURS") \
+		$(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") $(if $(LAYOUT),--layout "$$LAYOUT") \
+		$(if $(filter file,$(origin OUT)),,-o "$$OUT") $(ARGS)
 
 bench: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed ## measure speed against plain references: [CASES="holes sample"] [ARGS="--rounds 3"]
 	$(BIN)/python tools/bench.py $(if $(CASES),--cases $(CASES)) $(ARGS)

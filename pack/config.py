@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pack.holes.kinds import AUTO, Shares, parse_shares
+from pack.holes.mappers import mapper
 from tools.cli import UserError
 from tools.cli.files import file_sha256
 from tools.cli.sizes import parse_size
@@ -17,7 +18,7 @@ LONGEST_NAME = 74  # bytes: tar's 100, minus "_" and 8 digits, "_" and 3 digits,
 
 DEFAULT_MODEL = "Motion"
 # settings that version 1 of the data format began without; at their default they are not stored
-ADDED = {"depth_large", "depth_metric", "depth_range", "divergence", "rotate", "shots"}
+ADDED = {"depth_large", "depth_metric", "depth_range", "divergence", "mapper", "rotate", "shots"}
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,8 @@ class Config:
     data_dir: str = "data/train"  # folder of the split that the shards are written to
     prefix: str = ""  # first part of every record's key; lets one video be packed more than once
     model_type: str = DEFAULT_MODEL  # depth model: Motion (offline), one of iw3's names, or the folder of a model
-    depth: str = (
-        ""  # depth from files instead of a model: iw3's export folder, a folder of numbered 16-bit PNGs, a grey
-    )
-    # video or an .npz; for several videos a folder with one of these per video, named like it
+    depth: str = ""  # depth from files instead of a model: iw3's export folder, numbered 16-bit PNGs, a grey video or
+    # an .npz; for several videos a folder with one of these per video, named like it
     depth_large: Literal["auto", "near", "far"] = "auto"  # what large values in depth files mean
     depth_metric: Literal["auto", "yes", "no"] = "auto"  # whether values in depth files are metres or linear in them
     depth_range: Literal["minmax", "robust", "given"] = "minmax"  # nearness 0 and 1 are the clip's minimum and maximum,
@@ -47,6 +46,7 @@ class Config:
     num_samples: int = 1  # crops per clip, and as many of its mirror image
     divergence_level: Literal["1", "2", "3", "wide"] = "1"  # divergence in percent: 0-5, 3-8, 6-11, 0-16
     divergence: float = 0  # one divergence for all clips, in percent (0: drawn, see --divergence-level)
+    mapper: str = ""  # one curve from nearness to disparity for all clips (default: drawn)
     rotate: bool = True  # rotate half of the clips by up to 45 degrees, as iw3 does
     shots: str = "all"  # which shots are packed: 3/7 is every seventh from number 3 (of 0, 1, ...), not:3/7 the others
     seed: int = 71  # random seed
@@ -87,6 +87,8 @@ class Config:
         if self.depth_range == "given" and not self.depth:
             raise UserError("--depth-range given needs the files of --depth: pass both")
         parse_shots(self.shots)
+        if self.mapper:
+            mapper(self.mapper)
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise UserError(f"--device {self.device} is unknown: pass auto, cpu, cuda or cuda:N")
 

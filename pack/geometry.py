@@ -36,8 +36,10 @@ def transform_depth(
     if rotation is None:
         return depth
     height, width = depth.shape[-2:]
-    even = (height, round(height * size[1] / size[0])) if height * size[1] > width * size[0] else None
-    even = even or (round(width * size[0] / size[1]), width)
+    if height * size[1] > width * size[0]:
+        even = (height, round(height * size[1] / size[0]))
+    else:
+        even = (round(width * size[0] / size[1]), width)
     maps = torch.from_numpy(depth)
     if even != (height, width):
         maps = F.interpolate(maps, even, mode="bilinear")
@@ -51,7 +53,7 @@ def _sample_maps(maps, grid):  # (T 1 h w), (1 S S 2) -> (T 1 S S)
 
 def rotate(frames: np.ndarray, degrees: float) -> np.ndarray:  # uint8 (T H W 3) -> uint8 (T S S 3)
     """Frames rotated counter-clockwise, cropped to the largest centred square that never shows a black corner."""
-    grid = rotated_grid(*frames.shape[1:3], degrees)
+    grid = rotated_grid(frames.shape[1], frames.shape[2], degrees)
     return np.stack([_sample(frame, grid) for frame in frames])
 
 

@@ -88,6 +88,8 @@ def fixed(params: ClipParams, config: Config, files: FilmDepth | None) -> ClipPa
     """The random parameters with those replaced that the configuration or the depth files decide."""
     if config.divergence:
         params = replace(params, divergence=config.divergence)
+    if config.mapper:
+        params = replace(params, mapper=config.mapper)
     if not config.rotate:
         params = replace(params, rotation=None)
     if files and files.is_disparity:

@@ -23,6 +23,7 @@ TOOLS = (
     "pack/jobs.py",
     "tools/evaluate.py",
     "tools/stereo.py",
+    "tools/film",
     "tools/truth",
     "tools/stereo_truth",
     "tools/arena",

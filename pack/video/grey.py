@@ -66,7 +66,7 @@ def luma(path: Path, frame: av.VideoFrame) -> np.ndarray:  # -> float32 (h w) in
     kind = np.dtype(np.uint8 if bits == 8 else np.uint16)
     if form.is_big_endian and bits > 8:
         kind = kind.newbyteorder(">")
-    rows = np.frombuffer(plane, kind).reshape(plane.height, plane.line_size // kind.itemsize)
+    rows = np.frombuffer(bytes(plane), kind).reshape(plane.height, plane.line_size // kind.itemsize)
     values = rows[:, : plane.width].astype(np.float32)
     limited = frame.color_range == ColorRange.MPEG or (
         frame.color_range == ColorRange.UNSPECIFIED and not form.name.startswith(("gray", "yuvj"))

@@ -137,15 +137,7 @@ def with_depth(
         before = None
         if number % BLOCK == 0:
             before = ShotState(number, low, high, ahead, torch.cat(list(recent))) if number else ShotState()
-        if isinstance(model, FilmDepth):
-            estimated = torch.from_numpy(model.read([seconds for seconds, _ in held])).to(device)
-        else:
-            estimated = model(frames)
-        depth = estimated.clone()  # may be an inference tensor, which could not be written to
-        if ahead is not None and len(ahead):
-            share = torch.linspace(0, 1, len(ahead) + 2, device=depth.device)[1:-1].view(-1, 1, 1, 1)
-            part = slice(kept.start, kept.start + len(ahead))
-            depth[part] = torch.lerp(ahead[: len(depth[part])], depth[part], share[: len(depth[part])])
+        depth = cross_faded(estimate(held, frames, model), kept, ahead)
         ahead = depth[kept.stop :].clone()
         if low is None or high is None:
             low, high = frame_range(depth, by)
@@ -156,6 +148,37 @@ def with_depth(
             recent.append(near)
             yield FrameDepth(held[t][0], frames[t : t + 1], near, before if t == kept.start else None)
         number += kept.stop - kept.start
+
+
+def raw_windows(
+    shot: Iterable[tuple[Fraction, np.ndarray]], model: DepthEstimator | FilmDepth, device: torch.device | str
+) -> Iterator[list[tuple[Fraction, torch.Tensor, torch.Tensor]]]:
+    """(seconds, frame (1 3 H W), raw nearness (1 1 h w)) of up to HOP frames of a shot at a time."""
+    ahead: torch.Tensor | None = None
+    for held, kept in windows(shot, HOP, AROUND):
+        frames = torch.from_numpy(np.stack([picture for _, picture in held])).to(device)
+        frames = frames.permute(0, 3, 1, 2).float() / 255
+        depth = cross_faded(estimate(held, frames, model), kept, ahead)
+        ahead = depth[kept.stop :].clone()
+        yield [(held[t][0], frames[t : t + 1], depth[t : t + 1]) for t in range(kept.start, kept.stop)]
+
+
+def estimate(
+    held: list[tuple[Fraction, np.ndarray]], frames: torch.Tensor, model: DepthEstimator | FilmDepth
+) -> torch.Tensor:  # (T 3 H W) -> (T 1 h w)
+    """Raw nearness of the frames held, by a model or from files."""
+    if isinstance(model, FilmDepth):
+        return torch.from_numpy(model.read([seconds for seconds, _ in held])).to(frames.device)
+    return model(frames).clone()  # may be an inference tensor, which could not be written to
+
+
+def cross_faded(depth: torch.Tensor, kept: slice, ahead: torch.Tensor | None) -> torch.Tensor:  # (T 1 h w) -> same
+    """The depth of a window, its first kept frames mixed with what the window before said of them."""
+    if ahead is not None and len(ahead):
+        share = torch.linspace(0, 1, len(ahead) + 2, device=depth.device)[1:-1].view(-1, 1, 1, 1)
+        part = slice(kept.start, kept.start + len(ahead))
+        depth[part] = torch.lerp(ahead[: len(depth[part])], depth[part], share[: len(depth[part])])
+    return depth
 
 
 def frame_range(depth: torch.Tensor, by: str) -> tuple[torch.Tensor, torch.Tensor]:  # (T 1 h w) -> (), ()

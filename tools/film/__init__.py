@@ -1,0 +1,1 @@
+"""One command for one film: depth, records, fine-tuning, certificate, stereo film."""

@@ -1,0 +1,256 @@
+"""One command for one film: depth, a network tuned to the film, a certificate that it helped, the stereo film.
+
+Every stage resumes by itself when the same command is given again.
+"""
+
+import signal
+import sys
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if not __package__:  # run as a folder: import from the repository root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from tools import cli
+from tools.cli import UserError, plural
+
+if TYPE_CHECKING:
+    import torch
+
+    from model.light_video_inpaint import LightVideoInpaint
+    from pack.depth.models import DepthEstimator
+    from pack.film_depth import FilmDepth
+    from pack.video.reader import VideoInfo
+    from tools.film.certificate import Certificate
+    from tools.film.plan import Plan
+    from tools.film.survey import Shot
+    from tools.film.work import Work
+
+CLIP = 16  # frames of a record
+FREE = ("video", "out", "hours", "dry_run", "layout", "device", "crf", "sound")  # may change from run to run
+
+
+@dataclass(frozen=True)
+class Config:
+    """Convert one film with a network that is tuned to it, and certify that the tuning helped."""
+
+    ALIASES: ClassVar = {"video": ("-i",), "out": ("-o",)}
+    video: str = ""  # film to convert (required)
+    out: str = ""  # stereo film (default: NAME_LR.mkv in the current folder); beside it OUT.certificate.html, and
+    # OUT.film/ with depth, records and networks
+    depth: str = ""  # depth from files instead of a model, as for packing
+    depth_large: Literal["auto", "near", "far"] = "auto"  # what large values in depth files mean
+    depth_metric: Literal["auto", "yes", "no"] = "auto"  # whether values in depth files are metres or linear in them
+    model_type: str = "Motion"  # depth model, as for packing
+    resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
+    method: Literal["forward", "monobw"] = "forward"  # warp that makes the other eye, and the holes that tuning sees
+    divergence: float = 2.5  # strength: disparity between nearness 0 and 1 in percent of the longer side
+    layout: Literal["sbs", "half-sbs", "tab", "half-tab", "anaglyph", "right"] = "half-sbs"  # as of tools/stereo.py
+    hours: float = 1.0  # time for tuning; more can be given later
+    checkpoint: str = "base"  # network to start from
+    learning_rate: float = 1e-4  # of tuning
+    tile: int = 0  # side of the training crop, pixels (0: 120 on a CPU, 248 on a GPU)
+    crf: int | None = None  # quality, smaller is better, as of tools/stereo.py
+    sound: Literal["auto", "copy", "convert", "none"] = "auto"  # as of tools/stereo.py
+    device: str = "auto"  # auto, cpu or cuda
+    dry_run: bool = False  # print the plan and stop
+
+    def __post_init__(self):
+        if not self.video:
+            raise UserError("--video is missing: pass the film to convert")
+        if not 0 < self.divergence <= 25 or self.hours < 0 or self.learning_rate <= 0:
+            raise UserError("expected --divergence above 0 and up to 25, --hours of 0 or more, --learning-rate above 0")
+
+
+def main() -> None:
+    config = cli.parse(Config)
+    signal.signal(signal.SIGTERM, end)
+    from model.checkpoint import load_network, network_name
+    from model.device import choose_device
+    from pack.video.reader import probe
+    from tools.film.survey import survey
+    from tools.film.work import Work
+
+    video, device = probe(Path(config.video)), choose_device(config.device, 0)
+    out = Path(config.out or f"{video.path.stem}_LR.mkv")
+    if out.exists() and out.samefile(video.path):
+        raise UserError(f"{out} is the film itself: pass another OUT")
+    check_method(config)
+    work = Work(out.with_name(out.stem + ".film"))
+    model, name, settings = open_source(config, video, device)
+    network = load_network(config.checkpoint, device)
+    plan = show_plan(config, video, out, work, model, network, device)
+    if config.dry_run:
+        return
+    work.check_settings(settings)
+    headline("1. depth and shots")
+    shots = survey(work, video, model, name, device)
+    say_shots(shots, name)
+    winner, certificate, reason = choose_network(config, video, work, shots, plan, network_name(network), device)
+    print(reason, flush=True)
+    headline("5. conversion")
+    from tools.film.stages import convert
+
+    convert(config, video, work, out, winner)
+    finish(config, out, work, shots, winner, certificate, reason, name, device)
+
+
+def end(*_: object) -> None:
+    """Leave as on Ctrl-C: the stage that runs is ended, what is finished stays."""
+    print("terminated: the same command continues", file=sys.stderr)
+    sys.exit(143)
+
+
+def headline(text: str) -> None:
+    """Print the title of a stage."""
+    print(f"\n== {text}", flush=True)
+
+
+def check_method(config: Config) -> None:
+    """Raise UserError where the conversion does not know the method, or the layout."""
+    from tools import stereo
+
+    known = {field.name for field in fields(stereo.Config)}
+    if config.method != "forward" and "method" not in known:
+        raise UserError(f"--method {config.method}: tools/stereo.py converts with forward only, pass that")
+    stereo.Config(video=config.video, layout=config.layout, crf=config.crf)
+
+
+def open_source(
+    config: Config, video: "VideoInfo", device: "torch.device"
+) -> "tuple[DepthEstimator | FilmDepth, str, dict[str, Any]]":
+    """The depth model or the depth files, the model type, and the settings that the working folder depends on."""
+    from pack.depth.models import load_depth
+    from pack.film_depth import DepthOptions, fingerprint, locate, open_depth
+    from pack.sources import fingerprint as video_fingerprint
+    from tools.cli.files import file_sha256
+
+    settings = {name: value for name, value in asdict(config).items() if name not in FREE}
+    settings["film"] = video_fingerprint(video.path)
+    if config.checkpoint != "base":
+        settings["checkpoint"] = file_sha256(config.checkpoint)
+    if not config.depth:
+        return load_depth(config.model_type, config.resolution, device), config.model_type, settings
+    settings["depth"] = fingerprint(locate(config.depth, video.path))
+    found = open_depth(config.depth, video, DepthOptions(config.depth_large, config.depth_metric))
+    return found, found.model_type if config.model_type == "Motion" else config.model_type, settings
+
+
+def show_plan(
+    config: Config,
+    video: "VideoInfo",
+    out: Path,
+    work: "Work",
+    model: "DepthEstimator | FilmDepth",
+    network: "LightVideoInpaint",
+    device: "torch.device",
+) -> "Plan":
+    """Print what will be done and how long it takes."""
+    from pack.holes.mappers import mapper
+    from tools.film.plan import Costs, check_room, make_plan, measure_costs
+    from tools.synthesis.views import Geometry
+
+    how = Geometry(config.divergence, 0.5, mapper("none"))
+    known = {} if config.dry_run else work.read("costs")
+    costs = Costs(**known) if known else measure_costs(video, model, network, how, device)
+    if not config.dry_run:
+        work.write("costs", vars(costs))
+    plan = make_plan(video, costs)
+    print(
+        f"{video.path} -> {out}: {plural(video.frames, 'frame')} of {video.width}x{video.height} at {video.fps:.3g} fps"
+    )
+    print("\n".join(plan.lines(config.hours)), flush=True)
+    if warning := check_room(out.parent, plan):
+        print(warning, file=sys.stderr)
+    return plan
+
+
+def say_shots(shots: "list[Shot]", name: str) -> None:
+    from tools.film.survey import steadiness
+
+    frames = sum(shot.frames for shot in shots)
+    print(f"{plural(len(shots), 'shot')}, {plural(frames, 'frame')}; depth of {name} {steadiness(shots)}", flush=True)
+
+
+def choose_network(
+    config: Config,
+    video: "VideoInfo",
+    work: "Work",
+    shots: "list[Shot]",
+    plan: "Plan",
+    arch: str,
+    device: "torch.device",
+) -> "tuple[str, Certificate | None, str]":
+    """Stages 2 to 4: the network that converts the film, its certificate, and why it is that one."""
+    from tools.film.holding import LEAST, hold_out
+    from tools.film.stages import pack, prove, train_flags
+    from tools.film.tune import tune
+
+    holding = hold_out([shot.frames for shot in shots])
+    headline("2. records")
+    if not holding:
+        if any(shot.frames >= CLIP for shot in shots):
+            pack(config, video, work, plan, "train", "all")
+        few = f"found {plural(len(shots), 'shot')}, too few to hold {LEAST} of at least {CLIP} frames out"
+        return config.checkpoint, None, f"the start is used: {few}, so tuning could not be proved and was not done"
+    splits = {"train": holding.train, "eval": holding.eval, "proof": holding.proof}
+    records = {split: pack(config, video, work, plan, split, rule) for split, rule in splits.items() if rule}
+    if not all(records.values()):
+        empty = next(split for split, count in records.items() if not count)
+        return config.checkpoint, None, f"the start is used: the shots of {empty} have no record with enough holes"
+    headline("3. tuning")
+    if not config.hours:
+        return config.checkpoint, None, "the start is used: no time for tuning was given (HOURS=0)"
+    flags = train_flags(config, plan, records["train"], device)
+    reason = tune(work, config.checkpoint, arch, 3600 * config.hours, flags, config.learning_rate)
+    print(reason, flush=True)
+    tuned = work.model / f"{arch}.pth"
+    if not tuned.exists():
+        return config.checkpoint, None, "the start is used: the time was too short for one epoch, pass more HOURS"
+    headline("4. certificate")
+    split = "proof" if holding.proof else "eval"
+    certificate = prove(config, work, shots, plan, tuned, split)
+    return str(tuned) if certificate.is_better else config.checkpoint, certificate, certificate.verdict()
+
+
+def finish(
+    config: Config,
+    out: Path,
+    work: "Work",
+    shots: "list[Shot]",
+    winner: str,
+    certificate: "Certificate | None",
+    reason: str,
+    name: str,
+    device: "torch.device",
+) -> None:
+    """Write the contact sheet and the certificate's page, and print where everything is."""
+    from model.checkpoint import load_network
+    from tools.film.page import write_page
+    from tools.film.sheet import draw_sheet
+    from tools.film.survey import steadiness
+
+    splits = [folder for folder in sorted(work.data.iterdir()) if any(folder.glob("*.json"))]
+    sheet = out.with_name(f"{out.stem}.fills.png")
+    drawn = draw_sheet(sheet, splits, shots, load_network(winner, device).infer, device)
+    page = out.with_name(f"{out.stem}.certificate.html")
+    facts = {
+        "film": config.video,
+        "shots": str(len(shots)),
+        "depth": f"{name}, {steadiness(shots)}",
+        "strength": f"{config.divergence} percent of the longer side, in one view",
+        "warp": config.method,
+        "start": config.checkpoint,
+        "used for the film": winner,
+    }
+    write_page(page, out.name, certificate, reason, facts, shots, [sheet] if drawn else [])
+    headline("done")
+    print(f"film         {out}")
+    print(f"certificate  {page}")
+    print(f"fills        {sheet}" if drawn else "fills        none: no shot has enough holes")
+    print(f"working data {work.folder}, which can be deleted")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,58 @@
+"""The contact sheet: the shots with the largest fills, as the network that converts the film fills them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pack.shards.index import Entry, Index
+from pack.shards.record import decode, parse_info
+from pack.shards.shard import list_shards, read_record
+from pack.shards.untrusted import CorruptRecord
+from tools.evaluation.baselines import Fill
+from tools.film.survey import Shot, shot_of
+from tools.peek import beside, draw_frame, draw_text, save, stack
+from train.evaluation.metrics import as_uint8
+
+SHOTS = 10
+TILE = 320  # pixels of a picture
+FRAMES = 12
+
+
+def draw_sheet(out: Path, splits: Sequence[Path], shots: Sequence[Shot], fill: Fill, device: torch.device) -> int:
+    """Draw, for each of the SHOTS shots with the largest fills, the frame, its holes and the fill; how many."""
+    largest: dict[int, tuple[float, Index, Entry]] = {}
+    for shard in (shard for split in splits for shard in list_shards(split)):
+        for entry in shard.records:
+            info = parse_info(entry.key, read_record(shard, entry)["json"])
+            shot, share = shot_of(list(shots), int(info["start_frame"])), float(info["hole_share"])
+            if shot not in largest or share > largest[shot][0]:
+                largest[shot] = share, shard, entry
+    chosen = sorted(largest.items(), key=lambda item: -item[1][0])[:SHOTS]
+    rows = []
+    for shot, (share, shard, entry) in chosen:
+        try:
+            record = decode(entry.key, read_record(shard, entry))
+        except CorruptRecord:
+            continue
+        text = f"shot {shot} at {shots[shot].seconds:.1f} s: {100 * share:.1f} % of the tile is filled"
+        row = beside(fill_record(record.frames, record.masks, fill, device), group=4)
+        rows += [draw_text([text], row.width), row]
+    if rows:
+        save(stack(rows), out)
+    return len(rows) // 2
+
+
+@torch.inference_mode()
+def fill_record(frames: np.ndarray, masks: np.ndarray, fill: Fill, device: torch.device) -> list:
+    """Frame, holes, frame with its holes marked, and the fill, in the middle of a record."""
+    from PIL import Image
+
+    start = (len(frames) - FRAMES) // 2
+    colours = torch.from_numpy(frames[start : start + FRAMES].copy()).permute(0, 3, 1, 2).float().to(device) / 255
+    holes = torch.from_numpy(masks[start : start + FRAMES].copy())[:, None].to(device) > 0
+    filled = as_uint8(fill(colours.masked_fill(holes, 0), holes)[FRAMES // 2]).numpy()
+    middle = start + FRAMES // 2
+    pictures = draw_frame(frames[middle], masks[middle], TILE)
+    return [*pictures, Image.fromarray(filled).resize(pictures[0].size)]

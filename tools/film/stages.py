@@ -1,0 +1,107 @@
+"""The stages of a film that other programs do: packing, evaluation, conversion, with the flags that they get."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pack.depth.files import read_export
+from pack.shards.shard import list_shards
+from pack.video.reader import VideoInfo
+from tools import stereo
+from tools.cli.files import file_sha256
+from tools.evaluation.methods import short_names
+from tools.evaluation.motion import HAS_CV2
+from tools.film.certificate import Certificate, certify
+from tools.film.plan import Plan
+from tools.film.survey import Shot
+from tools.film.work import Work, run
+
+if TYPE_CHECKING:
+    from tools.film.__main__ import Config
+
+FILLS = ("replicate", "mirror", "stretch", "telea", "navier-stokes")  # that see one frame; OpenCV's where it is there
+
+
+def pack(config: "Config", video: VideoInfo, work: Work, plan: Plan, split: str, rule: str) -> int:
+    """Pack the shots of a split as the conversion will see them; the number of records."""
+    words = {
+        "video": video.path,
+        "data-dir": work.data / split,
+        "depth": work.depth,
+        "depth-range": "given",
+        "depth-metric": config.depth_metric,
+        "divergence": 2 * config.divergence,  # one view takes all of it
+        "mapper": export_mapper(work),
+        "holes": config.method,
+        "shots": rule,
+        "short-sides": min(video.width, video.height),
+        "size": plan.size,
+        "skip-interval": plan.skip,
+        "max-fps": 1000,
+        "device": config.device,
+    }
+    run("pack/main.py", *(word for name, value in words.items() for word in (f"--{name}", value)), "--no-rotate")
+    return sum(len(shard.records) for shard in list_shards(work.data / split))
+
+
+def export_mapper(work: Work) -> str:
+    """The curve that the conversion applies."""
+    return read_export(work.depth).mapper or "none"
+
+
+def train_flags(config: "Config", plan: Plan, records: int, device: torch.device) -> dict[str, Any]:
+    """The flags of train/main.py that depend on the machine and on the number of records."""
+    on_gpu = device.type == "cuda"
+    tile = config.tile or (min(248, plan.size) if on_gpu else min(120, plan.size))
+    sequences = max(16, min(records, 128))  # between evaluations
+    return {
+        "tile": tile // 8 * 8,
+        "num-samples": 12 * sequences,
+        "backward-step": 4 if on_gpu else 2,
+        "save-every-steps": 20,
+        "num-workers": 1,
+        "device": config.device,
+    }
+
+
+def prove(config: "Config", work: Work, shots: list[Shot], plan: Plan, tuned: Path, split: str) -> Certificate:
+    """Measure start, tuned network and simple fills on held-out shots, unless it is done for this network."""
+    found, sha256 = work.folder / "certificate", file_sha256(tuned)
+    if work.read("certified").get("network") != sha256:
+        fills = [name for name in FILLS if HAS_CV2 or name not in ("telea", "navier-stokes")]
+        words = ["--data", work.data / split, "--out", found, "--tile", min(256, plan.size), "--device", config.device]
+        run("tools/evaluate.py", *words, "--checkpoint", config.checkpoint, tuned, "--baselines", *fills)
+        work.write("certified", {"network": sha256})
+    start, network = names(config.checkpoint, tuned)
+    return certify(found / "metrics.json", work.data / split, shots, start, network)
+
+
+def names(checkpoint: str, tuned: Path) -> list[str]:
+    """What tools/evaluate.py calls the two networks."""
+    return short_names([checkpoint, str(tuned)])
+
+
+def convert(config: "Config", video: VideoInfo, work: Work, out: Path, winner: str) -> None:
+    """Convert the film with a network, unless it is done."""
+    how = {"layout": config.layout, "sound": config.sound} | ({} if config.crf is None else {"crf": config.crf})
+    made = {"winner": winner if winner == "base" else file_sha256(winner), **how}
+    if out.exists() and work.read("film") == made:
+        print(f"{out}: converted before")
+        return
+    words: dict[str, object] = {
+        "video": video.path,
+        "out": out,
+        "checkpoint": winner,
+        "depth": work.depth,
+        "depth-range": "given",
+        "depth-metric": config.depth_metric,
+        "divergence": config.divergence,
+        "device": config.device,
+        **how,
+    }
+    if "method" in {field.name for field in fields(stereo.Config)}:
+        words["method"] = config.method
+    run("tools/stereo.py", *(word for name, value in words.items() for word in (f"--{name}", value)))
+    work.write("film", made)

@@ -1,0 +1,181 @@
+"""Depth and shots of a film: one pass over it, whose results all later stages use.
+
+T frames, H height, W width; h, w of the depth. The depth is written as iw3 exports it, one range of nearness per shot:
+the median over its frames of percentiles (`robust_range`), so that it neither shimmers nor starts crushed.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+
+from pack.depth.files import EXPORT
+from pack.depth.models import DepthEstimator, robust_range
+from pack.depth.steadiness import still_change
+from pack.film_depth import FilmDepth
+from pack.video.grey import frame_times
+from pack.video.reader import VideoInfo
+from pack.video.shot_reader import read_shots
+from tools.cli import Progress, UserError, plural
+from tools.cli.files import remove_leftovers, whole_file, write_file
+from tools.film.work import Work
+from tools.synthesis.views import raw_windows
+
+FEW_CUTS = 3  # with fewer, depth is not checked against them
+JUMP = 2.0  # times its usual change by which depth must change at cuts
+HISTOGRAM = 16  # classes of nearness
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A shot, and what its depth is like. Nearness is that over the shot."""
+
+    first: int  # frame of the film
+    frames: int
+    seconds: float  # of its first frame on the film's timeline
+    flicker: float  # summed change of nearness on still pixels
+    still: int  # number of those
+    change: float  # mean change of nearness from frame to frame
+    jump: float | None  # mean change from the last frame of the shot before
+    nearness: tuple[float, ...]  # shares of HISTOGRAM classes, far to near
+
+    @property
+    def end(self) -> int:
+        return self.first + self.frames
+
+
+def survey(work: Work, video: VideoInfo, model: DepthEstimator | FilmDepth, name: str, device: torch.device) -> list:
+    """The film's shots; their depth is in `work.depth`. What an earlier run has done is kept.
+
+    Raises UserError where depth from files belongs to another film.
+    """
+    shots = [Shot(**{**row, "nearness": tuple(row["nearness"])}) for row in work.read("shots").get("shots", [])]
+    if not (work.depth / EXPORT).exists():
+        times = frame_times(video.path)
+        maps = work.depth / "depth"
+        maps.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(maps, r"shot\.raw")
+        progress = Progress(len(times), "frames", "depth", done=sum(shot.frames for shot in shots))
+        files = model if isinstance(model, FilmDepth) else None
+        last: torch.Tensor | None = None
+        for number, shot in enumerate(read_shots(video.path, files.begins_shot if files else lambda _: False)):
+            if number < len(shots):
+                for _ in shot:
+                    pass
+                continue
+            found, last = write_shot(maps, raw_windows(shot, model, device), times, last, progress)
+            shots.append(found)
+            work.write("shots", {"shots": [vars(one) for one in shots]})
+        progress.close()
+        if files:
+            check_cuts(shots, files.source)
+        write_yaml(work, video, model, name, shots)
+    return shots
+
+
+@torch.inference_mode()
+def write_shot(
+    folder: Path,
+    parts: Iterator[list[tuple[Fraction, torch.Tensor, torch.Tensor]]],
+    times: list[Fraction],
+    before: torch.Tensor | None,
+    progress: Progress,
+) -> tuple[Shot, torch.Tensor]:
+    """Write the depth of a shot, given as by `raw_windows`; the shot, and the last frame's raw nearness (1 1 h w)."""
+    numbers, ranges, flicker, still, changes = [], [], 0.0, 0, [0.0]
+    jump, held = None, None
+    with open(folder / "shot.raw", "w+b") as raws:
+        for part in parts:
+            for seconds, frame, raw in part:
+                raw = raw.float().cpu()
+                if held is None:
+                    first = float(seconds)
+                    jump = None if before is None or before.shape != raw.shape else float((raw - before).abs().mean())
+                else:
+                    one, count = still_change(torch.cat([held[0], frame.cpu()]), torch.cat([held[1], raw]))
+                    flicker, still = flicker + one, still + count
+                    changes.append(float((raw - held[1]).abs().mean()))
+                held = frame.cpu(), raw
+                numbers.append(min(bisect_left(times, seconds), len(times) - 1))
+                ranges.append(tuple(map(float, robust_range(raw))))
+                raws.write(raw.half().numpy().tobytes())
+                progress.update(numbers[-1] + 1)
+        assert held is not None, "a shot has frames"
+        low, high = (median(ends) for ends in zip(*ranges, strict=True))
+        raws.seek(0)
+        counts = write_maps(folder, raws, numbers, held[1].shape[-2:], low, high)
+    (folder / "shot.raw").unlink()
+    span = max(high - low, 1e-6)
+    rest = {"change": sum(changes) / max(len(changes) - 1, 1) / span, "jump": None if jump is None else jump / span}
+    shares = tuple(round(float(share), 4) for share in counts / counts.sum())
+    return Shot(numbers[0], len(numbers), first, flicker / span, still, nearness=shares, **rest), held[1]
+
+
+def write_maps(folder: Path, raws: Any, numbers: list[int], shape: torch.Size, low: float, high: float) -> np.ndarray:
+    """Write raw nearness as 16-bit images of nearness in [0, 1]; the pixels in each class of nearness."""
+    counts = np.zeros(HISTOGRAM, np.int64)
+    for number in numbers:
+        raw = np.frombuffer(raws.read(2 * shape[0] * shape[1]), np.float16).reshape(shape).astype(np.float32)
+        near = np.clip((raw - low) / max(high - low, 1e-6), 0, 1)
+        counts += np.histogram(near, HISTOGRAM, (0, 1))[0]
+        with whole_file(folder / f"{number:08d}.png") as file:
+            Image.fromarray(np.floor(65535 * near).astype(np.uint16)).save(file, "PNG", compress_level=1)
+    return counts
+
+
+def check_cuts(shots: list[Shot], source: Path) -> None:
+    """Raise UserError where the depth hardly changes at the film's cuts: it is of another film."""
+    jumps = [shot.jump for shot in shots if shot.jump is not None]
+    usual = median(shot.change for shot in shots)
+    if len(jumps) >= FEW_CUTS and median(jumps) < JUMP * usual:
+        raise UserError(
+            f"{source} changes by {100 * median(jumps):.1f} % at the film's {plural(len(jumps), 'cut')} and by "
+            f"{100 * usual:.1f} % elsewhere, expected much more at cuts: is it the depth of another film?"
+        )
+
+
+def write_yaml(work: Work, video: VideoInfo, model: DepthEstimator | FilmDepth, name: str, shots: list[Shot]) -> None:
+    """Write what iw3 says of an export; it is written last."""
+    files = model if isinstance(model, FilmDepth) else None
+    mapper = (files and files.mapper) or ("div_6" if model.metric else "none")
+    content = {
+        "type": "video",
+        "basename": video.path.stem,
+        "fps": str(Fraction(video.fps or 25).limit_denominator(1001)),
+        "rgb_dir": None,
+        "depth_dir": "depth",
+        "audio_file": None,
+        "mapper": mapper,
+        "skip_mapper": bool(files and files.is_disparity),
+        "skip_edge_dilation": bool(files and files.is_disparity),
+        "user_data": {
+            "export_options": {"depth_model": name, "mapper": mapper},
+            "scene_boundary": ",".join(f"{shot.first:08d}" for shot in shots[1:]),
+            "backfill": True,
+        },
+    }
+    write_file(work.depth / EXPORT, yaml.safe_dump(content).encode())
+
+
+def steadiness(shots: list[Shot]) -> str:
+    """The mean change of nearness on still pixels, in words."""
+    still = sum(shot.still for shot in shots)
+    if not still:
+        return "no pixel is still, so its steadiness is unknown"
+    return f"changes by {100 * sum(shot.flicker for shot in shots) / still:.2f} % of its range on still pixels"
+
+
+def shot_of(shots: list[Shot], frame: int) -> int:
+    """The number of the shot that a frame of the film is in."""
+    ends = [shot.end for shot in shots]
+    assert all(a < b for a, b in pairwise(ends)), "shots follow each other"
+    return min(bisect_left(ends, frame + 1), len(shots) - 1)

@@ -1,0 +1,89 @@
+"""The working folder of a film: where each stage leaves its results, and what they were made with."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tools.cli import UserError
+from tools.cli.files import write_file
+
+ROOT = Path(__file__).resolve().parents[2]
+VERSION = 1  # of the files of this folder
+TICK = 0.5  # seconds between looks at a program that runs
+
+
+@dataclass(frozen=True)
+class Work:
+    """Paths below the working folder."""
+
+    folder: Path
+
+    @property
+    def depth(self) -> Path:
+        """Depth of every frame, as iw3 exports it."""
+        return self.folder / "depth"
+
+    @property
+    def data(self) -> Path:
+        """Records: train/, eval/ for early stopping, and proof/ for the certificate where there are enough shots."""
+        return self.folder / "data"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON file of this folder, empty where it is missing. Raises UserError where it is damaged."""
+        path = self.folder / f"{name}.json"
+        if not path.exists():
+            return {}
+        try:
+            found = json.loads(path.read_text())
+        except ValueError as error:
+            raise UserError(f"{path} is damaged: delete it, its stage is then repeated") from error
+        if not isinstance(found, dict):
+            raise UserError(f"{path} is damaged: delete it, its stage is then repeated")
+        return found
+
+    def write(self, name: str, values: Mapping[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_file(self.folder / f"{name}.json", (json.dumps(values, indent=1) + "\n").encode())
+
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Raise UserError where the folder was begun with other settings; else note them."""
+        settings = json.loads(json.dumps({"version": VERSION, **settings}))
+        found = self.read("settings")
+        lines = [
+            f"{name} is {json.dumps(settings.get(name))}, was {json.dumps(found.get(name))}"
+            for name in sorted(found.keys() | settings.keys())
+            if found and settings.get(name) != found.get(name)
+        ]
+        if lines:
+            raise UserError(f"{self.folder} was begun with other settings ({'; '.join(lines)}): pass another OUT")
+        self.write("settings", settings)
+
+
+def run(*words: object, watch: Callable[[subprocess.Popen], None] = lambda _: None) -> None:
+    """Run a program of this repository; `watch` is called every TICK seconds and may end it.
+
+    Where it fails, this process ends with its status: the program has printed why.
+    """
+    program, *flags = map(str, words)
+    process = subprocess.Popen([sys.executable, str(ROOT / program), *flags])
+    try:
+        while True:
+            try:
+                status = process.wait(TICK)
+                break
+            except subprocess.TimeoutExpired:
+                watch(process)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    if status:
+        sys.exit(status if status > 0 else 128 - status)
