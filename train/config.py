@@ -16,7 +16,9 @@ class Config:
 
     ALIASES: ClassVar = {"data_dir": ("-i",)}
 
-    data_dir: str = "data"  # folder or URL with the splits train/ and eval/, or several: "s3://a/x*0.7,./local*0.3"
+    data_dir: str = (
+        "data"  # folder or URL with train/ and eval/, tars x/train/f-{0..9}.tar, or several: "s3://a/x*0.7,b*0.3"
+    )
     endpoint_url: str = ""  # S3 server other than Amazon's; default: AWS_ENDPOINT_URL
     exclude: str = ""  # file with keys of records to exclude, one per line, in addition to excluded.txt in each split
     cache_dir: str = ""  # folder for a local cache of shards from object stores

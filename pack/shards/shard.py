@@ -9,7 +9,7 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,24 @@ def list_shards(split: Location) -> list[Index]:
     for shard in shards:
         _check_found(shard, sizes.get(shard.tar.name))
     return shards
+
+
+def read_shards(tars: Sequence[Location]) -> list[Index]:
+    """The shards with these tars, in the order of their names.
+
+    Raises UserError when an index or a tar is missing, else as `list_shards`.
+    """
+
+    def read(tar: Location) -> Index:
+        try:
+            index = read_index(tar.with_suffix(".json"))
+        except FileNotFoundError as error:
+            raise UserError(f"{tar}: its index {tar.stem}.json is missing: copy both, or shorten the list") from error
+        check_size(index)
+        return index
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(read, sorted(tars, key=lambda tar: (tar.name, str(tar)))))
 
 
 def check_size(shard: Index) -> None:

@@ -1,4 +1,4 @@
-"""Reads files at a location: a folder, or a URL of an object store (`s3://`, `gs://`, ...).
+"""Reads files at a location: a folder, or a URL of an object store (`s3://`, `gs://`, ...) or web server (`https://`).
 
 Passing failures (5xx, timeouts, cut connections, short reads) are tried again after random pauses that grow; others
 end in one line. Credentials come from where the store's own package looks for them; a URL that holds any is refused.
@@ -15,6 +15,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,7 +38,10 @@ CLIENT_ERRORS = {
     "httpx": ("HTTPError",),
 }
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az", "hf": "hf"}
+EXTRAS |= {"https": "http", "http": "http"}
+CONNECTIONS = 16  # requests at a time when the sizes of many files are asked for
 
+NO_LIST = "name the shards instead, as {}/NAME-{{00000..00041}}.tar"
 T = TypeVar("T")
 
 
@@ -134,6 +138,10 @@ def _client(protocol: str, _process: int) -> Any:
         checksums = dict.fromkeys(("request_checksum_calculation", "response_checksum_validation"), "when_required")
         options["config_kwargs"] = {**checksums, "retries": {"max_attempts": 0}}
     try:
+        if EXTRAS.get(protocol) == "http":
+            from pack.shards.ranged_http import RangedHttp
+
+            return RangedHttp(client_kwargs={"trust_env": True}, **options)  # proxies as other programs use them
         store = fsspec.filesystem(protocol, **options)
     except (ImportError, ValueError) as error:
         extra = EXTRAS.get(protocol)
@@ -151,6 +159,8 @@ def retry(act: Callable[[], T], path: Location) -> T:
     for attempt in range(ATTEMPTS):
         try:
             return act()
+        except StoreError:
+            raise
         except _client_errors() as error:
             if isinstance(error, FileNotFoundError):
                 raise MissingFile(f"{path}: the store has no such object or bucket ({_words(error)})") from error
@@ -176,14 +186,15 @@ def pause(attempt: int) -> float:
 
 def refused(error: BaseException) -> bool:
     """Whether the store or its package reports that the credentials do not allow this."""
-    return isinstance(error, PermissionError) or any(
-        word in type(error).__name__ for word in ("Credential", "Auth", "Token", "ProfileNotFound")
-    )
+    denied = isinstance(error, PermissionError) or getattr(error, "status", None) in (401, 403)
+    return denied or any(word in type(error).__name__ for word in ("Credential", "Auth", "Token", "ProfileNotFound"))
 
 
 def final(error: BaseException) -> bool:
     """Whether another attempt would fail in the same way."""
-    at_fault = getattr(error, "errno", None) == errno.EINVAL or "Validation" in type(error).__name__
+    at_fault = getattr(error, "errno", None) == errno.EINVAL or any(
+        word in type(error).__name__ for word in ("Validation", "Certificate")
+    )
     return at_fault or isinstance(error, (NotImplementedError, FileExistsError, IsADirectoryError, NotADirectoryError))
 
 
@@ -266,6 +277,8 @@ def list_files(location: Location) -> dict[str, int]:
     if isinstance(location, Path):
         paths = location.rglob("*")
         return {path.relative_to(location).as_posix(): path.stat().st_size for path in paths if path.is_file()}
+    if location.url.startswith(("https://", "http://")):
+        return _list_page(location)
     store = client(location)
     found = retry(lambda: store.find(location.url, detail=True), location)
     root = store._strip_protocol(location.url).rstrip("/") + "/"
@@ -278,6 +291,22 @@ def list_files(location: Location) -> dict[str, int]:
         except UserError as error:
             raise UserError(f"{location}: {error}") from None
     return files
+
+
+def _list_page(location: RemotePath) -> dict[str, int]:
+    """Bytes of the files that a web server's page of this folder links to."""
+    store, folder = client(location), f"{location.url}/"
+    try:
+        links = retry(lambda: store.ls(folder, detail=False), location)
+    except (MissingFile, StoreError) as error:
+        raise type(error)(f"{error}; {NO_LIST.format(location)}") from error
+    shown = re.compile(re.escape(folder) + r"([^/?#&;]+\.(?:tar|json|txt))")
+    names = sorted({match[1] for match in map(shown.fullmatch, links) if match})
+    if not names:
+        raise MissingFile(f"{location}: the server's page names no files; {NO_LIST.format(location)}")
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        sizes = pool.map(lambda name: file_size(location / name), names)
+    return {name: size for name, size in zip(names, sizes, strict=True) if size is not None}
 
 
 def list_folder(location: Location) -> dict[str, int]:

@@ -242,6 +242,7 @@ class Samples(Dataset):
         if self.keep:
             record = self._whole(number, members)
             return record.masks[indexes], lambda box: record.frames[indexes, box[1] : box[3], box[0] : box[2]]
+        assert members is not None, "only kept records are not read"
         key = self._key(number)
         return decode_masks(key, members, indexes), lambda box: decode_frames(key, members, indexes, box)
 

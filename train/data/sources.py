@@ -1,49 +1,83 @@
-"""The sources of the records: one dataset or a mixture of several, in folders and object stores."""
+"""The sources of the records: one dataset or a mixture of several, in folders, object stores and on web servers."""
 
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from braceexpand import braceexpand
 
 from pack.shards.exclusion import leave_out_listed, left_out_keys
 from pack.shards.index import Index
-from pack.shards.shard import list_shards
+from pack.shards.shard import list_shards, read_shards
 from pack.shards.store import Location, parse_location
 from tools.cli import MissingFile, UserError
 from train.config import Config
 from train.data.samples import Records, Samples
 
+SPLITS = ("train", "eval")
+MOST_SHARDS = 1_000_000  # that one list may name
+
 
 @dataclass(frozen=True)
 class Source:
-    """A folder or prefix with the splits train/ and eval/, and its share of the samples."""
+    """A folder or prefix with the splits train/ and eval/, or a list of their tars, and its share of the samples."""
 
     location: Location
     weight: float = 1.0
+    tars: tuple[Location, ...] = ()  # of a list with braces; the last folder of each is its split
 
 
 def parse_sources(text: str) -> list[Source]:
     """The sources of `SOURCE*WEIGHT,SOURCE*WEIGHT`; the default weight is 1. Raises UserError."""
-    if Path(text).exists():  # a folder whose name has a comma or an asterisk
+    if Path(text).is_dir():  # a folder whose name has a comma or an asterisk
         return [Source(Path(text))]
-    sources = [_parse_source(part.strip()) for part in text.split(",")]
-    locations = [str(source.location) for source in sources]
-    if len(set(locations)) < len(locations):
+    sources = [_parse_source(part.strip()) for part in re.split(r",(?![^{}]*\})", text)]  # commas outside of braces
+    named = [str(name) for source in sources for name in source.tars or (source.location,)]
+    if len(set(named)) < len(named):
         raise UserError(f"-i {text}: names the same source twice, expected each once with its total weight")
     return sources
 
 
 def _parse_source(text: str) -> Source:
     name, asterisk, weight = text.rpartition("*")
-    location = parse_location(name if asterisk else text)
+    name = name if asterisk else text
+    tars = () if Path(name).is_dir() else expand(name)
+    location = tars[0].parent.parent if tars else parse_location(name)
     try:
         number = float(weight) if asterisk else 1.0
     except ValueError:
         number = math.nan
-    if not (number > 0 and math.isfinite(number)) or not str(location).strip("."):
+    if not (number > 0 and math.isfinite(number)) or not (tars or str(location).strip(".")):
         raise UserError(f"-i {location}: has the weight {weight or 1}, expected SOURCE*WEIGHT with a number above 0")
-    return Source(location, number)
+    return Source(location, number, tars)
+
+
+def expand(text: str) -> tuple[Location, ...]:
+    """The tars that a list such as `https://host/{train,eval}/film-{000..041}.tar` names, none for a folder or prefix.
+
+    Raises UserError.
+    """
+    if not re.search("[{}]|[.]tar$", text):
+        return ()
+    ranges = re.findall(r"\{(\d+)\.\.(\d+)[}.]", text)  # counted first, as braceexpand keeps all of them in memory
+    too_many = math.prod(abs(int(last) - int(first)) + 1 for first, last in ranges) > MOST_SHARDS
+    try:
+        names = [] if too_many else list(islice(braceexpand(text, escape=False), MOST_SHARDS + 1))
+    except ValueError:  # braces without a partner
+        names = [text]
+    if too_many or len(names) > MOST_SHARDS:
+        raise UserError(f"-i {text}: names more than {MOST_SHARDS} shards, expected fewer")
+    if any(re.search("[{}]", name) for name in names):
+        raise UserError(f"-i {text}: does not expand, expected names as NAME-{{000..041}}.tar or {{a,b}}.tar")
+    tars = tuple(parse_location(name) for name in names)
+    for tar in tars:
+        if tar.suffix != ".tar" or tar.parent.name not in SPLITS:
+            raise UserError(f"-i {text}: names {tar}, expected shards in a folder train/ or eval/: .../train/NAME.tar")
+    return tars
 
 
 def load_split(config: Config, split: str, excluded: frozenset[str] = frozenset()) -> Records:
@@ -71,6 +105,8 @@ def list_sources(config: Config, split: str, excluded: frozenset[str]) -> tuple[
     """The sources that have the split, and the shards of each."""
     sources, parts, missing = [], [], []
     for source in parse_sources(config.data_dir):
+        if not has_split(source, split):
+            continue
         try:
             parts.append(list_split(source, split, excluded))
             sources.append(source)
@@ -79,14 +115,23 @@ def list_sources(config: Config, split: str, excluded: frozenset[str]) -> tuple[
                 raise
             missing.append((source, error))
     if not sources:
-        raise missing[0][1]
+        hint = " or pass --skip-eval" if split == "eval" else ""
+        nowhere = f"-i {config.data_dir}: names no shards in a folder {split}/, expected some: add them{hint}"
+        raise missing[0][1] if missing else UserError(nowhere)
     for source, _ in missing:
         print(f"{source.location} has no {split}/: evaluating on the other sources", flush=True)
     return sources, parts
 
 
+def has_split(source: Source, split: str) -> bool:
+    """Whether a list names shards of the split; folders and prefixes are asked."""
+    return not source.tars or any(tar.parent.name == split for tar in source.tars)
+
+
 def list_split(source: Source, split: str, excluded: frozenset[str]) -> list[Index]:
     location = source.location / split
+    if source.tars:
+        return _listed(source.tars, split, excluded)
     if isinstance(location, Path) and not location.is_dir():
         raise MissingFile(
             f"{location}: no such folder, expected {source.location}/train and {source.location}/eval with shards: "
@@ -96,6 +141,19 @@ def list_split(source: Source, split: str, excluded: frozenset[str]) -> list[Ind
     for line in lines:
         print(line, flush=True)
     return shards
+
+
+def _listed(tars: Sequence[Location], split: str, excluded: frozenset[str]) -> list[Index]:
+    """The shards of a list that belong to the split, without the records that the lists of their folders exclude."""
+    shards = read_shards([tar for tar in tars if tar.parent.name == split])
+    used = []
+    for folder in sorted({shard.tar.parent for shard in shards}, key=str):
+        inside = [shard for shard in shards if shard.tar.parent == folder]
+        kept, lines = leave_out_listed(folder, inside, excluded)
+        used += kept
+        for line in lines:
+            print(line, flush=True)
+    return sorted(used, key=lambda shard: (shard.tar.name, str(shard.tar)))
 
 
 def check_keys(records: Records) -> None:

@@ -37,7 +37,7 @@ class SlotTable:
     def __init__(self, context: BaseContext | None, tiles: int):
         self.tiles = tiles
         size = 1 + 3 * CAPACITY  # their number, then epoch, index and record of each
-        self.memory = context.RawArray("q", size) if context else (ctypes.c_longlong * size)()
+        self.memory: Any = context.RawArray("q", size) if context else (ctypes.c_longlong * size)()
 
     def write(self, slots: Sequence[Slot]) -> None:
         """Set the slots of the next pass, at most CAPACITY."""

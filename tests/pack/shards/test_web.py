@@ -1,0 +1,148 @@
+"""Reading shards from web servers, by prefix and by lists with braces."""
+
+import pytest
+
+from pack.shards import store as stores
+from pack.shards.shard import list_shards, read_record
+from pack.shards.store import RemotePath, StoreError, parse_location
+from tests.support import web
+from tests.support.shards import make_data
+from tests.train.data.test_stream import content
+from tools.cli import MissingFile, UserError
+from train.config import Config
+from train.data.plan import Slot
+from train.data.samples import Samples
+from train.data.sources import expand, load_split, parse_sources
+from train.data.stream import Stream
+
+TRAIN, EVAL = "train/s0-{00..01}.tar", "eval/s1000-00.tar"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("web") / "data", records=4, shards=2, frames=12, size=72)
+
+
+@pytest.fixture
+def served(data, monkeypatch):
+    monkeypatch.setattr(stores, "ATTEMPTS", 2)
+    with web.serve(data) as server:
+        yield server
+
+
+def load(source, split="train"):
+    return load_split(Config(data_dir=source, tile=64), split)
+
+
+def samples(records, workers=0):
+    stream = Stream(Samples(records, 12, 64, seed=1), workers)
+    found = [content(sample) for sample in stream.samples([Slot(1, n, n % len(records)) for n in range(8)])]
+    stream.close()
+    return found
+
+
+@pytest.mark.slow
+def test_workers_read_single_records_from_a_web_server_and_get_the_samples_of_the_folder(data, served):
+    local, remote = load(str(data)), load(f"{served.url}/")
+    assert remote.fingerprint() == local.fingerprint() and remote.remote
+    served.requests.clear()
+    assert samples(remote, workers=1) == samples(local)
+    assert len(served.requests) == 8 and all(asked.startswith("bytes=") for _, asked in served.requests)
+
+
+def test_a_record_is_one_request_of_its_own_bytes(data, served):
+    for shard, ours in zip(list_shards(RemotePath(f"{served.url}/train")), list_shards(data / "train"), strict=True):
+        for entry in shard.records:
+            served.requests.clear()
+            assert read_record(shard, entry) == read_record(ours, entry)
+            expected = f"bytes={entry.offset}-{entry.offset + entry.length - 1}"
+            assert [asked for _, asked in served.requests] == [expected]
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_lists_with_braces_name_the_shards_of_both_splits_without_a_listing(local, data, served):
+    root, served.lists = data if local else served.url, False
+    source = f"{root}/{TRAIN},{root}/{EVAL}"
+    for split in ("train", "eval"):
+        assert load(source, split).fingerprint() == load(str(data), split).fingerprint()
+    with pytest.raises(UserError, match=r"names no shards in a folder eval/, expected some: add them or .*--skip-eval"):
+        load(f"{root}/{TRAIN}", "eval")
+
+
+def test_records_that_a_folder_excludes_are_left_out_of_a_list_too(data, served, capsys):
+    (data / "train" / "excluded.txt").write_text("test_0_0\n")
+    try:
+        assert len(load(f"{served.url}/{TRAIN}")) == 3 and "1 of 4 records is excluded" in capsys.readouterr().out
+    finally:
+        (data / "train" / "excluded.txt").unlink()
+
+
+def test_lists_of_stores_and_folders_expand_and_mix_with_weights():
+    named = parse_sources("s3://b/x/{train,eval}/a-{8..11}.tar*0.7, data*0.3")
+    assert [source.weight for source in named] == [0.7, 0.3] and str(named[0].location) == "s3://b/x"
+    tars = [str(tar) for tar in named[0].tars]
+    assert tars == [f"s3://b/x/{split}/a-{n}.tar" for split in ("train", "eval") for n in (8, 9, 10, 11)]
+    assert [tar.name for tar in expand("d/train/f-{000..002}.tar")] == ["f-000.tar", "f-001.tar", "f-002.tar"]
+    assert expand("s3://bucket/prefix") == expand("data") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    {
+        "train/f-{000..}.tar": r"-i .*f-\{000\.\.\}\.tar: does not expand",
+        "train/f-{000..041.tar": "does not expand",
+        "train/f-{0..99999999}.tar": "names more than 1000000 shards",
+        "films/f-{0..1}.tar": r"names films/f-0.tar, expected shards in a folder train/ or eval/",
+        "train/f-{0..1}.zip": r"names train/f-0.zip, expected shards",
+        "train/f-{0,0}.tar": "names the same source twice",
+    }.items(),
+)
+def test_a_list_that_does_not_expand_to_shards_is_one_line(text, line):
+    with pytest.raises(UserError, match=line):
+        parse_sources(text)
+
+
+def test_a_missing_index_or_tar_of_a_list_is_named(data, served):
+    with pytest.raises(UserError, match=r"/train/s0-02.tar: its index s0-02.json is missing: copy both, or shorten"):
+        load(f"{served.url}/train/s0-{{00..02}}.tar")
+    with pytest.raises(UserError, match=r"train/s0-02.tar: its index s0-02.json is missing"):
+        load(f"{data}/train/s0-{{00..02}}.tar")
+
+
+def test_a_server_without_ranges_is_one_line_and_no_shard_is_downloaded(data, monkeypatch):
+    with web.serve(data, web.Plain) as plain:
+        for source in (plain.url, f"{plain.url}/{TRAIN}"):
+            with pytest.raises(StoreError, match=r"/s0-0\d\.\w+: the server ignores ranges, which .*: use one"):
+                load(source)
+        assert len(plain.requests) < 30  # and none of them was repeated
+        shard = list_shards(data / "train")[0]
+        with pytest.raises(StoreError, match="ignores ranges"):
+            stores.read_range(RemotePath(f"{plain.url}/train/{shard.tar.name}"), 0, 512)
+
+
+def test_a_server_that_lists_nothing_or_refuses_is_one_line_with_the_remedy(served):
+    with pytest.raises(MissingFile, match=r"/nothing/train: .*no such.*; name the shards instead, as .*00000\.\.00041"):
+        load(f"{served.url}/nothing")
+    served.lists = False
+    with pytest.raises(StoreError, match=r"refuses.*; name the shards instead, as http://.*/train/NAME-\{00000"):
+        load(served.url)
+    served.refuses = "s0-01"
+    with pytest.raises(StoreError, match="the store refuses"):
+        load(f"{served.url}/{TRAIN}")
+
+
+def test_a_file_that_is_shorter_than_asked_gives_what_it_has(data, served):
+    path = RemotePath(f"{served.url}/train/s0-00.tar")
+    size = (data / "train" / "s0-00.tar").stat().st_size
+    assert stores.file_size(path) == size and stores.file_size(RemotePath(f"{served.url}/train/none.tar")) is None
+    assert len(stores.client(path).cat_file(path.url, start=size - 10, end=size + 10)) == 10
+    assert stores.client(path).cat_file(path.url, start=size + 5, end=size + 9) == b""
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pack.shards.ranged_http", None)
+    stores._client.cache_clear()
+    with pytest.raises(UserError, match=r"https:// cannot be read: .*: make setup EXTRAS=http"):
+        list_shards(parse_location("https://example.org/train"))
