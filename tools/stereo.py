@@ -213,7 +213,8 @@ def kept(parts: "Parts", total: int) -> "Iterator[None]":
         yield
     except BaseException:
         if parts.finished:
-            done = f"{parts.finished} of {cli.plural(total, 'frame')} are kept in {parts.folder}"
+            of = f" of {total}" if total else ""
+            done = f"{parts.finished}{of} frames are kept in {parts.folder}"
             print(f"{done}: run the same command again to continue", file=sys.stderr)
         raise
 

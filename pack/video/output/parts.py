@@ -65,9 +65,12 @@ class Parts:
     def __exit__(self, kind: object, *_: object) -> None:
         """Finished parts stay unless `remove` was called; what is half written goes."""
         try:
-            self._abandon()
+            if self.writer is not None:
+                self.writer.__exit__(RuntimeError, None, None)
         finally:
-            if not self.counts:
+            if self.counts:
+                self._clear()
+            else:
                 shutil.rmtree(self.folder, ignore_errors=True)
             os.close(self.lock)
 
@@ -102,14 +105,10 @@ class Parts:
                 os.fsync(file.fileno())
             sync_folder(self.folder)
         counts = [*self.counts, self.pending] if self.pending else self.counts
+        arrays: dict[str, Any] = {f"state_{name}": array for name, array in state.items()}
+        arrays |= {"counts": np.array(counts, np.int64), "ticks": np.array(self.ticks, np.int64)}
         data = io.BytesIO()
-        np.savez(
-            data,
-            counts=np.array(counts, np.int64),
-            ticks=np.array(self.ticks, np.int64),
-            complete=np.array(complete),
-            **{f"state_{name}": array for name, array in state.items()},
-        )
+        np.savez(data, complete=np.array(complete), **arrays)
         write_file(self.folder / "progress.npz", data.getbuffer())
         self.counts, self.state, self.complete = counts, dict(state), complete
 
@@ -157,12 +156,6 @@ class Parts:
         for path in self.folder.iterdir():
             if path.name not in kept:
                 path.unlink()
-
-    def _abandon(self):
-        if self.writer is not None:
-            writer, self.writer = self.writer, None
-            writer.__exit__(RuntimeError, None, None)
-            writer.path.unlink(missing_ok=True)
 
 
 def fingerprint(path: Path) -> str:

@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.subtitles.stream import SubtitleStream
 
 from pack.video.container import open_container
 from pack.video.output.sound import SoundConverter
@@ -46,16 +47,22 @@ class TrackCopier:
         """Add a stream for each track, the titles and the chapters."""
         for track in self.tracks:
             stream = self.source.streams[track.index]
+            made: av.stream.Stream
             if track.codec == "copy":
                 made = self.copies[track.index] = self.out.add_stream_from_template(stream)
             else:
-                kind = SubtitleConverter if stream.type == "subtitle" else SoundConverter
-                self.converters[track.index] = kind(self.out, stream, track.codec)
+                self.converters[track.index] = self._converter(stream, track.codec)
                 made = self.converters[track.index].stream
             made.metadata.update(stream.metadata)
             made.disposition = stream.disposition
         self.out.metadata.update(self.source.metadata)
         self.out.set_chapters(list(self._chapters()))
+
+    def _converter(self, stream: av.stream.Stream, codec: str) -> SoundConverter | SubtitleConverter:
+        if isinstance(stream, SubtitleStream):
+            return SubtitleConverter(self.out, stream, codec)
+        assert isinstance(stream, av.AudioStream)
+        return SoundConverter(self.out, stream, codec)
 
     def write_until(self, seconds: Fraction | None) -> None:
         """Write what comes up to these seconds, so that no track waits for another; None writes the rest."""

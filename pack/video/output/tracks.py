@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import av
+from av.subtitles.stream import SubtitleStream
 
 from pack.video.container import open_container
 from pack.video.output.subtitles import TEXT, SubtitleConverter
@@ -62,6 +63,8 @@ def _plan(
     codec = context.name if context else "unknown codec"
     language = stream.language if stream.language not in (None, "und") else ""
     label = f"{stream.type} track {number} ({', '.join(filter(None, (codec, language)))})"
+    if stream.type == "attachment" and form == "matroska" and context is None:
+        return Track(stream.index, f"attachment {stream.name or number}", "copy")  # a font of subtitles, mostly
     if stream.type not in ("audio", "subtitle"):
         return Track(stream.index, label, "", "it is neither sound nor subtitles")
     if context is None:
@@ -123,7 +126,7 @@ def takes(form: str, stream: av.stream.Stream, head: Iterable[av.Packet]) -> boo
 
 def converts(form: str, stream: av.stream.Stream) -> bool:
     """Whether subtitles are text that can be written into a container of this format."""
-    if stream.codec_context.name not in TEXT:
+    if not isinstance(stream, SubtitleStream) or stream.codec_context.name not in TEXT:
         return False
     try:
         with av.open(io.BytesIO(), "w", format=form) as out:

@@ -14,13 +14,15 @@ from tests.support.videos import film
 LINES = [(200, 500, "One"), (700, 600, "<i>Two</i>"), (1000, 500, "Three"), (1000, 200, "Four, five")]
 
 
-def subtitled(path, codec="subrip", form="matroska"):
-    """A film with a track of text subtitles, of which some overlap."""
+def subtitled(path, font=b""):
+    """A film with a track of text subtitles, of which some overlap, and a font."""
     source = film(path.with_name("plain.mp4"), 2)
-    with av.open(str(source)) as plain, av.open(str(path), "w", format=form) as out:
+    with av.open(str(source)) as plain, av.open(str(path), "w") as out:
         picture = out.add_stream_from_template(plain.streams.video[0])
-        words = out.add_mux_stream(codec)
+        words = out.add_mux_stream("subrip")
         words.time_base = Fraction(1, 1000)
+        if font:
+            out.add_attachment("a.ttf", "application/x-truetype-font", font)
         for start, stay, text in LINES:
             line = av.Packet(text.encode())
             line.stream, line.time_base, line.pts, line.dts, line.duration = (
@@ -66,6 +68,9 @@ def test_every_line_of_subrip_is_shown_in_mp4(tmp_path, name):
         f"subtitle track 1 (srt): converted to MP4's timed text, .{name[2:]} cannot hold srt"
     ]
     copy_film(source, tmp_path / name)
+    with av.open(str(tmp_path / name)) as container:
+        packets = list(container.demux(container.streams.subtitles[0]))
+    assert any(b"Two" in bytes(packet) and b"styl" in bytes(packet) for packet in packets)  # in italics
     assert [(start, end, text.replace("\n", "|")) for start, end, text in lines(tmp_path / name)] == [
         (200, 700, "One"),
         (700, 1000, "Two"),
@@ -82,3 +87,17 @@ def test_timed_text_of_mp4_becomes_subrip_in_matroska_and_is_copied_into_mp4(tmp
     ]
     assert copy_film(tmp_path / "b.mp4", tmp_path / "d.mp4") == ["subtitle track 1 (mov_text): copied"]
     assert lines(tmp_path / "c.mkv") == lines(tmp_path / "b.mp4") == lines(tmp_path / "d.mp4")
+
+
+def test_fonts_are_kept_in_matroska(tmp_path):
+    source = subtitled(tmp_path / "a.mkv", font=b"not really a font")
+    assert "attachment a.ttf: copied" in copy_film(source, tmp_path / "b.mkv")
+    with av.open(str(tmp_path / "b.mkv")) as container:
+        (font,) = container.streams.attachments
+        assert (font.name, font.mimetype, bytes(font.data)) == (
+            "a.ttf",
+            "application/x-truetype-font",
+            b"not really a font",
+        )
+    assert lines(tmp_path / "b.mkv") == lines(source)
+    assert any("attachment" in track and "left out" in track for track in copy_film(source, tmp_path / "b.mp4"))
