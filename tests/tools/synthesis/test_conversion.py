@@ -7,6 +7,7 @@ import subprocess
 import sys
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 
