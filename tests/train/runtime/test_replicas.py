@@ -37,7 +37,7 @@ def run(rank, port):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=WORLD)
     try:
-        for check in (check_buckets, check_passes, check_sums):
+        for check in (check_buckets, check_passes, check_compiled, check_sums):
             check(rank, Group(rank, WORLD, torch.device("cpu")))
     finally:
         dist.destroy_process_group()
@@ -73,6 +73,18 @@ def check_passes(rank, group):
     expected = [sum(parts[1:], parts[0]) for parts in zip(*own, strict=True)]
     for parameter, total in zip(network.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, total)
+
+
+def check_compiled(rank, group):
+    """A compiled network sums like the network itself, whose weights it shares."""
+    network = layers()
+    replica = replicate(torch.compile(network, backend="aot_eager"), group)
+    for number in range(3):
+        parts = zip(*(alone(r, number, network) for r in range(WORLD)), strict=True)
+        network.zero_grad()
+        replica(inputs(rank, number)).square().sum().backward()
+        for parameter, gradients in zip(network.parameters(), parts, strict=True):
+            torch.testing.assert_close(parameter.grad, sum(gradients[1:], gradients[0]))
 
 
 def check_sums(rank, group):
