@@ -152,7 +152,7 @@ CASES = (
     ),
     Case(
         "stream-handover",
-        f"ours / the same samples handed over by torch's DataLoader, {WORKERS} workers each",
+        f"ours / the same samples transferred by torch's DataLoader, {WORKERS} workers each",
         None,
         prepare_handover,
     ),

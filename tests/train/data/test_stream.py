@@ -20,6 +20,7 @@ from tests.support import ROOT, trainings
 from tests.support.shards import make_data, make_split
 from tests.support.trainings import one_thread  # noqa: F401
 from tools.cli import UserError
+from train.data import stream as module
 from train.data.looks import draw_look
 from train.data.plan import Plan, Slot, replacement, slots_of
 from train.data.samples import BadRecord, Records, Samples
@@ -94,6 +95,20 @@ def test_a_pass_that_is_given_up_does_not_disturb_the_next(workers, split, expec
         found = stream.samples(slots(16))
         assert [content(next(found)) for _ in range(given_up)] == expected[:given_up]
     assert [content(sample) for sample in stream.samples(slots(16))] == expected
+
+
+@pytest.mark.parametrize(("workers", "tiles"), [(2, 1), (2, 2), (0, 2)])
+def test_slots_beyond_the_memory_for_them_are_done_in_several_passes_by_the_same_workers(
+    workers, tiles, split, expected, monkeypatch
+):
+    monkeypatch.setattr(module, "CAPACITY", 5)
+    before, stream, seen = children(os.getpid()), Stream(samples(split), workers, tiles), set()
+    found = []
+    for sample in stream.samples(slots(16)):
+        found.append(content(sample))
+        seen |= set(children(os.getpid())) - set(before)
+    assert found == expected and len(seen) == workers
+    assert list(stream.samples([])) == []
 
 
 @pytest.mark.parametrize("world", [2, 4])
