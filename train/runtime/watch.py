@@ -71,6 +71,8 @@ class Watch:
     def share(self, store: dist.Store) -> None:
         """Publish heartbeats in the store of the job, and read those of the others when they are needed."""
         self.answered = time.monotonic()
+        others = {*range(self.world_size)} - {self.rank}
+        self.beats = {rank: Beat(number=0, entered=0, since=self.answered) for rank in others}
         self._run(self._beat, store.clone())
 
     def close(self) -> None:
@@ -86,21 +88,19 @@ class Watch:
         self.threads[-1].start()
 
     def _beat(self, store: dist.Store) -> None:
-        others = [rank for rank in range(self.world_size) if rank != self.rank]
         number = 0
         with contextlib.suppress(dist.DistError):  # the process that holds the store has ended: it no longer answers
             while not self.closed.wait(BEAT):
                 number += 1
                 store.set(f"beat/{self.rank}", f"{number} {self.entered}")
                 if self.depth and (self.signals or time.monotonic() - self.since > BEAT):
-                    for rank in others:
+                    for rank in [*self.beats]:
                         if store.check([f"beat/{rank}"]):
                             self._note(rank, *map(int, store.get(f"beat/{rank}").split()))
                 self.answered = time.monotonic()
 
     def _note(self, rank: int, number: int, entered: int) -> None:
-        before = self.beats.get(rank)
-        if before is None or before.number != number:
+        if self.beats[rank].number != number:
             self.beats[rank] = Beat(number, entered, time.monotonic())
 
     def _watch(self) -> None:

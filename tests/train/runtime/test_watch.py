@@ -95,16 +95,16 @@ def test_heartbeats_are_published_and_read_while_the_process_waits(monkeypatch):
     monkeypatch.setattr(module, "BEAT", 0.01)
     store, watches = dist.HashStore(), [Watch(rank, 2, 600) for rank in (0, 1)]
     for watch in watches:
-        watch._run(watch._beat, store)
+        watch.share(store)
     with watches[1].waiting():
         pass
     with watches[0].waiting():
         watches[0].since -= 10
-        while not (watches[0].beats and watches[0].beats[1].entered == 1):
+        while watches[0].beats[1].entered != 1:
             time.sleep(0.01)
     for watch in watches:
         watch.closed.set()
-    assert not watches[1].beats  # it does not wait
+    assert watches[1].beats[0].number == 0  # it does not wait, and so does not read
 
 
 @pytest.fixture(scope="module")
