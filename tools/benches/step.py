@@ -48,8 +48,17 @@ def step(network: nn.Module, frames: Tensor, holes: Tensor, half: torch.dtype | 
     return output.detach()
 
 
-def prepare(size: int, plain_size: int, half: torch.dtype | None = None) -> Callable[[Workplace], Race]:
+def prepare(
+    size: int, plain_size: int, half: torch.dtype | None = None, both: bool = False
+) -> Callable[[Workplace], Race]:
+    """Ours, in half precision if given, against the plain blocks; with `both` under the same conditions.
+
+    These are half precision for the plain blocks too, and freed memory that is kept, as in training.
+    """
+
     def ready(place: Workplace) -> Race:
+        if both:
+            keep_freed_memory()
         ours, plain = networks(place.tiny)
         tiles = (48, 64) if place.tiny else (size, plain_size)
         mine, theirs = (inputs(ours, tile) for tile in tiles)
@@ -60,7 +69,9 @@ def prepare(size: int, plain_size: int, half: torch.dtype | None = None) -> Call
             for weight, other in zip(ours.parameters(), plain.parameters(), strict=True):
                 assert (weight.grad - other.grad).abs().max() < 20 * TOLERANCE * other.grad.abs().max()
 
-        return Race(lambda: step(ours, *mine, half), lambda: step(plain, *theirs), check, 1, "step")
+        return Race(
+            lambda: step(ours, *mine, half), lambda: step(plain, *theirs, half if both else None), check, 1, "step"
+        )
 
     return ready
 
@@ -115,6 +126,12 @@ def main() -> None:
 
 CASES = (
     Case("step", f"training step at {TILE} px / plain blocks, fp32", Goal(1.3), prepare(TILE, TILE)),
+    Case(
+        "step-both-kept",
+        f"training step at {TILE} px / plain blocks, fp32, both keep freed memory",
+        Goal(1.3),
+        prepare(TILE, TILE, both=True),
+    ),
     *(
         [
             Case(
@@ -122,7 +139,13 @@ CASES = (
                 f"training step at {TILE} px, bf16 / plain blocks, fp32",
                 Goal(2),
                 prepare(TILE, TILE, torch.bfloat16),
-            )
+            ),
+            Case(
+                "step-both-bf16",
+                f"training step at {TILE} px / plain blocks, both bf16, both keep freed memory",
+                Goal(1.3),
+                prepare(TILE, TILE, torch.bfloat16, both=True),
+            ),
         ]
         if has_bf16(torch.device("cpu"))  # on other CPUs bf16 is slower than fp32, and training does not use it
         else []

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 from tools.gpu.data import ready_data
@@ -18,26 +17,23 @@ EFFORT = 0.8  # share of the remaining time that is planned for steps
 def measure(work: Work) -> None:
     """Train while there is time, and add the gain in holes."""
     ready_data(work)
-    folder = work.folder / "model"
     best = work.best_batch()
-    batch, rate = min(best.get("batch", 4), LARGEST), best.get("sequences_per_second", 4.0)
-    seconds = work.seconds_left - RESERVE
+    epochs, batch = (1, 1) if work.tiny else (EPOCHS, min(best.get("batch", 4), LARGEST))
+    rate, seconds = best.get("sequences_per_second", 4.0), work.seconds_left - RESERVE
     if not work.tiny and seconds < 2 * START:
         work.add(Row("d", "training", failure=f"only {max(work.seconds_left, 0):.0f} s are left"))
         return
     sequences = 2 if work.tiny else max(int(EFFORT * rate * (seconds - START)) // EPOCHS // batch, 1) * batch
-    out = train(work, folder, 1 if work.tiny else batch, sequences, seconds=600 if work.tiny else seconds)
-    trained = folder / "inpaint.light_video_inpaint_v1.checkpoint.pth"
+    out = train(work, epochs, sequences, batch, 600 if work.tiny else seconds)
+    notes = {"sequences": epochs * sequences, "batch": batch, "complete": "stopped by" not in out}
     rates = re.findall(r"([\d.]+) sequences/s", out)
-    notes = {"sequences": EPOCHS * sequences, "batch": batch, "complete": "stopped by" not in out}
-    evaluate(work, trained, notes | ({"sequences_per_second": float(rates[-1])} if rates else {}))
+    evaluate(work, notes | ({"sequences_per_second": float(rates[-1])} if rates else {}))
 
 
-def train(work: Work, folder: Path, batch: int, sequences: int, seconds: float) -> str:
+def train(work: Work, epochs: int, sequences: int, batch: int, seconds: float) -> str:
     """The output of a training whose schedule ends in time; one that is slower than planned is stopped."""
-    epochs = 1 if work.tiny else EPOCHS
     return run_program(
-        "train/main.py", "-i", work.data, "--model-dir", folder, "--checkpoint-file", work.checkpoint,
+        "train/main.py", "-i", work.data, "--model-dir", work.folder / "model", "--checkpoint-file", work.checkpoint,
         "--device", work.device.type, "--loss", LOSS, "--augment", "strong", "--ema-model", "--ema-decay", 0.99,
         "--tile", 64 if work.tiny else 256, "--max-epoch", epochs + 1, "--learning-rate-cycles", 1,
         "--learning-rate", RATE, "--num-samples", 12 * sequences, "--backward-step", batch, "--batch-size", batch,
@@ -46,8 +42,9 @@ def train(work: Work, folder: Path, batch: int, sequences: int, seconds: float) 
     )  # fmt: skip
 
 
-def evaluate(work: Work, trained: Path, notes: dict[str, Any]) -> None:
+def evaluate(work: Work, notes: dict[str, Any]) -> None:
     """Add the PSNR in holes before and after, and their paired difference with its interval."""
+    trained = next((work.folder / "model").glob("*.checkpoint.pth"))  # evaluation takes its averaged weights
     out = work.folder / "evaluation"
     run_program(
         "tools/evaluate.py", "-i", work.data / "eval", "--checkpoint", work.checkpoint, trained, "-o", out,
