@@ -3,6 +3,7 @@
 Every stage resumes by itself when the same command is given again.
 """
 
+import math
 import signal
 import sys
 from dataclasses import asdict, dataclass, fields
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tools.film.work import Work
 
 CLIP = 16  # frames of a record
+AUTO = "auto"
 FREE = ("video", "out", "hours", "dry_run", "layout", "device", "crf", "sound")  # may change from run to run
 
 
@@ -45,7 +47,8 @@ class Config:
     model_type: str = "Motion"  # depth model, as for packing
     resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
     method: Literal["forward", "monobw"] = "forward"  # warp that makes the other eye, and the holes that tuning sees
-    divergence: float = 2.5  # strength: disparity between nearness 0 and 1 in percent of the longer side
+    divergence: str = "2.5"  # strength: disparity between nearness 0 and 1 in percent of the longer side, or auto: what
+    # suits each shot, by the spread of its depth and its motion
     layout: Literal["sbs", "half-sbs", "tab", "half-tab", "anaglyph", "right"] = "half-sbs"  # as of tools/stereo.py
     hours: float = 1.0  # time for tuning; more can be given later
     checkpoint: str = "base"  # network to start from
@@ -59,8 +62,20 @@ class Config:
     def __post_init__(self):
         if not self.video:
             raise UserError("--video is missing: pass the film to convert")
-        if not 0 < self.divergence <= 25 or self.hours < 0 or self.learning_rate <= 0:
-            raise UserError("expected --divergence above 0 and up to 25, --hours of 0 or more, --learning-rate above 0")
+        if not 0 < self.percent <= 25:
+            raise UserError(f"--divergence {self.divergence}: expected auto, or a number above 0 and up to 25")
+        if self.hours < 0 or self.learning_rate <= 0:
+            raise UserError("expected --hours of 0 or more and --learning-rate above 0")
+
+    @property
+    def percent(self) -> float:
+        """The divergence that packing and conversion get."""
+        from tools.film.strength import STRONGEST
+
+        try:
+            return STRONGEST if self.divergence == AUTO else float(self.divergence)
+        except ValueError:
+            return math.nan
 
 
 def main() -> None:
@@ -85,7 +100,7 @@ def main() -> None:
         return
     work.check_settings(settings)
     headline("1. depth and shots")
-    shots = survey(work, video, model, name, device)
+    shots = survey(work, video, model, name, device, config.divergence == AUTO)
     say_shots(shots, name)
     winner, certificate, reason = choose_network(config, video, work, shots, plan, network_name(network), device)
     print(reason, flush=True)
@@ -151,7 +166,7 @@ def show_plan(
     from tools.film.plan import Costs, check_room, make_plan, measure_costs
     from tools.synthesis.views import Geometry
 
-    how = Geometry(config.divergence, 0.5, mapper("none"))
+    how = Geometry(config.percent, 0.5, mapper("none"))
     known = {} if config.dry_run else work.read("costs")
     costs = Costs(**known) if known else measure_costs(video, model, network, how, device)
     if not config.dry_run:
@@ -171,6 +186,12 @@ def say_shots(shots: "list[Shot]", name: str) -> None:
 
     frames = sum(shot.frames for shot in shots)
     print(f"{plural(len(shots), 'shot')}, {plural(frames, 'frame')}; depth of {name} {steadiness(shots)}", flush=True)
+    for number, shot in enumerate(shots):
+        if shot.divergence:
+            print(
+                f"  shot {number} at {shot.seconds:.1f} s: strength {shot.divergence}, because of {shot.why}",
+                flush=True,
+            )
 
 
 def choose_network(
@@ -239,7 +260,7 @@ def finish(
         "film": config.video,
         "shots": str(len(shots)),
         "depth": f"{name}, {steadiness(shots)}",
-        "strength": f"{config.divergence} percent of the longer side, in one view",
+        "strength": strengths(config, shots),
         "warp": config.method,
         "start": config.checkpoint,
         "used for the film": winner,
@@ -250,6 +271,14 @@ def finish(
     print(f"certificate  {page}")
     print(f"fills        {sheet}" if drawn else "fills        none: no shot has enough holes")
     print(f"working data {work.folder}, which can be deleted")
+
+
+def strengths(config: Config, shots: "list[Shot]") -> str:
+    """The strength of the film, or of its shots, in words."""
+    if config.divergence != AUTO:
+        return f"{config.divergence} percent of the longer side, in one view"
+    used = [shot.divergence for shot in shots]
+    return f"{min(used)} to {max(used)} percent of the longer side, chosen for each shot"
 
 
 if __name__ == "__main__":

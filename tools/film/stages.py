@@ -32,7 +32,7 @@ def pack(config: "Config", video: VideoInfo, work: Work, plan: Plan, split: str,
         "depth": work.depth,
         "depth-range": "given",
         "depth-metric": config.depth_metric,
-        "divergence": 2 * config.divergence,  # one view takes all of it
+        "divergence": 2 * config.percent,  # one view takes all of it
         "mapper": export_mapper(work),
         "holes": config.method,
         "shots": rule,
@@ -97,7 +97,7 @@ def convert(config: "Config", video: VideoInfo, work: Work, out: Path, winner: s
         "depth": work.depth,
         "depth-range": "given",
         "depth-metric": config.depth_metric,
-        "divergence": config.divergence,
+        "divergence": config.percent,
         "device": config.device,
         **how,
     }

@@ -11,7 +11,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import IO
 
 import numpy as np
 import torch
@@ -22,17 +22,19 @@ from pack.depth.files import EXPORT
 from pack.depth.models import DepthEstimator, robust_range
 from pack.depth.steadiness import still_change
 from pack.film_depth import FilmDepth
+from pack.holes.mappers import Curve, mapper
 from pack.video.grey import frame_times
 from pack.video.reader import VideoInfo
 from pack.video.shot_reader import read_shots
 from tools.cli import Progress, UserError, plural
 from tools.cli.files import remove_leftovers, whole_file, write_file
+from tools.film.strength import SCREEN, STRONGEST, Strength, choose_strength
 from tools.film.work import Work
 from tools.synthesis.views import raw_windows
 
 FEW_CUTS = 3  # with fewer, depth is not checked against them
 JUMP = 2.0  # times its usual change by which depth must change at cuts
-HISTOGRAM = 16  # classes of nearness
+HISTOGRAM = 32  # classes of nearness
 
 
 @dataclass(frozen=True)
@@ -46,19 +48,32 @@ class Shot:
     still: int  # number of those
     change: float  # mean change of nearness from frame to frame
     jump: float | None  # mean change from the last frame of the shot before
-    nearness: tuple[float, ...]  # shares of HISTOGRAM classes, far to near
+    nearness: tuple[float, ...]  # shares of HISTOGRAM classes, far to near, after the curve where it is automatic
+    divergence: float = 0.0  # with automatic strength, percent of the longer side
+    why: str = ""
 
     @property
     def end(self) -> int:
         return self.first + self.frames
 
 
-def survey(work: Work, video: VideoInfo, model: DepthEstimator | FilmDepth, name: str, device: torch.device) -> list:
+def survey(
+    work: Work,
+    video: VideoInfo,
+    model: DepthEstimator | FilmDepth,
+    name: str,
+    device: torch.device,
+    automatic: bool = False,
+) -> list[Shot]:
     """The film's shots; their depth is in `work.depth`. What an earlier run has done is kept.
+
+    With `automatic` strength the depth of each shot is its disparity, scaled about the screen by the shot's strength.
+    So all later stages use STRONGEST, and the strength changes at cuts alone.
 
     Raises UserError where depth from files belongs to another film.
     """
     shots = [Shot(**{**row, "nearness": tuple(row["nearness"])}) for row in work.read("shots").get("shots", [])]
+    curve = mapper(usual_mapper(model)) if automatic else None
     if not (work.depth / EXPORT).exists():
         times = frame_times(video.path)
         maps = work.depth / "depth"
@@ -72,13 +87,13 @@ def survey(work: Work, video: VideoInfo, model: DepthEstimator | FilmDepth, name
                 for _ in shot:
                     pass
                 continue
-            found, last = write_shot(maps, raw_windows(shot, model, device), times, last, progress)
+            found, last = write_shot(maps, raw_windows(shot, model, device), times, last, progress, curve, video.fps)
             shots.append(found)
             work.write("shots", {"shots": [vars(one) for one in shots]})
         progress.close()
         if files:
             check_cuts(shots, files.source)
-        write_yaml(work, video, model, name, shots)
+        write_yaml(work, video, model, name, shots, automatic)
     return shots
 
 
@@ -89,8 +104,13 @@ def write_shot(
     times: list[Fraction],
     before: torch.Tensor | None,
     progress: Progress,
+    curve: Curve | None = None,
+    fps: float = 25,
 ) -> tuple[Shot, torch.Tensor]:
-    """Write the depth of a shot, given as by `raw_windows`; the shot, and the last frame's raw nearness (1 1 h w)."""
+    """Write the depth of a shot, given as by `raw_windows`; the shot, and the last frame's raw nearness (1 1 h w).
+
+    With a `curve` the strength is automatic.
+    """
     numbers, ranges, flicker, still, changes = [], [], 0.0, 0, [0.0]
     jump, held = None, None
     with open(folder / "shot.raw", "w+b") as raws:
@@ -111,25 +131,43 @@ def write_shot(
                 progress.update(numbers[-1] + 1)
         assert held is not None, "a shot has frames"
         low, high = (median(ends) for ends in zip(*ranges, strict=True))
-        raws.seek(0)
-        counts = write_maps(folder, raws, numbers, held[1].shape[-2:], low, high)
+        span, shape = max(high - low, 1e-6), held[1].shape[-2:]
+        change = sum(changes) / max(len(changes) - 1, 1) / span
+        shares = nearness_shares(nearness_of(raws, len(numbers), shape, low, span, curve))
+        strength = choose_strength(shares, change * (fps or 25)) if curve else Strength(0.0, "")
+        scale = strength.divergence / STRONGEST if curve else 1.0
+        near = nearness_of(raws, len(numbers), shape, low, span, curve)
+        write_maps(folder, numbers, (SCREEN + scale * (one - SCREEN) for one in near))
     (folder / "shot.raw").unlink()
-    span = max(high - low, 1e-6)
-    rest = {"change": sum(changes) / max(len(changes) - 1, 1) / span, "jump": None if jump is None else jump / span}
-    shares = tuple(round(float(share), 4) for share in counts / counts.sum())
-    return Shot(numbers[0], len(numbers), first, flicker / span, still, nearness=shares, **rest), held[1]
+    rest = {"change": change, "jump": None if jump is None else jump / span, "why": strength.why}
+    found = Shot(
+        numbers[0], len(numbers), first, flicker / span, still, nearness=shares, divergence=strength.divergence, **rest
+    )
+    return found, held[1]
 
 
-def write_maps(folder: Path, raws: Any, numbers: list[int], shape: torch.Size, low: float, high: float) -> np.ndarray:
-    """Write raw nearness as 16-bit images of nearness in [0, 1]; the pixels in each class of nearness."""
-    counts = np.zeros(HISTOGRAM, np.int64)
-    for number in numbers:
+def nearness_of(
+    raws: IO[bytes], count: int, shape: torch.Size, low: float, span: float, curve: Curve | None
+) -> Iterator[np.ndarray]:  # of float32 (h w) in [0, 1]
+    """The nearness of each frame of a shot, from its raw nearness in a file; with a curve the disparity."""
+    raws.seek(0)
+    for _ in range(count):
         raw = np.frombuffer(raws.read(2 * shape[0] * shape[1]), np.float16).reshape(shape).astype(np.float32)
-        near = np.clip((raw - low) / max(high - low, 1e-6), 0, 1)
-        counts += np.histogram(near, HISTOGRAM, (0, 1))[0]
+        near = np.clip((raw - low) / span, 0, 1)
+        yield near if curve is None else curve(torch.from_numpy(near)).clamp(0, 1).numpy()
+
+
+def nearness_shares(frames: Iterator[np.ndarray]) -> tuple[float, ...]:
+    """The share of the pixels of all frames in each of HISTOGRAM classes of nearness."""
+    counts = sum((np.histogram(near, HISTOGRAM, (0, 1))[0] for near in frames), np.zeros(HISTOGRAM, np.int64))
+    return tuple(round(float(share), 4) for share in counts / counts.sum())
+
+
+def write_maps(folder: Path, numbers: list[int], frames: Iterator[np.ndarray]) -> None:
+    """Write nearness in [0, 1] as 16-bit images."""
+    for number, near in zip(numbers, frames, strict=True):
         with whole_file(folder / f"{number:08d}.png") as file:
             Image.fromarray(np.floor(65535 * near).astype(np.uint16)).save(file, "PNG", compress_level=1)
-    return counts
 
 
 def check_cuts(shots: list[Shot], source: Path) -> None:
@@ -143,10 +181,23 @@ def check_cuts(shots: list[Shot], source: Path) -> None:
         )
 
 
-def write_yaml(work: Work, video: VideoInfo, model: DepthEstimator | FilmDepth, name: str, shots: list[Shot]) -> None:
+def usual_mapper(model: DepthEstimator | FilmDepth) -> str:
+    """The curve from nearness to disparity that files state, else that of the kind of model."""
+    files = model if isinstance(model, FilmDepth) else None
+    return (files and files.mapper) or ("div_6" if model.metric else "none")
+
+
+def write_yaml(
+    work: Work,
+    video: VideoInfo,
+    model: DepthEstimator | FilmDepth,
+    name: str,
+    shots: list[Shot],
+    automatic: bool,
+) -> None:
     """Write what iw3 says of an export; it is written last."""
     files = model if isinstance(model, FilmDepth) else None
-    mapper = (files and files.mapper) or ("div_6" if model.metric else "none")
+    curve = "none" if automatic else usual_mapper(model)  # which is applied already where the strength is automatic
     content = {
         "type": "video",
         "basename": video.path.stem,
@@ -154,11 +205,11 @@ def write_yaml(work: Work, video: VideoInfo, model: DepthEstimator | FilmDepth, 
         "rgb_dir": None,
         "depth_dir": "depth",
         "audio_file": None,
-        "mapper": mapper,
+        "mapper": curve,
         "skip_mapper": bool(files and files.is_disparity),
         "skip_edge_dilation": bool(files and files.is_disparity),
         "user_data": {
-            "export_options": {"depth_model": name, "mapper": mapper},
+            "export_options": {"depth_model": name, "mapper": curve},
             "scene_boundary": ",".join(f"{shot.first:08d}" for shot in shots[1:]),
             "backfill": True,
         },

@@ -133,7 +133,7 @@ def test_records_are_made_as_the_conversion_will_see_the_film(film, depth, here,
 def test_other_settings_in_the_same_folder_are_refused(film, depth, here):
     converted(film, depth, "--hours", 0)
     said = refused(program.main, "--video", film, "--depth", depth, "--device", "cpu", "--divergence", 3)
-    assert "divergence is 3.0, was 9.0): pass another OUT" in said
+    assert 'divergence is "3", was "9"): pass another OUT' in said
 
 
 def test_too_few_shots_are_converted_with_the_start_and_the_page_says_why(here, tmp_path):
