@@ -7,6 +7,7 @@ from fsspec.implementations.http import HTTPFileSystem
 
 from pack.shards.store import StoreError
 
+LARGEST = 256 << 20  # bytes of a whole file, which is an index or a list
 PLAIN = {"Accept-Encoding": "identity"}  # a range is one of the file's own bytes
 
 
@@ -18,14 +19,21 @@ class RangedHttp(HTTPFileSystem):
 
     async def _cat_file(self, url: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         """The bytes from start to end, fewer when the file is shorter, or all."""
-        headers = PLAIN if start is None or end is None else PLAIN | {"Range": f"bytes={start}-{end - 1}"}
+        headers, limit = PLAIN, LARGEST
+        if start is not None and end is not None:
+            headers, limit = PLAIN | {"Range": f"bytes={start}-{end - 1}"}, end - start
         async with (await self.set_session()).get(self.encode_url(url), headers=headers) as response:
             if response.status == 416:  # the range begins behind the end of the file
                 return b""
             self._raise_not_found_for_status(response, url)
             if "Range" in headers:
                 check_partial(response.status, url)
-            return await response.read()
+            data = bytearray()
+            async for part in response.content.iter_any():
+                data += part
+                if len(data) > limit:
+                    raise StoreError(f"{url}: the server sends more than the {limit} bytes that were asked for")
+            return bytes(data)
 
     async def _info(self, url: str, **_: Any) -> dict[str, Any]:
         """The size of a file, from a request of its first byte."""

@@ -42,7 +42,7 @@ class Ranged(Plain):
         size, (first, last) = path.stat().st_size, map(int, asked.groups())
         with open(path, "rb") as file:
             file.seek(first)
-            data = file.read(last + 1 - first)
+            data = file.read(last + 1 - first + self.server.excess)
         shown = f"{first}-{first + len(data) - 1}" if data else "*"
         self.send_response(206 if data else 416)
         self.send_header("Content-Range", f"bytes {shown}/{size}")
@@ -53,9 +53,12 @@ class Ranged(Plain):
 
 @contextlib.contextmanager
 def serve(folder: Path, handler: type[Plain] = Ranged, lists: bool = True) -> Iterator[ThreadingHTTPServer]:
-    """A server of the folder, whose `url` and `requests` (path, range) are known; `refuses` is a path it denies."""
+    """A server of the folder, with its `url` and the `requests` (path, range) that it got.
+
+    `refuses` is a path that it denies, `excess` the bytes that it sends beyond a range.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), lambda *args: handler(*args, directory=str(folder)))
-    server.requests, server.lists, server.refuses = [], lists, ""
+    server.requests, server.lists, server.refuses, server.excess = [], lists, "", 0
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -139,6 +139,13 @@ def test_a_file_that_is_shorter_than_asked_gives_what_it_has(data, served):
     assert stores.client(path).cat_file(path.url, start=size + 5, end=size + 9) == b""
 
 
+def test_a_server_that_sends_more_than_was_asked_for_is_refused(served):
+    served.excess = 7
+    path = RemotePath(f"{served.url}/train/s0-00.tar")
+    with pytest.raises(StoreError, match="the server sends more than the 512 bytes that were asked for"):
+        stores.read_range(path, 0, 512)
+
+
 def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     import sys
 
