@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from model.morphology import dilate_inner, dilate_outer
 from pack.shards.record import Box
 from tools.cli import UserError
 from train.data.looks import Look, draw_look
@@ -80,8 +79,34 @@ def augment_masks(masks: torch.Tensor, params: AugmentParams | None) -> torch.Te
     """Masks with their holes dilated; a dilated mask has no half values."""
     if params is None or not params.outer + params.inner:
         return masks
-    holes = masks.bool()  # takes a fifth of the time of a comparison
-    return dilate_inner(dilate_outer(holes, params.outer), params.inner).view(torch.uint8) * 255
+    grown = dilate_rows(masks.numpy(), params.outer, params.inner)
+    return torch.from_numpy(np.negative(grown, out=grown))  # 1 becomes 255
+
+
+def dilate_rows(masks: np.ndarray, right: int, left: int) -> np.ndarray:  # uint8 (T H W) -> 0 or 1, same shape
+    """Where masks above 0 are, extended by less than 64 pixels to the right and to the left.
+
+    `dilate_inner(dilate_outer(...))` of model.morphology for 64 pixels at a time, in a third of its time.
+    """
+    width = masks.shape[-1]
+    packed = np.packbits(masks, axis=-1, bitorder="little")  # any value above 0 is a set bit
+    # whole words and one between rows, so that all rows are shifted as one
+    rows = np.zeros((*masks.shape[:-1], (-(-width // 64) + 1) * 8), np.uint8)
+    rows[..., : packed.shape[-1]] = packed
+    words = rows.reshape(-1).view("<u8")  # the lowest bit is the leftmost pixel
+    reach = 1
+    while reach <= right:  # n shifts by one pixel cover n+1 pixels; each pass doubles that number
+        step = min(reach, right + 1 - reach)
+        shifted = words << step
+        shifted[1:] |= words[:-1] >> (64 - step)
+        words, reach = words | shifted, reach + step
+    reach = 1
+    while reach <= left:
+        step = min(reach, left + 1 - reach)
+        shifted = words >> step
+        shifted[:-1] |= words[1:] << (64 - step)
+        words, reach = words | shifted, reach + step
+    return np.unpackbits(words.view(np.uint8).reshape(rows.shape), axis=-1, count=width, bitorder="little")
 
 
 def choose_tile(

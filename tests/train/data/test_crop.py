@@ -4,7 +4,7 @@ import torch
 
 from model.morphology import dilate_inner, dilate_outer
 from tests.support.trainings import one_thread  # noqa: F401
-from train.data.crop import AugmentParams, augment_masks, choose_tile, cut, draw_params, frame_indexes
+from train.data.crop import AugmentParams, augment_masks, choose_tile, cut, dilate_rows, draw_params, frame_indexes
 from train.runtime.seeds import generator
 
 COUNT = 20_000
@@ -179,6 +179,16 @@ def test_a_sample_is_its_place_in_the_record_with_half_holes_as_holes():
     assert tile.frames.shape == (12, 64, 64, 3) and holes.shape == (12, 64, 64) and holes.dtype == torch.bool
     assert np.array_equal(tile.frames, frames[:, y : y + 64, x : x + 64])
     assert np.array_equal(holes.numpy(), masks[:, y : y + 64, x : x + 64] > 0)
+
+
+@pytest.mark.parametrize("width", [1, 40, 64, 72, 129, 512])
+def test_rows_are_dilated_as_morphology_says_at_any_width(width):
+    gen = torch.Generator().manual_seed(width)
+    masks = (torch.rand(2, 9, width, generator=gen) < 0.05) * torch.randint(1, 256, (2, 9, width), generator=gen).byte()
+    for outer in (0, 1, 2, 7, 20):
+        for inner in (0, 1, 4):
+            expected = dilate_inner(dilate_outer(masks > 0, outer), inner)
+            assert np.array_equal(dilate_rows(masks.numpy(), outer, inner), expected.numpy())
 
 
 def test_a_tile_larger_than_the_records_is_told_with_one_that_fits():
