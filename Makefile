@@ -7,7 +7,7 @@ EXTRAS ?=
 OUT ?= data/train
 NPROC ?= 1
 # What a user passes reaches the shell through the environment as it is: spaces do not split it, and $$(...) does not run.
-PASSED := VIDEO OUT CHECKPOINT JOBS DATA DEST SRC PREFIX MODEL_TYPE WORKERS MODEL_DIR PORT EXCLUDE LAYOUT METHOD DIVERGENCE DEPTH HOURS
+PASSED := VIDEO OUT CHECKPOINT JOBS DATA DEST SRC PREFIX MODEL_TYPE WORKERS MODEL_DIR PORT EXCLUDE LAYOUT METHOD DIVERGENCE DEPTH HOURS IW3 NAME
 $(foreach name,$(PASSED),$(if $(filter command environment,$(firstword $(origin $(name)))),$(eval override $(name) := $$(value $(name)))))
 export $(PASSED)
 # VIDEO is one file, a glob, or several of them with spaces between
@@ -17,11 +17,11 @@ VIDEO_WORDS = if [ -e "$$VIDEO" ]; then set -- "$$VIDEO"; else IFS=; set -- $$VI
 GPU_PYTHON := $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 STAMPS := $(patsubst %,$(VENV)/%.installed,core $(subst $(comma), ,$(EXTRAS)))
 
-.PHONY: help setup demo test test-quick test-hard lint shards truth train sweep push pull verify peek inspect evaluate evaluate-stereo arena stereo film bench gpu clean-demo
+.PHONY: help setup demo test test-quick test-hard lint shards truth train sweep push pull verify peek inspect evaluate evaluate-stereo arena stereo film install-iw3 bench gpu clean-demo
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 25
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 25
 
 setup: $(STAMPS) ## create .venv with the packages that packing and training need (EXTRAS=depth adds depth models)
 
@@ -139,6 +139,10 @@ film: setup $(VENV)/baselines.installed ## convert one film with a network tuned
 		$(if $(METHOD),--method "$$METHOD") $(if $(DIVERGENCE),--divergence "$$DIVERGENCE") $(if $(HOURS),--hours "$$HOURS") \
 		$(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") $(if $(LAYOUT),--layout "$$LAYOUT") \
 		$(if $(filter file,$(origin OUT)),,-o "$$OUT") $(ARGS)
+
+install-iw3: setup ## install a network in iw3: IW3=path/to/nunif [NAME=backfill] [CHECKPOINT=base]; ARGS=--remove undoes it
+	@test -n "$$IW3" || { echo 'error: IW3 is missing: run make install-iw3 IW3=path/to/nunif'; exit 2; }
+	$(BIN)/python tools/install_iw3.py --iw3 "$$IW3" $(if $(NAME),--name "$$NAME") $(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") $(ARGS)
 
 bench: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed ## measure speed against plain references: [CASES="holes sample"] [ARGS="--rounds 3"]
 	$(BIN)/python tools/bench.py $(if $(CASES),--cases $(CASES)) $(ARGS)

@@ -64,7 +64,7 @@ def commands(text: str) -> Iterator[Command]:
         except ValueError:  # an apostrophe in what is no command
             continue
         if "make" in words[:1]:
-            named = [word for word in words[1:] if "=" not in word and re.fullmatch(r"[a-z-]+", word)]
+            named = [word for word in words[1:] if "=" not in word and re.fullmatch(r"[a-z0-9-]+", word)]
             for target in named[:1]:
                 yield Command(f"make {target}", tuple(words[1:]))
         for i, word in enumerate(words):
@@ -93,5 +93,5 @@ def options(program: str) -> set[str]:
 def makefile() -> dict[str, str]:
     """The recipe of every target of the Makefile that has a help text."""
     text = (ROOT / "Makefile").read_text()
-    found = re.findall(r"^([a-z-]+):[^\n]*##[^\n]*\n((?:(?:\t|if|else|endif)[^\n]*\n)*)", text, re.MULTILINE)
+    found = re.findall(r"^([a-z0-9-]+):[^\n]*##[^\n]*\n((?:(?:\t|if|else|endif)[^\n]*\n)*)", text, re.MULTILINE)
     return dict(found)

@@ -1,0 +1,149 @@
+"""A network is installed in folders that have the layout of iw3, new and old."""
+
+import sys
+
+import pytest
+import torch
+import yaml
+
+from model.checkpoint import load_network, save_network
+from tests.support import ROOT
+from tests.support.programs import refused, succeeds
+from tests.tools.test_evaluate import tiny_network
+from tools.install_iw3 import main
+from tools.installing.entries import with_entry, with_variable, without_entry, without_variable
+
+LOADER = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from model.checkpoint import load_network
+
+def load_model(path, weights_only):
+    assert weights_only
+    return load_network(path), {{}}
+"""
+OTHER = """
+ours = load_model
+
+def load_model(path, weights_only):
+    network = ours(path, weights_only)[0]
+    network.to_image.bias.data += 0.1
+    return network, {}
+"""
+ENTRIES = "# my networks\nother:  # of a friend\n  video: models/other.pth\n"
+URL = 'VIDEO_MODEL_URL = "https://example.org/" \\\n    "a.pth"  # the default\n'
+
+
+def iw3_folder(path, is_old=False, entries=ENTRIES, loader=LOADER):
+    (path / "iw3").mkdir(parents=True)
+    (path / "iw3/inpaint_utils.py").write_text("import os\n" + (URL if is_old else "") + loader)
+    if not is_old and entries is not None:
+        (path / "iw3/inpaint_models.yml").write_text(entries)
+    return path
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    save_network(tmp_path / "mine.pth", tiny_network(), {"steps": 5})
+    return tmp_path / "mine.pth"
+
+
+def words(folder, checkpoint, *more):
+    return ("--iw3", folder, "--checkpoint", checkpoint, "--python", sys.executable, *more)
+
+
+def test_a_new_iw3_gets_an_entry_beside_the_others_and_tries_the_network(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.delenv("NUNIF_HOME", raising=False)
+    folder = iw3_folder(tmp_path / "nunif")
+    before = files(folder)
+    out = succeeds(main, *words(folder, checkpoint))
+    text = (folder / "iw3/inpaint_models.yml").read_text()
+    path = folder / "iw3/pretrained_models/backfill.pth"
+    assert text.startswith(ENTRIES) and yaml.safe_load(text)["backfill"] == {"video": str(path)}
+    assert "loaded by iw3, fills a clip as here" in out and "--inpaint-model backfill" in out
+    for name, weight in load_network(path).state_dict().items():
+        assert torch.equal(weight, tiny_network().state_dict()[name])
+    backup = folder / "iw3/inpaint_models.yml.before-backfill"
+    assert backup.read_text() == ENTRIES
+    succeeds(main, *words(folder, checkpoint, "--no-trial"))  # again
+    assert (folder / "iw3/inpaint_models.yml").read_text() == text
+    succeeds(main, "--iw3", folder, "--remove")
+    backup.unlink()
+    assert files(folder) == before
+
+
+def test_an_old_iw3_gets_its_variable_set_and_back(tmp_path, checkpoint):
+    folder = iw3_folder(tmp_path / "nunif", is_old=True)
+    before = files(folder)
+    out = succeeds(main, *words(folder, checkpoint, "--name", "mine", "--no-trial"))
+    source = (folder / "iw3/inpaint_utils.py").read_text()
+    namespace = {}
+    exec(source, namespace)
+    assert namespace["VIDEO_MODEL_URL"] == str(folder / "iw3/pretrained_models/mine.pth")
+    assert "VIDEO_MODEL_URL is set" in out and "--inpaint-model" not in out
+    assert "was not set to" in refused(main, "--iw3", folder, "--remove")  # another name
+    succeeds(main, "--iw3", folder, "--remove", "--name", "mine")
+    (folder / "iw3/inpaint_utils.py.before-backfill").unlink()
+    assert files(folder) == before
+
+
+def test_the_home_folder_of_iw3_and_a_missing_list_of_networks_are_respected(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.setenv("NUNIF_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    folder = iw3_folder(tmp_path / "nunif", entries=None)
+    succeeds(main, *words(folder, checkpoint, "--no-trial"))
+    entries = yaml.safe_load((tmp_path / "home/iw3/inpaint_models.yml").read_text())
+    assert entries == {"backfill": {"video": str(tmp_path / "home/iw3/pretrained_models/backfill.pth")}}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"entries": "a: [1\n"}, "is not valid YAML"),
+        ({"entries": "- a\n"}, "holds a list, expected names of networks"),
+        ({"entries": "backfill: {video: x.pth}\n"}, "has another network named backfill"),
+        (
+            {"loader": "raise ImportError('no such thing')\n"},
+            "iw3 cannot load the network (ImportError: no such thing)",
+        ),
+        ({"loader": LOADER + OTHER}, "iw3 fills a clip differently from Backfill"),
+        ({"is_old": True, "loader": "def broken(:\n"}, "is not valid Python"),
+    ],
+)
+def test_after_a_mistake_nothing_is_changed(tmp_path, checkpoint, options, said, monkeypatch):
+    monkeypatch.delenv("NUNIF_HOME", raising=False)
+    folder = iw3_folder(tmp_path / "nunif", **options)
+    before = files(folder)
+    assert said in refused(main, *words(folder, checkpoint))
+    assert files(folder) == before
+
+
+def test_what_is_no_iw3_or_read_only_and_bad_names_are_one_line(tmp_path, checkpoint, monkeypatch):
+    assert "is not the folder of nunif" in refused(main, *words(tmp_path, checkpoint))
+    assert "--iw3 is missing" in refused(main)
+    folder = iw3_folder(tmp_path / "nunif")
+    for name in ("a b", "../x", "yes", "null", "1"):
+        assert "--name" in refused(main, *words(folder, checkpoint, "--name", name))
+    assert "missing.pth" in refused(main, *words(folder, tmp_path / "missing.pth"))
+    assert "no network named backfill" in refused(main, "--iw3", folder, "--remove")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert "is read-only" in refused(main, *words(folder, checkpoint))
+    assert sorted(path.name for path in folder.rglob("*.*")) == ["inpaint_models.yml", "inpaint_utils.py"]
+
+
+@pytest.mark.parametrize("text", ["", "{}\n", "{a: {video: x}}", "a:\n  video: x", ENTRIES, "# nothing\n"])
+def test_entries_come_and_go_whatever_the_style_of_the_file(text):
+    there = with_entry(text, "mine", "/a b/ü.pth", "f")
+    assert yaml.safe_load(there) == (yaml.safe_load(text) or {}) | {"mine": {"video": "/a b/ü.pth"}}
+    back = without_entry(there, "mine", "/a b/ü.pth", "f")
+    assert (yaml.safe_load(back) or {}) == (yaml.safe_load(text) or {})
+
+
+def test_a_variable_that_is_set_twice_returns_to_its_first_value():
+    source = f"a = 1\n{URL}b = 2\n"
+    twice = with_variable(with_variable(source, "/x.pth", "f"), "/y.pth", "f")
+    assert without_variable(twice, "/y.pth", "f") == source

@@ -1,0 +1,151 @@
+"""Installs a network in iw3, or removes it again: `make install-iw3 IW3=path/to/nunif`."""
+
+import os
+import re
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+if not __package__:  # run as a file: import from the repository root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from tools import cli
+from tools.cli import MissingFile, UserError
+from tools.cli.files import write_file
+
+BACKUP = ".before-backfill"  # added to the name of a file that is changed
+
+
+@dataclass(frozen=True)
+class Config:
+    """Install a network in iw3, so that it can be chosen there."""
+
+    iw3: str = ""  # root folder of nunif, which holds iw3/ (required)
+    name: str = "backfill"  # name of the network in iw3
+    checkpoint: str = "base"  # weight file or training checkpoint, or base
+    remove: bool = False  # remove the network of this name instead
+    trial: bool = True  # fill a clip through iw3's own loader and compare it with ours
+    python: str = ""  # Python of iw3 (default: that of venv/ or .venv/ in its folder, else the one that runs this)
+
+    def __post_init__(self):
+        if not self.iw3:
+            raise UserError("--iw3 is missing: pass the folder of nunif, which holds iw3/")
+        if not re.fullmatch(r"[A-Za-z][\w-]*", self.name) or self.name.lower() in ("yes", "no", "on", "off", "y", "n"):
+            raise UserError(f'--name "{self.name}": expected a word of letters, digits, - and _, such as backfill')
+        if self.name.lower() in ("true", "false", "null"):
+            raise UserError(f'--name "{self.name}" has a meaning of its own in YAML: pass another one')
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an iw3 keeps its choice of network."""
+
+    root: Path  # of the repository
+    home: Path  # of its settings and networks
+    network: Path  # the file of our network
+    choice: Path  # file with the choice of network
+    is_old: bool  # VIDEO_MODEL_URL instead of inpaint_models.yml
+
+
+def main() -> None:
+    config = cli.parse(Config)
+    place = find_place(Path(config.iw3), config.name)
+    for line in remove(place, config) if config.remove else install(place, config):
+        print(line)
+
+
+def find_place(root: Path, name: str) -> Place:
+    """Where this iw3 keeps its networks. Raises UserError for a folder that is no iw3 or cannot be written to."""
+    from tools.installing.entries import has_variable
+
+    source = root / "iw3" / "inpaint_utils.py"
+    if not source.is_file():
+        raise UserError(f"{root} is not the folder of nunif: expected iw3/inpaint_utils.py in it")
+    is_old = has_variable(source.read_text(encoding="utf-8"), str(source))
+    home = root if is_old else Path(os.environ.get("NUNIF_HOME") or root)
+    choice = source if is_old else home / "iw3" / "inpaint_models.yml"
+    network = (home / "iw3" / "pretrained_models" / f"{name}.pth").absolute()
+    for folder in (choice.parent, network.parent):
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if not os.access(existing, os.W_OK):
+            raise UserError(f"{existing} is read-only: give write permission, nothing was changed")
+    return Place(root.absolute(), home, network, choice, is_old)
+
+
+def install(place: Place, config: Config) -> list[str]:
+    """Copy the network, enter it, and try it; what was done, in lines. Leaves nothing behind after an error."""
+    from tools.installing.entries import with_entry, with_variable
+    from tools.installing.trial import try_in_iw3
+
+    before = place.choice.read_text(encoding="utf-8") if place.choice.exists() else None
+    path, where = str(place.network), str(place.choice)
+    # before anything is written, as both raise UserError
+    if place.is_old:
+        after = with_variable(before or "", path, where)
+    else:
+        after = with_entry(before or "", config.name, path, where)
+    earlier = place.network.read_bytes() if place.network.exists() else None
+    if earlier is not None and path not in (before or ""):
+        raise UserError(f"{path} exists and is not in {where}: pass another NAME, or remove that file")
+    try:
+        export(config.checkpoint, place.network)
+        said = try_in_iw3(place.root, place.network, config.python) if config.trial else "not tried in iw3"
+        if before is not None and after != before:
+            write_file(place.choice.with_name(place.choice.name + BACKUP), before.encode())
+        if after != before:
+            place.choice.parent.mkdir(parents=True, exist_ok=True)
+            write_file(place.choice, after.encode())
+    except BaseException:
+        restore(place.network, earlier)
+        raise
+    words = ["--method", "monobw_inpaint", "--inpaint-model", config.name]
+    words = ["--method", "forward_inpaint"] if place.is_old else words
+    command = f"python -m iw3.cli -i film.mp4 -o . {shlex.join(words)}"
+    return [
+        f"{place.network}: {config.checkpoint}, {said}",
+        f"{place.choice}: {'VIDEO_MODEL_URL is set' if place.is_old else f'has the entry {config.name}'}",
+        f"to use it, in {place.root}: {command}",
+    ]
+
+
+def remove(place: Place, config: Config) -> list[str]:
+    """Remove the entry and the file of a network that was installed; what was done, in lines."""
+    from tools.installing.entries import without_entry, without_variable
+
+    if not place.choice.exists():
+        raise MissingFile(f"{place.choice} is missing: nothing is installed there")
+    before, where = place.choice.read_text(encoding="utf-8"), str(place.choice)
+    if place.is_old:
+        after = without_variable(before, str(place.network), where)
+    else:
+        after = without_entry(before, config.name, str(place.network), where)
+    write_file(place.choice, after.encode())
+    place.network.unlink(missing_ok=True)
+    return [f"{place.choice}: {config.name} is removed, and {place.network}"]
+
+
+def export(checkpoint: str, path: Path) -> None:
+    """Write the network as `tools/export.py` does."""
+    from model.checkpoint import load_network, read_file, write_checkpoint
+    from tools.export import as_file, check_finite, choose_weights
+
+    payload = read_file(checkpoint)
+    net = load_network(checkpoint)
+    net.load_state_dict(choose_weights(payload)[0])
+    file = as_file(net, payload, half=False)
+    check_finite(file["state_dict"], checkpoint)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(path, file)
+
+
+def restore(path: Path, content: bytes | None) -> None:
+    """Give the file its content of before, None where there was no file."""
+    if content is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_file(path, content)
+
+
+if __name__ == "__main__":
+    cli.run(main)
