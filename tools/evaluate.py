@@ -76,8 +76,21 @@ def main() -> None:
     rows, pictures, unmeasured = measure_all(task, config)
     kinds = [(path, which_weights(path, config.weights)) for path in config.checkpoint]
     averaging = [f"{path}{words}" for path, words in kinds if words]
-    notes = [*averaging, *excluded, *notes, *missing, *unmeasured, *rows.left_out()]
+    trained = warn_of_training_films(config.checkpoint, shards)
+    notes = [*trained, *averaging, *excluded, *notes, *missing, *unmeasured, *rows.left_out()]
     write_report(Path(config.out), rows, methods, pictures, notes, asdict(config))
+
+
+def warn_of_training_films(checkpoints: "Sequence[str]", shards: "Sequence[Index]") -> list[str]:
+    """A line for each checkpoint that says that it was trained on films of this split."""
+    from model.checkpoint import read_file
+    from tools.lineage import lineage_of, seen_in_training
+
+    films = [shard.source for shard in shards]
+    seen = {path: seen_in_training(lineage_of(read_file(path)), films) for path in checkpoints}
+    return [
+        f"{path} was trained on {', '.join(found)}, which is in this split" for path, found in seen.items() if found
+    ]
 
 
 def list_used_shards(data: str, exclude: str) -> "tuple[list[Index], list[str]]":

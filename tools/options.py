@@ -29,6 +29,8 @@ TOOLS = (
     "tools/arena",
     "tools/sweep",
     "tools/export.py",
+    "tools/install_iw3.py",
+    "tools/lineage.py",
     "tools/peek.py",
     "tools/browse.py",
     "tools/preview.py",

@@ -18,6 +18,7 @@ from tools.cli import UserError, config_text, plural
 from tools.cli.files import write_file
 from tools.cli.machine import usable_cores
 from tools.cli.sizes import parse_size
+from train.checkpoints.lineage import sources_of
 from train.checkpoints.resume import find_checkpoint, is_continued, restore
 from train.checkpoints.state import Position, changed, describe_data, set_aside
 from train.config import Config
@@ -98,6 +99,7 @@ def build_data(
         workers=workers,
         quarantine=Quarantine(job.folder, len(records), group, writes=not config.dry_run),
         description=description,
+        sources=sources_of(records.shards, records.sizes),
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from tools.cli import Progress, duration
 from tools.cli.machine import usable_cores
+from train.checkpoints.lineage import lineage
 from train.checkpoints.save import save_best, write_networks
 from train.data.plan import Slot, slots_of
 from train.data.stream import explain_worker_death
@@ -93,10 +94,11 @@ def finish_epoch(run: Run, times: EpochTimes) -> bool:
         times.evaluating = time.monotonic() - started
     if best is None:
         return False
+    about = lineage(job.config, run.data, position)
     if best:
-        save_best(job, run.learner, position.run_id)
+        save_best(job, run.learner, position.run_id, about)
     if job.config.save_epoch and sound:
-        write_networks(job, run.learner, job.folder / "epoch" / str(position.epoch))
+        write_networks(job, run.learner, job.folder / "epoch" / str(position.epoch), about)
     close_epoch(run, times)
     save(run)
     return True

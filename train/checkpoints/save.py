@@ -2,11 +2,13 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from model.checkpoint import describe, save_network, write_checkpoint
 from tools.cli import UserError
+from train.checkpoints.lineage import lineage
 from train.checkpoints.state import Position, as_payload, checkpoint_path, rotate
 from train.data.dataset import TrainingData
 from train.objectives.learner import Learner
@@ -37,7 +39,8 @@ def save_checkpoint(job: Job, learner: Learner, data: TrainingData, position: Po
 def checkpoint_payload(job: Job, learner: Learner, data: TrainingData, position: Position) -> dict:
     """All that a run resumes from, in the layout of iw3's resume file."""
     parts = [part for part in (learner, learner.gan) if part]  # with an optimizer and a scaler each
-    return describe(learner.network, asdict(job.config) | {"seed": position.seed}) | {
+    settings = asdict(job.config) | {"seed": position.seed, "lineage": lineage(job.config, data, position)}
+    return describe(learner.network, settings) | {
         "optimizer_state_dict": [part.optimizer.state_dict() for part in parts],
         "scheduler_state_dict": [],  # rates are a function of the epoch
         "grad_scaler_state_dict": [part.scaler.state_dict() for part in parts],
@@ -62,27 +65,27 @@ def averages(learner: Learner) -> dict[str, torch.Tensor] | None:
         return {name: weight.detach().cpu().clone() for name, weight in learner.network.state_dict().items()}
 
 
-def save_best(job: Job, learner: Learner, run_id: str) -> None:
+def save_best(job: Job, learner: Learner, run_id: str, about: dict[str, Any]) -> None:
     """Write the file that iw3 loads, a copy under this run's name, and with --ema-model the raw weights."""
-    write_networks(job, learner, job.folder)
+    write_networks(job, learner, job.folder, about)
     if not job.config.disable_backup:
         with learner.evaluated_weights():
-            write_network(job, learner, job.folder / f"{learner.name}.{run_id}.pth.bk")
+            write_network(job, learner, job.folder / f"{learner.name}.{run_id}.pth.bk", about)
 
 
-def write_networks(job: Job, learner: Learner, folder: Path) -> None:
-    """Write the network that is evaluated and, with --ema-model, its raw weights beside it."""
+def write_networks(job: Job, learner: Learner, folder: Path, about: dict[str, Any]) -> None:
+    """Write the network that is evaluated and, with --ema-model, its raw weights beside it; `about` is its lineage."""
     with learner.evaluated_weights():
-        write_network(job, learner, folder / f"{learner.name}.pth")
+        write_network(job, learner, folder / f"{learner.name}.pth", about)
     if learner.ema:
-        write_network(job, learner, folder / f"{learner.name}.raw.pth")
+        write_network(job, learner, folder / f"{learner.name}.raw.pth", about)
 
 
-def write_network(job: Job, learner: Learner, path: Path) -> None:
+def write_network(job: Job, learner: Learner, path: Path, about: dict[str, Any]) -> None:
     """Write the network with its present weights; the first process alone writes."""
 
     def write() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_network(path, learner.network, asdict(job.config))
+        save_network(path, learner.network, asdict(job.config) | {"lineage": about})
 
     job.group.first(write)

@@ -1,6 +1,6 @@
 """The data of a run: plan, sample stream, mining history and description."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from train.data.mining import History
@@ -21,3 +21,4 @@ class TrainingData:
     workers: int  # processes that prepare samples
     quarantine: Quarantine
     description: dict[str, Any]  # for the checkpoint, see train.checkpoints.state.describe_data
+    sources: list[dict[str, Any]] = field(default_factory=list)  # see train.checkpoints.lineage.sources_of

@@ -1,0 +1,95 @@
+"""What a network was made of is in its file, is printed, and warns where an evaluation film was in training."""
+
+from dataclasses import replace
+
+import pytest
+
+from model.checkpoint import read_file, save_network
+from pack.shards.record import encode
+from pack.shards.shard import ShardWriter, list_shards
+from tests.support.programs import refused, succeeds
+from tests.support.shards import texture_record
+from tests.tools.test_evaluate import SMALL, tiny_network
+from tools.evaluate import main as evaluate
+from tools.lineage import lineage_of, main, seen_in_training
+from train.checkpoints.lineage import holes_of, lineage, sources_of, start_of
+from train.checkpoints.state import Position
+from train.config import Config
+from train.data.dataset import TrainingData
+
+FILM = {"video": "film.mp4", "bytes": 5, "sha256_of_ends": "ab" * 32}
+SETTINGS = {"prefix": "p", "divergence_level": "1", "holes": {"forward": 0.25, "monobw": 0.75}, "mask_model": ""}
+
+
+def write_shard(folder, source, settings, first=0, records=1):
+    folder.mkdir(exist_ok=True)
+    with ShardWriter(folder / f"s{first}.tar") as writer:
+        for number in range(first, first + records):
+            record = texture_record(number)
+            writer.add(record.key, encode(record, "png"))
+        writer.publish(source, settings)
+    return folder
+
+
+@pytest.fixture
+def split(tmp_path):
+    folder = write_shard(tmp_path / "split", FILM | {"part": 0}, SETTINGS, 0, 2)
+    write_shard(folder, FILM | {"part": 1}, SETTINGS, 2)
+    return write_shard(folder, FILM | {"video": "other.mp4", "sha256_of_ends": "cd" * 32}, {}, 3)
+
+
+@pytest.fixture
+def about(split):
+    shards = list_shards(split)
+    sources = sources_of([replace(shard, records=()) for shard in shards], [len(shard.records) for shard in shards])
+    data = TrainingData(None, None, None, None, 0, None, {"fingerprint": "f00d"}, sources)
+    position = Position("run", seed=7, epoch=3, step=99, best_metrics={"loss": 0.25})
+    return lineage(Config(checkpoint_file="base"), data, position)
+
+
+def test_parts_of_a_film_are_one_source_with_its_holes(about):
+    first, second = about["sources"]
+    assert first == FILM | {"prefix": "p", "divergence_level": "1", "holes": SETTINGS["holes"], "records": 3}
+    assert second["records"] == 1 and second["holes"] == {"forward": 1.0}
+    assert (about["steps"], about["epoch"], about["seed"], about["evaluation"]) == (99, 3, 7, {"loss": 0.25})
+    assert about["start"] == start_of("base") and len(about["start"]["sha256"]) == 64
+    assert start_of("gone.pth") is None
+
+
+def test_holes_of_shards_of_every_kind_are_known():
+    assert holes_of({"mask_model": "abc"}) == {"mlbw": 0.5, "forward": 0.5}
+    assert holes_of({"truth": "rendered"}) == {"forward": 1.0}
+    assert holes_of({"truth": "rendered", "warp": {"monobw": 1.0}}) == {"monobw": 1.0}
+
+
+def test_the_lineage_of_a_file_is_printed(about, tmp_path):
+    save_network(tmp_path / "a.pth", tiny_network(), {"lr": 1, "lineage": about})
+    assert lineage_of(read_file(tmp_path / "a.pth")) == about  # as weights_only reads it
+    out = succeeds(main, "--checkpoint", tmp_path / "a.pth")
+    for words in (
+        "dataset f00d: 4 records of 2 sources",
+        "film.mp4: 3 records; holes forward 25 %, monobw 75 %; prefix p, divergence_level 1; sha256 of its ends abab",
+        "trained for 99 steps, to epoch 3, seed 7",
+        f"sha256 {about['start']['sha256']}",
+        "evaluation: loss 0.25",
+    ):
+        assert words in out
+    assert '"dataset": "f00d"' in succeeds(main, "--checkpoint", tmp_path / "a.pth", "--json")
+    save_network(tmp_path / "b.pth", tiny_network())
+    assert "does not say what it was made of" in succeeds(main, "--checkpoint", tmp_path / "b.pth")
+    assert "--checkpoint is missing" in refused(main)
+
+
+def test_evaluation_warns_of_films_that_were_in_training(about, split, tmp_path):
+    save_network(tmp_path / "a.pth", tiny_network(), {"lineage": about})
+    unseen = write_shard(tmp_path / "unseen", FILM | {"sha256_of_ends": "ef" * 32}, {})
+    words = ("--checkpoint", tmp_path / "a.pth", "-o", tmp_path, "--baselines", "none", "--records", 1, *SMALL)
+    assert "a.pth was trained on film.mp4, other.mp4, which is in this split" in succeeds(evaluate, "-i", split, *words)
+    assert "was trained on" not in succeeds(evaluate, "-i", unseen, *words)
+
+
+def test_textures_of_rendered_scenes_count_as_films_and_odd_files_as_unknown():
+    rendered = {"sources": [{"video": "truth_0", "textures": [FILM]}, 5]}
+    assert seen_in_training(rendered, [FILM]) == ["film.mp4"]
+    assert seen_in_training({"sources": "x"}, [FILM]) == [] and seen_in_training({}, [{}]) == []
+    assert lineage_of({"train_kwargs": {"lineage": 3}}) == {} and lineage_of({"train_kwargs": None}) == {}
