@@ -142,7 +142,7 @@ film: setup $(VENV)/baselines.installed ## convert one film with a network tuned
 
 install-iw3: setup ## install a network in iw3: IW3=path/to/nunif [NAME=backfill] [CHECKPOINT=base]; ARGS=--remove undoes it
 	@test -n "$$IW3" || { echo 'error: IW3 is missing: run make install-iw3 IW3=path/to/nunif'; exit 2; }
-	$(BIN)/python tools/install_iw3.py --iw3 "$$IW3" $(if $(NAME),--name "$$NAME") $(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") $(ARGS)
+	$(BIN)/python tools/installing --iw3 "$$IW3" $(if $(NAME),--name "$$NAME") $(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") $(ARGS)
 
 bench: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed ## measure speed against plain references: [CASES="holes sample"] [ARGS="--rounds 3"]
 	$(BIN)/python tools/bench.py $(if $(CASES),--cases $(CASES)) $(ARGS)

@@ -84,7 +84,7 @@ def main() -> None:
 def warn_of_training_films(checkpoints: "Sequence[str]", shards: "Sequence[Index]") -> list[str]:
     """A line for each checkpoint that says that it was trained on films of this split."""
     from model.checkpoint import read_file
-    from tools.lineage import lineage_of, seen_in_training
+    from tools.lineage.made_of import lineage_of, seen_in_training
 
     films = [shard.source for shard in shards]
     seen = {path: seen_in_training(lineage_of(read_file(path)), films) for path in checkpoints}

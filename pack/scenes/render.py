@@ -57,6 +57,19 @@ def render(scene: Scene) -> Rendered:
     return Rendered(left, right, nearness, uncovered, outside, scene.divergence, scene.convergence)
 
 
+def right_nearness(scene: Scene) -> np.ndarray:  # -> float32 (T H W)
+    """The nearness that the right eye sees, normalised as that of the left eye."""
+    atlas, shape = _pack(scene), (scene.frames, scene.height, scene.width)
+    left, right = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    for t in range(scene.frames):
+        _see(scene, atlas, t, 0, 0, left[t], NOWHERE, NOWHERE)
+    low, size = float(left.min()), max(float(np.ptp(left)), LEAST_RANGE)
+    shift = scene.shift / size
+    for t in range(scene.frames):
+        _see(scene, atlas, t, shift, scene.shift * scene.convergence + shift * low, right[t], NOWHERE, NOWHERE)
+    return np.clip((right - low) / size, 0, 1, dtype=np.float32)
+
+
 def _see(scene, atlas, t, shift, offset, depth, hidden, outside):  # -> float32 (H W 3)
     """One eye's frame: the mean of its exposures, geometry as in the middle one."""
     look = scene.look

@@ -10,7 +10,7 @@ from model.checkpoint import load_network, save_network
 from tests.support import ROOT
 from tests.support.programs import refused, succeeds
 from tests.tools.test_evaluate import tiny_network
-from tools.install_iw3 import main
+from tools.installing.__main__ import main
 from tools.installing.entries import with_entry, with_variable, without_entry, without_variable
 
 LOADER = f"""

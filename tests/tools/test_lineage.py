@@ -11,7 +11,8 @@ from tests.support.programs import refused, succeeds
 from tests.support.shards import texture_record
 from tests.tools.test_evaluate import SMALL, tiny_network
 from tools.evaluate import main as evaluate
-from tools.lineage import lineage_of, main, seen_in_training
+from tools.lineage.__main__ import main
+from tools.lineage.made_of import lineage_of, seen_in_training
 from train.checkpoints.lineage import holes_of, lineage, sources_of, start_of
 from train.checkpoints.state import Position
 from train.config import Config

@@ -1,1 +1,1 @@
-"""Parts of tools/install_iw3.py: entries in the files of iw3, and a trial of the network there."""
+"""Installs a network in iw3: entries in the files of iw3, and a trial of the network there."""

@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-if not __package__:  # run as a file: import from the repository root, not from this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+if not __package__:  # run as a folder: import from the repository root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from tools import cli
 from tools.cli import MissingFile, UserError

@@ -1,43 +1,9 @@
-"""Prints what a network was made of: films, holes, steps, start, code and evaluation."""
+"""What a weight file says that its network was made of, in words, and which films of an evaluation are among it."""
 
-import json
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-if not __package__:  # run as a file: import from the repository root, not from this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
-from tools import cli
-from tools.cli import UserError, plural
-
-
-@dataclass(frozen=True)
-class Config:
-    """Print what a network was made of."""
-
-    ALIASES: ClassVar = {"checkpoint": ("-i",)}
-    checkpoint: str = ""  # weight file or training checkpoint, or base (required)
-    json: bool = False  # as JSON
-
-    def __post_init__(self):
-        if not self.checkpoint:
-            raise UserError("--checkpoint is missing: pass a weight file")
-
-
-def main() -> None:
-    config = cli.parse(Config)
-    from model.checkpoint import read_file
-
-    found = lineage_of(read_file(config.checkpoint))
-    if config.json:
-        print(json.dumps(found, indent=1))
-    elif found:
-        print("\n".join(as_lines(found)))
-    else:
-        print(f"{config.checkpoint} does not say what it was made of: it is iw3's, or of an earlier version")
+from tools.cli import plural
 
 
 def lineage_of(payload: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +60,3 @@ def seen_in_training(found: dict[str, Any], films: Sequence[dict[str, Any]]) -> 
     ]
     keys = {one.get("sha256_of_ends") for one in trained} - {None}
     return sorted({str(film.get("video")) for film in films if film.get("sha256_of_ends") in keys})
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,0 +1,1 @@
+"""How near simulated holes are to those in use."""

@@ -1,0 +1,1 @@
+"""What a network was made of, from its file."""
