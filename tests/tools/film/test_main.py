@@ -182,6 +182,7 @@ def test_the_training_ends_when_held_out_shots_stop_gaining(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # seven processes, each of which imports torch
 def test_the_whole_command_runs_in_processes_of_its_own(film, depth, tmp_path):
     words = [
         "--video",
