@@ -1,0 +1,1 @@
+"""Whether a network was trained for the holes that a film opens."""
