@@ -42,6 +42,19 @@ class Bars:
         height, width = picture.shape[:2]
         return picture[self.top : height - self.bottom, self.left : width - self.right]
 
+    def whole(self, size: Sequence[int]) -> tuple[int, int]:
+        """Height and width with the bars of a picture that has this size (H, W) without them."""
+        return size[0] + self.top + self.bottom, size[1] + self.left + self.right
+
+    def fitted(self, shape: Sequence[int], size: tuple[int, int]) -> "Bars":
+        """The bars after `fit_into` has brought a picture (H W ...) to this size, with those that it adds."""
+        top, left, high, wide = place(shape, size)
+        rows = [round(line * high / shape[0]) for line in (self.top, self.bottom)]
+        columns = [round(line * wide / shape[1]) for line in (self.left, self.right)]
+        return Bars(
+            top + rows[0], size[0] - top - high + rows[1], left + columns[0], size[1] - left - wide + columns[1]
+        )
+
     def crop_map(self, maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # (... h w), (H, W) -> (... h' w')
         """The part of maps of a picture of this size that shows it without its bars; a map may be of another size."""
         y, x = maps.shape[-2] / size[0], maps.shape[-1] / size[1]
@@ -50,6 +63,13 @@ class Bars:
 
 
 NO_BARS = Bars()
+
+
+def place(shape: Sequence[int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """First line and column, height and width of a picture (H W ...) that is scaled to fit into this size."""
+    scale = min(size[0] / shape[0], size[1] / shape[1])
+    high, wide = max(1, min(size[0], round(shape[0] * scale))), max(1, min(size[1], round(shape[1] * scale)))
+    return (size[0] - high) // 2, (size[1] - wide) // 2, high, wide
 
 
 class HasPixels(Protocol):

@@ -14,6 +14,7 @@ from av.filter import Graph
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
+from pack.video.bars import NO_BARS, Bars, place
 from pack.video.hdr import HDR, ToneMapper, light_of
 from tools.cli import UserError
 
@@ -31,8 +32,8 @@ class ToRgb:
     HDR is tone mapped and wide gamuts are converted to BT.709, unless `hdr` is "keep": then codes stay as they are.
     """
 
-    def __init__(self, path: str | Path, hdr: Hdr = "tonemap"):
-        self.path, self.hdr = path, hdr
+    def __init__(self, path: str | Path, hdr: Hdr = "tonemap", crop: Bars = NO_BARS):
+        self.path, self.hdr, self.crop = path, hdr, crop  # cropped are decoded frames, before they are turned
         self.reformatter = VideoReformatter()
         self.mapper: ToneMapper | None = None
 
@@ -44,12 +45,19 @@ class ToRgb:
         light = light_of(frame) if self.hdr == "tonemap" else None
         turn = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload] # the stub takes names alone
         if light is None:
-            return upright(self._scaled(frame, aspect, "rgb24").to_ndarray(), turn)
+            return upright(self._cropped(self._scaled(frame, aspect, "rgb24").to_ndarray(), frame), turn)
         deep = self._scaled(frame, aspect, ToneMapper.FORMAT)
         key = (deep.height, deep.width, *light, 65535 if frame.format.is_rgb else ToneMapper.YUV_WHITE)
         if self.mapper is None or self.mapper.key != key:
             self.mapper = ToneMapper(*key)
-        return upright(self.mapper(deep), turn)
+        return upright(self._cropped(self.mapper(deep), frame), turn)
+
+    def _cropped(self, picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:  # (H W 3) -> (H' W' 3)
+        height, width = frame.height, frame.width
+        if not self.crop or self.crop.top + self.crop.bottom >= height or self.crop.left + self.crop.right >= width:
+            return picture
+        part = self.crop.crop_map(picture.transpose(2, 0, 1), (height, width)).transpose(1, 2, 0)
+        return np.ascontiguousarray(part)
 
     def _scaled(self, frame: av.VideoFrame, aspect: Fraction, form: str) -> av.VideoFrame:
         matrix = None
@@ -95,15 +103,12 @@ def upright(
 
 def fit_into(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # (H W 3), (H' W') -> (H' W' 3)
     """The picture scaled to fit into this size, its aspect kept, in the middle of black."""
-    height, width = picture.shape[:2]
-    if (height, width) == size:
+    if picture.shape[:2] == size:
         return picture
-    scale = min(size[0] / height, size[1] / width)
-    high, wide = max(1, min(size[0], round(height * scale))), max(1, min(size[1], round(width * scale)))
+    top, left, high, wide = place(picture.shape, size)
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
     scaled = frame.reformat(width=wide, height=high, interpolation=SCALING, threads=1).to_ndarray()
     out = np.zeros((*size, 3), np.uint8)
-    top, left = (size[0] - high) // 2, (size[1] - wide) // 2
     out[top : top + high, left : left + wide] = scaled
     return out
 

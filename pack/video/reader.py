@@ -18,6 +18,7 @@ from pack.video.colour import Hdr, ToRgb
 from pack.video.container import open_video
 from pack.video.decode import decode
 from pack.video.fields import Deinterlace, find_telecine, progressive
+from pack.video.headers import read_header
 from pack.video.shots import mark_cuts
 from pack.video.timestamps import limit_rate
 from tools.cli import UserError, plural
@@ -77,7 +78,8 @@ def probe(path: str | Path) -> VideoInfo:
     with open_video(path) as (container, stream):
         with closing(decode(path, container, stream)) as decoded:
             _, first = next(decoded)
-        height, width, _ = ToRgb(path, "keep")(first.frame, first.aspect).shape
+        crop = read_header(path, container, stream).crop
+        height, width, _ = ToRgb(path, "keep", crop)(first.frame, first.aspect).shape
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         whole = Fraction(container.duration or 0, av.time_base)  # sound included
         duration = float(stream.duration * stream.time_base if stream.duration else whole)
@@ -157,7 +159,7 @@ def read_timed(
     """The pictures of `read_frames` with their seconds on the film's timeline, which sound shares."""
     telecine = find_telecine(path) if deinterlace == "auto" else None
     with open_video(path) as (container, stream), closing(decode(path, container, stream)) as decoded:
-        to_rgb = ToRgb(path, hdr)
+        to_rgb = ToRgb(path, hdr, read_header(path, container, stream).crop)
         for seconds, one in limit_rate(progressive(decoded, deinterlace, telecine), max_fps):
             yield Picture(seconds, to_rgb(one.frame, one.aspect), one.stretch)
 

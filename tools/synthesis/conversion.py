@@ -4,17 +4,20 @@ H height, W width.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import islice, tee
 from typing import Literal
 
+import numpy as np
 import torch
 
 from pack.depth.models import DepthEstimator
 from pack.film_depth import FilmDepth
+from pack.video.bars import Bars
 from pack.video.output.encoder import TIME_BASE
 from pack.video.output.parts import Parts
-from pack.video.shot_reader import Timed
+from pack.video.shot_reader import Shot, Timed
 from tools.evaluation.baselines import Fill
 from tools.evaluation.overlap import USUAL, Overlap
 from tools.synthesis.views import FrameDepth, Geometry, ShotState, View, paint, see, with_depth
@@ -38,9 +41,7 @@ class Converter:
     made: Made = "right"  # the eyes that are made; the frames are the other one
     overlap: Overlap = USUAL  # of the queue
 
-    def convert(
-        self, parts: Parts, shots: Iterable[Iterator[Timed]], seconds: float, show: Callable[[int], None]
-    ) -> None:
+    def convert(self, parts: Parts, shots: Iterable[Shot], seconds: float, show: Callable[[int], None]) -> None:
         """Write what the parts lack of the shots, or of the first `seconds` (0: all); `show` gets the number of frames.
 
         Parts end at cuts and, with the usual overlap, in long shots after a multiple of BLOCK frames.
@@ -57,42 +58,85 @@ class Converter:
             show(len(parts.ticks))
         parts.finish({}, complete=True)
 
-    def _pictures(self, shots: Iterable[tuple[Iterator[Timed], ShotState]]) -> Iterator[tuple[View, torch.Tensor]]:
+    def _pictures(self, shots: Iterable[tuple[Shot, ShotState]]) -> Iterator[tuple[View, torch.Tensor]]:
         """Each view with the picture to be written, shot by shot: no queue goes through a cut."""
         for shot, state in shots:
-            frames = with_depth(shot, self.model, self.device, state, self.depth_range)
-            for view, lefts, rights in self._eyes(frames, continued=state.start > 0):
-                yield view, self.compose(lefts, rights)
+            framed = Framed(shot)
+            frames = with_depth(framed, self.model, self.device, state, self.depth_range, shot.bars)
+            for view, lefts, rights in self._eyes(frames, shot.bars, continued=state.start > 0):
+                yield view, self.compose(*framed.put_back(view, lefts, rights))
 
     def _eyes(
-        self, frames: Iterator[FrameDepth], continued: bool
+        self, frames: Iterator[FrameDepth], bars: Bars, continued: bool
     ) -> Iterator[tuple[View, list[torch.Tensor], list[torch.Tensor]]]:
         """Each view with the left and the right eyes (3 H W); left ones are made and filled as mirrored right ones."""
         if self.made == "right":
-            for view, filled in self._paint(frames, False, continued):
+            for view, filled in self._paint(frames, bars, False, continued):
                 yield view, [view.frame], filled
         elif self.made == "left":
-            for view, filled in self._paint(frames, True, continued):
+            for view, filled in self._paint(frames, bars, True, continued):
                 yield view, [eye.flip(-1) for eye in filled], [view.frame.flip(-1)]
         else:
             one, other = tee(frames)
-            pairs = zip(self._paint(one, True, continued), self._paint(other, False, continued), strict=True)
+            pairs = zip(
+                self._paint(one, bars, True, continued), self._paint(other, bars, False, continued), strict=True
+            )
             for (_, lefts), (view, rights) in pairs:
                 yield view, [eye.flip(-1) for eye in lefts], rights
 
     def _paint(
-        self, frames: Iterator[FrameDepth], mirrored: bool, continued: bool
+        self, frames: Iterator[FrameDepth], bars: Bars, mirrored: bool, continued: bool
     ) -> Iterator[tuple[View, list[torch.Tensor]]]:
         def turned(image: torch.Tensor) -> torch.Tensor:
             return image.flip(-1) if mirrored else image
 
-        views = (see(one.seconds, turned(one.frame), turned(one.nearness), self.geometry, one.state) for one in frames)
+        def seen(one: FrameDepth) -> View:
+            geometry = without_bars(self.geometry, bars, one.frame.shape[-2:])
+            return see(one.seconds, turned(one.frame), turned(one.nearness), geometry, one.state)
+
+        views = (seen(one) for one in frames)
         return paint(views, self.fills, continued, self.overlap)
 
 
-def shots_from(
-    shots: Iterable[Iterator[Timed]], frames: int, state: ShotState
-) -> Iterator[tuple[Iterator[Timed], ShotState]]:
+class Framed:
+    """The pictures of a shot without their black bars, which are put back on both eyes as they were, subtitles too."""
+
+    def __init__(self, shot: Shot):
+        self.shot = shot
+        self.waiting: dict[Fraction, np.ndarray] = {}  # whole pictures that have not come back
+
+    def __iter__(self) -> Iterator[Timed]:
+        for seconds, picture in self.shot:
+            if self.shot.bars:
+                self.waiting[seconds] = picture
+            yield seconds, self.shot.bars.crop(picture)
+
+    def put_back(
+        self, view: View, lefts: list[torch.Tensor], rights: list[torch.Tensor]
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """The left and the right eyes (3 H W) of a view with the bars."""
+        if not self.shot.bars:
+            return lefts, rights
+        while next(iter(self.waiting)) != view.seconds:  # pictures that were only context
+            del self.waiting[next(iter(self.waiting))]
+        whole = torch.from_numpy(self.waiting.pop(view.seconds)).to(view.frame.device).permute(2, 0, 1).float() / 255
+
+        def within(eye: torch.Tensor) -> torch.Tensor:
+            out = whole.clone()
+            self.shot.bars.crop(out.permute(1, 2, 0)).copy_(eye.permute(1, 2, 0))
+            return out
+
+        return [within(eye) for eye in lefts], [within(eye) for eye in rights]
+
+
+def without_bars(geometry: Geometry, bars: Bars, size: Sequence[int]) -> Geometry:
+    """The geometry of pictures (H W) that lost their bars: pixels move as far as if these belonged to them."""
+    if not bars:
+        return geometry
+    return replace(geometry, divergence=geometry.divergence * max(bars.whole(size)) / max(size))
+
+
+def shots_from(shots: Iterable[Shot], frames: int, state: ShotState) -> Iterator[tuple[Shot, ShotState]]:
     """The shots behind the first `frames` of a film; the first of them begins `state.context` frames before."""
     passed = 0
     for shot in shots:
@@ -100,5 +144,5 @@ def shots_from(
             passed += sum(1 for _ in shot)
             continue
         assert not frames or passed == frames - state.start
-        yield islice(shot, state.start - state.context, None), state
+        yield Shot(islice(shot, state.start - state.context, None), shot.bars), state
         frames, state = 0, ShotState()

@@ -18,6 +18,7 @@ from pack.depth.models import DepthEstimator, robust_range
 from pack.film_depth import FilmDepth
 from pack.holes.forward import dilate_edge
 from pack.holes.kinds import FORWARD
+from pack.video.bars import NO_BARS, Bars
 from tools.evaluation.baselines import Fill
 from tools.evaluation.overlap import USUAL, Overlap
 from tools.synthesis.warps import grown, right_eye
@@ -118,13 +119,14 @@ def with_depth(
     device: torch.device | str,
     state: ShotState = ShotState(),
     by: str = "minmax",
+    bars: Bars = NO_BARS,
 ) -> Iterator[FrameDepth]:
     """Each frame of a shot with its nearness.
 
     Where two windows overlap, their nearness is cross-faded, and the range of nearness follows slowly, so that
     depth does not jump. `by` is the range: minmax, robust (see `robust_range`), or given by files of depth. To continue
     a shot from a `state`, pass its frames from `state.context` frames before `state.start` on; the last CONTEXT of
-    these come first.
+    these come first. Depth from files is that of pictures with `bars`, which the frames are without.
     """
     number, ahead, low, high = state.start, state.ahead, state.low, state.high
     recent = deque([] if state.nearness is None else state.nearness.split(1), maxlen=CONTEXT)
@@ -137,7 +139,7 @@ def with_depth(
         before = None
         if number % BLOCK == 0:
             before = ShotState(number, low, high, ahead, torch.cat(list(recent))) if number else ShotState()
-        depth = cross_faded(estimate(held, frames, model), kept, ahead)
+        depth = cross_faded(estimate(held, frames, model, bars), kept, ahead)
         ahead = depth[kept.stop :].clone()
         if low is None or high is None:
             low, high = frame_range(depth, by)
@@ -164,11 +166,15 @@ def raw_windows(
 
 
 def estimate(
-    held: list[tuple[Fraction, np.ndarray]], frames: torch.Tensor, model: DepthEstimator | FilmDepth
+    held: list[tuple[Fraction, np.ndarray]],
+    frames: torch.Tensor,
+    model: DepthEstimator | FilmDepth,
+    bars: Bars = NO_BARS,
 ) -> torch.Tensor:  # (T 3 H W) -> (T 1 h w)
-    """Raw nearness of the frames held, by a model or from files."""
+    """Raw nearness of the frames held, by a model or from files of pictures with `bars`."""
     if isinstance(model, FilmDepth):
-        return torch.from_numpy(model.read([seconds for seconds, _ in held])).to(frames.device)
+        maps = bars.crop_map(model.read([seconds for seconds, _ in held]), bars.whole(frames.shape[-2:]))
+        return torch.from_numpy(maps).to(frames.device)
     return model(frames).clone()  # may be an inference tensor, which could not be written to
 
 
