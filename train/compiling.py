@@ -1,5 +1,7 @@
 """--compile: torch.compile for the forward passes of training."""
 
+from collections.abc import Callable
+
 import torch
 from torch._dynamo.exc import TorchDynamoException  # private, but torch.compiler exports no exception
 
@@ -11,7 +13,7 @@ from train.runtime.job import Job
 BACKEND = "inductor"
 
 
-def compile_forward(network: LightVideoInpaint, criterion: Loss, job: Job) -> torch.nn.Module:
+def compile_forward(network: LightVideoInpaint, criterion: Loss, job: Job) -> Callable[..., torch.Tensor]:
     """The compiled network, with the features of LPIPS compiled too; the network itself where that is impossible.
 
     Network and loss keep their weights and state keys. All processes decide alike, and the first logs the reason.
@@ -26,7 +28,7 @@ def compile_forward(network: LightVideoInpaint, criterion: Loss, job: Job) -> to
     return forward
 
 
-def failure(forward: torch.nn.Module, network: LightVideoInpaint, job: Job) -> str:
+def failure(forward: Callable[..., torch.Tensor], network: LightVideoInpaint, job: Job) -> str:
     """The reason why a step cannot be compiled, in one line; empty if it can."""
     config, device = job.config, job.group.device
     if config.discriminator != "none":

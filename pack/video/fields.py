@@ -25,6 +25,7 @@ FieldOrder = Literal["tff", "bff"]
 Timed = tuple[Fraction, Decoded]
 
 CYCLE = 5  # frames of telecined video, made of 4 of the film
+ORDERS: dict[int, FieldOrder] = {2: "tff", 3: "bff"}  # by frames of a cycle between the repeated fields
 LOOK = 600  # frames at the beginning of a film in which the pattern of telecine is looked for
 CYCLES = 8  # of moving pictures, enough to decide
 REPEATED = 0.35  # of the usual difference of two frames: below it a field or a frame is repeated
@@ -139,7 +140,9 @@ def samples(frame: av.VideoFrame) -> np.ndarray:  # -> float32 (h 2 w): lines of
     """Luma of a few pairs of lines, at which fields and frames can be compared."""
     grey = frame if frame.format.name in ("yuv420p", "yuv422p", "yuv444p", "gray") else frame.reformat(format="gray")
     plane = grey.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height // 2 * 2, : plane.width : 2]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[
+        : plane.height // 2 * 2, : plane.width : 2
+    ]
     return rows.reshape(-1, 2, rows.shape[1])[::2].astype(np.float32)
 
 
@@ -184,6 +187,5 @@ class _Pattern:
         self.moving += 1
         if (changes.min(0) <= REPEATED * usual).all():
             upper, lower = changes.argmin(0)
-            apart = {2: "tff", 3: "bff"}.get((lower - upper) % CYCLE)
-            if apart:
-                self.orders.append(apart)
+            if order := ORDERS.get(int(lower - upper) % CYCLE):
+                self.orders.append(order)

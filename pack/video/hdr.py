@@ -63,8 +63,8 @@ def pq_to_nits(codes: np.ndarray) -> np.ndarray:
     return 10000 * (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (1 / 0.1593017578125)
 
 
-def nits_to_pq(nits: np.ndarray) -> np.ndarray:
-    power = (nits / 10000) ** 0.1593017578125
+def nits_to_pq(nits: np.ndarray | float) -> np.ndarray:
+    power = (np.asarray(nits) / 10000) ** 0.1593017578125
     return ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
 
 
@@ -83,9 +83,9 @@ def tone_mapped(nits: np.ndarray) -> np.ndarray:  # (N 3) -> (N 3) from 0 to WHI
 
 def curve(nits: np.ndarray) -> np.ndarray:
     """BT.2390's EETF without a lift of black: the identity up to a knee, then a Hermite spline up to WHITE."""
-    top = nits_to_pq(np.float64(PEAK))
+    top = nits_to_pq(PEAK)
     code = (nits_to_pq(nits) / top).clip(0, 1)
-    white = nits_to_pq(np.float64(WHITE)) / top
+    white = nits_to_pq(WHITE) / top
     knee = 1.5 * white - 0.5
     t = ((code - knee) / (1 - knee)).clip(0)
     t2, t3 = t**2, t**3

@@ -98,11 +98,13 @@ class Gan:
         scaled = scaler.scale(adversarial / self.config.backward_step)
         # one backward pass of each loss to the output; the product of both has the same gradient from there on
         gradients = of_loss, torch.autograd.grad(scaled, output)[0]
-        norms = gradient_norms(*((output * gradient).sum() for gradient in gradients), network.to_image.weight)
+        products = [(output * gradient).sum() for gradient in gradients]
+        norms = gradient_norms(products[0], products[1], network.to_image.weight)
         factor = self.factor(step) if torch.isfinite(norms[1] + adversarial) else 0.0
         gradient = torch.add(*gradients, alpha=factor) if factor else gradients[0]
         discriminator = self._backward_discriminator(output.detach(), target, mask, member)
-        result = AdversarialResult(*norms.tolist(), float(adversarial.detach()), float(discriminator))
+        of_loss_norm, of_score_norm = norms.tolist()
+        result = AdversarialResult(of_loss_norm, of_score_norm, float(adversarial.detach()), float(discriminator))
         return gradient, result
 
     def _backward_discriminator(
