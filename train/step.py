@@ -108,9 +108,10 @@ def forward_backward(
     adversarial: list[AdversarialResult | None] = [None] * len(samples)
     if learner.gan:
         masks = trim(mask).split(FRAMES)
-        adversarial = learner.gan.backward(
-            step, losses, *zip(*pairs, strict=True), masks, learner.network, learner.scaler
-        )
+        shown_outputs, shown_targets = ([*part] for part in zip(*pairs, strict=True))
+        adversarial = [
+            *learner.gan.backward(step, losses, shown_outputs, shown_targets, masks, learner.network, learner.scaler)
+        ]
     else:
         torch.autograd.backward(losses)
     values = torch.stack([torch.stack([*own.values()]) for own in terms]).detach().tolist()

@@ -39,8 +39,11 @@ class Bars:
 
     def crop(self, picture: np.ndarray) -> np.ndarray:  # (H W ...) -> (H' W' ...), a view
         """The picture without its bars."""
-        height, width = picture.shape[:2]
-        return picture[self.top : height - self.bottom, self.left : width - self.right]
+        return picture[self.picture(picture.shape[:2])]
+
+    def picture(self, size: Sequence[int]) -> tuple[slice, slice]:
+        """The rows and columns of a picture (H, W) that its bars leave."""
+        return slice(self.top, size[0] - self.bottom), slice(self.left, size[1] - self.right)
 
     def whole(self, size: Sequence[int]) -> tuple[int, int]:
         """Height and width with the bars of a picture that has this size (H, W) without them."""

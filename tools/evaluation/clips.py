@@ -87,7 +87,13 @@ def measure_clip(clip: Clip, methods: Sequence[Method], lpips: Lpips | None, row
         outputs[method.name] = output
     speed = truth.speed * clip.scale
     motion = next(name for name, maximum in MOTIONS.items() if speed <= maximum)
-    about = {"key": clip.key, "video": clip.video, "kind": clip.kind, "motion": motion, "speed": speed}
+    about: dict[str, str | float] = {
+        "key": clip.key,
+        "video": clip.video,
+        "kind": clip.kind,
+        "motion": motion,
+        "speed": speed,
+    }
     rows.clips.append(about)
     return outputs
 

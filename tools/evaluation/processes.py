@@ -69,8 +69,8 @@ def measure_records(task: Task, processes: int) -> Iterator[Measured]:
         yield from (measure_record(task, number) for number in range(len(task.records)))
         return
     # plain bytes: multiprocessing would share the weights through files, which a process that ends takes along
-    start = {"mp_context": get_context("spawn"), "initializer": _begin, "initargs": (pickle.dumps(task),)}
-    pool = ProcessPoolExecutor(processes, **start)
+    content = pickle.dumps(task)
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin, initargs=(content,))
     try:
         for found, spent in pool.map(_measure, range(len(task.records))):
             add_costs(task.methods, spent)

@@ -122,7 +122,7 @@ def check_optimizers(work: Work) -> None:
         stepped = []
         for device in (CPU, work.device):
             network = load_network(work.checkpoint, device).train()
-            config = Config(optimizer=name)  # type: ignore[arg-type]
+            config = Config(optimizer=name)
             optimizer = create_optimizer_of(config, network)
             for weight in network.parameters():
                 weight.grad = torch.sin(torch.arange(weight.numel()).view(weight.shape)).to(device)

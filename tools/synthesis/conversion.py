@@ -123,7 +123,7 @@ class Framed:
 
         def within(eye: torch.Tensor) -> torch.Tensor:
             out = whole.clone()
-            self.shot.bars.crop(out.permute(1, 2, 0)).copy_(eye.permute(1, 2, 0))
+            out[(..., *self.shot.bars.picture(out.shape[-2:]))] = eye
             return out
 
         return [within(eye) for eye in lefts], [within(eye) for eye in rights]
