@@ -136,6 +136,7 @@ def open_source(
     config: Config, video: "VideoInfo", device: "torch.device"
 ) -> "tuple[DepthEstimator | FilmDepth, str, dict[str, Any]]":
     """The depth model or the depth files, the model type, and the settings that the working folder depends on."""
+    from model.checkpoint import INCLUDED
     from pack.depth.models import load_depth
     from pack.film_depth import DepthOptions, fingerprint, locate, open_depth
     from pack.sources import fingerprint as video_fingerprint
@@ -143,7 +144,7 @@ def open_source(
 
     settings = {name: value for name, value in asdict(config).items() if name not in FREE}
     settings["film"] = video_fingerprint(video.path)
-    if config.checkpoint != "base":
+    if config.checkpoint not in INCLUDED:
         settings["checkpoint"] = file_sha256(config.checkpoint)
     if not config.depth:
         return load_depth(config.model_type, config.resolution, device), config.model_type, settings

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from model.checkpoint import INCLUDED
 from pack.depth.files import read_export
 from pack.shards.shard import list_shards
 from pack.video.reader import VideoInfo
@@ -86,7 +87,7 @@ def names(checkpoint: str, tuned: Path) -> list[str]:
 def convert(config: "Config", video: VideoInfo, work: Work, out: Path, winner: str) -> None:
     """Convert the film with a network, unless it is done."""
     how = {"layout": config.layout, "sound": config.sound} | ({} if config.crf is None else {"crf": config.crf})
-    made = {"winner": winner if winner == "base" else file_sha256(winner), **how}
+    made = {"winner": winner if winner in INCLUDED else file_sha256(winner), **how}
     if out.exists() and work.read("film") == made:
         print(f"{out}: converted before")
         return
