@@ -112,7 +112,7 @@ SPOILED = {
     "has 0 pairs": lambda folder: [path.unlink() for path in folder.iterdir()],
     "0003_C.png: is 8x16": spoil_size,
     "0003_C.png: cannot be read as an image (mode RGBA": spoil_alpha,
-    "0003_M.png: cannot be read as an image (mode I;16": spoil_depth,
+    "0003_M.png: cannot be read as an image (found an image of 16 bits": spoil_depth,
     "a mask has the value 7": spoil_level,
     "0003_C.png: cannot be read as an image": lambda folder: (folder / "0003_C.png").write_bytes(b"\x89PNG"),
     "record.json: cannot be read as JSON (": lambda folder: (folder / "record.json").write_text("{"),

@@ -14,7 +14,7 @@ import torch
 from pack.holes.mappers import mapper
 from pack.video.output.join import join
 from pack.video.output.parts import Parts
-from pack.video.shot_reader import read_shots
+from pack.video.shot_reader import Shot, read_shots
 from tests.support import ROOT
 from tests.support.films import make_video, wait_for
 from tests.support.stereo_films import H264
@@ -120,7 +120,7 @@ def test_shots_are_found_again_behind_any_number_of_frames():
 
     def found(frames, state):
         numbers = iter(range(sum(lengths)))
-        shots = (islice(numbers, length) for length in lengths)
+        shots = (Shot(islice(numbers, length)) for length in lengths)
         return [(list(shot), state.start) for shot, state in shots_from(shots, frames, state)]
 
     assert [len(shot) for shot, _ in found(0, ShotState())] == [50, 3, 100]

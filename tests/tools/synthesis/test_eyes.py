@@ -8,6 +8,7 @@ import torch
 
 from model.light_video_inpaint import LightVideoInpaint
 from pack.holes.mappers import mapper
+from pack.video.shot_reader import Shot
 from tests.model.test_mask_mlbw import write_network
 from tests.support.programs import refused, succeeds
 from tests.support.videos import moving, write
@@ -43,7 +44,7 @@ def eyes(made, mirrored=False, overlap=(3, 3), **geometry):
         made=made,
         overlap=overlap,
     )
-    pairs = [pair for _, pair in converter._pictures([(iter(shot(mirrored)), ShotState())])]
+    pairs = [pair for _, pair in converter._pictures([(Shot(iter(shot(mirrored))), ShotState())])]
     return torch.stack(pairs).unbind(1)
 
 

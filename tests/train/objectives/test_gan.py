@@ -22,7 +22,8 @@ SMALL = [["small discriminators"]]
 
 
 def make_gan(name="ffc", **changes):
-    settings = {"tile": 80, "backward_step": 2, "generator_warmup_iteration": 0, "learning_rate": 1e-2} | changes
+    settings = {"tile": 80, "backward_step": 2, "generator_warmup_iteration": 0, "learning_rate": 1e-2}
+    settings |= {"disable_amp": True} | changes  # in fp32, because not every processor has bf16
     return Gan(Config(discriminator=name, **settings), seed=5, device=CPU)
 
 
