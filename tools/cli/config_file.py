@@ -18,13 +18,17 @@ def read_config(path: str, flags: list[Flag]) -> dict[str, Any]:
     Raises UserError with the file and the key when the file is missing or not TOML, when a key is unknown or given
     twice, and when a value has another type than its flag.
     """
+    return read_table(read_toml(path, "--config"), path, flags)
+
+
+def read_toml(path: str, flag: str) -> dict[str, Any]:
+    """The table in a TOML file that this flag names. Raises UserError when it is missing or not TOML."""
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise UserError(f"--config {path} cannot be read: {one_line(error)}") from error
+        raise UserError(f"{flag} {path} cannot be read: {one_line(error)}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not valid TOML ({error}): fix it") from error
-    return read_table(table, path, flags)
 
 
 def read_table(table: dict[str, Any], path: str, flags: list[Flag]) -> dict[str, Any]:

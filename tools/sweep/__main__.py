@@ -15,7 +15,7 @@ from tools.cli import UserError, plural
 from tools.cli.config_file import config_text, read_config
 from tools.cli.fields import read_flags
 from tools.cli.files import write_file
-from tools.sweep.plan import Run, Sweep, read_sweep, same_settings
+from tools.sweep.plan import Run, Sweep, different_settings, read_sweep
 from train.config import Config as TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +95,7 @@ def check_earlier(sweep: Sweep, run: Run) -> None:
     path = sweep.config_path(run)
     if path.exists():
         earlier = TrainConfig(**read_config(str(path), read_flags(TrainConfig)))
-        if found := same_settings(run.config, earlier):
+        if found := different_settings(run.config, earlier):
             raise UserError(f"{path} has other settings ({'; '.join(found)}): pass another out, or remove it")
 
 

@@ -2,13 +2,12 @@
 
 import itertools
 import re
-import tomllib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tools.cli import UserError, one_line
-from tools.cli.config_file import read_table
+from tools.cli import UserError
+from tools.cli.config_file import read_table, read_toml
 from tools.cli.fields import Flag, read_flags
 from tools.evaluate import Config as Evaluation
 from train.config import Config
@@ -42,12 +41,7 @@ class Sweep:
 
 def read_sweep(path: str) -> Sweep:
     """The sweep in a TOML file. Raises UserError where it cannot be run, before any work."""
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"--sweep {path} cannot be read: {one_line(error)}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is not valid TOML ({error}): fix it") from error
+    table = read_toml(path, "--sweep")
     for key, value in table.items():
         if key not in KEYS:
             raise UserError(f"{path}: unknown key {key}, expected some of {', '.join(KEYS)}")
@@ -125,7 +119,7 @@ def _name(values: dict[str, Any]) -> str:
     return ",".join(re.sub(r"[^\w=.+-]+", "-", part) for part in parts)[:200]
 
 
-def same_settings(one: Config, other: Config) -> list[str]:
+def different_settings(one: Config, other: Config) -> list[str]:
     """The settings in which two runs differ: "loss is band_l1, was hole_l1"."""
     new, old = asdict(one), asdict(other)
     return [f"{name} is {new[name]}, was {old[name]}" for name in new if new[name] != old[name]]
