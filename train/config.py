@@ -48,6 +48,7 @@ class Config:
         "hole_l1",
         "band_l1lpips",
         "band_l1",
+        "band_psnr",
     ] = "temporal_l1lpips"  # training loss; names without lpips need no VGG16 weights
     lpips_frames: int = 3  # number of random frames per sequence that LPIPS is computed on; iw3: 12
     diff_aug: bool = True  # move output and truth together before the loss (never for --loss dct)
