@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -142,6 +144,26 @@ def test_band_terms_count_the_pixels_around_a_hole_and_no_others():
         z[..., row, column] = 0.5
         found = term("band_l1", z, y, holes)
         assert found.item() == pytest.approx(counts * 0.5 * 1.001 / 17**2, abs=1e-7)
+
+
+@pytest.mark.parametrize("psnr", [10, 20, 40])
+def test_psnr_terms_are_the_tens_of_decibels_that_miss_to_the_best(psnr):
+    holes, y = box(), torch.full((12, 3, 64, 64), 0.5)
+    z = y + 10 ** (-psnr / 20) * torch.where(holes, 1, 3)  # three times the error outside
+    limit = 10 * math.log10(10 ** (-psnr / 10) + 10**-4.5)  # the MSE's lower bound counts near the best
+    assert term("hole_psnr", z, y, holes).item() == pytest.approx(4.5 + limit / 10, abs=1e-4)
+
+
+def test_a_sequence_that_nobody_can_predict_pulls_no_more_than_another_under_psnr():
+    holes, y = box(), torch.full((12, 3, 64, 64), 0.5)
+
+    def pull(name, error):  # for a change of a hundredth of the error
+        z = (y + error).requires_grad_()
+        term(name, z, y, holes).backward()
+        return z.grad.abs().sum().item() * error
+
+    assert pull("hole_psnr", 0.3) == pytest.approx(pull("hole_psnr", 0.03), rel=0.05)
+    assert pull("hole_l1", 0.3) == pytest.approx(10 * pull("hole_l1", 0.03), rel=0.05)
 
 
 def test_moving_holes_count_in_every_frame_pair_that_they_touch():
