@@ -11,13 +11,11 @@ import torch
 
 from model.checkpoint import averages, create_network, load_weights, network_name, which_weights
 from model.light_video_inpaint import LightVideoInpaint
-from pack.shards.cache import Cache
 from pack.shards.exclusion import left_out_keys, read_keys, unknown_keys
 from pack.shards.store import use_endpoint
 from tools.cli import UserError, config_text, plural
 from tools.cli.files import write_file
 from tools.cli.machine import usable_cores
-from tools.cli.sizes import parse_size
 from train.checkpoints.lineage import sources_of
 from train.checkpoints.resume import find_checkpoint, is_continued, restore
 from train.checkpoints.state import Position, changed, describe_data, set_aside
@@ -28,7 +26,7 @@ from train.data.own import STAGES
 from train.data.plan import Plan
 from train.data.quarantine import Quarantine
 from train.data.samples import Records, Samples
-from train.data.sources import load_split
+from train.data.sources import load_split, open_cache
 from train.data.stream import Stream
 from train.objectives.gan import create_gan
 from train.objectives.learner import Learner
@@ -129,15 +127,6 @@ def load_splits(config: Config) -> tuple[Records, Records | None]:
     for line in unknown_keys(Path(config.exclude), excluded - found):
         print(line, flush=True)
     return splits[0], None if config.skip_eval else splits[1]
-
-
-def open_cache(config: Config, *splits: Records | None) -> Cache | None:
-    """The cache of the configuration, if any. Raises UserError when these splits do not fit into it."""
-    if not config.cache_dir or config.dry_run:
-        return None
-    cache = Cache(Path(config.cache_dir), parse_size("--cache-size", config.cache_size))
-    cache.check([shard for records in splits if records for shard in records.shards])
-    return cache
 
 
 def new_position(config: Config, group: Group) -> Position:

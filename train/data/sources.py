@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 from braceexpand import braceexpand
 
+from pack.shards.cache import Cache
 from pack.shards.exclusion import leave_out_listed, left_out_keys
 from pack.shards.index import Index
 from pack.shards.shard import list_shards, read_shards
 from pack.shards.store import Location, parse_location
 from tools.cli import MissingFile, UserError
+from tools.cli.sizes import parse_size
 from train.config import Config
 from train.data.samples import Records, Samples
 
@@ -154,6 +156,15 @@ def _listed(tars: Sequence[Location], split: str, excluded: frozenset[str]) -> l
         for line in lines:
             print(line, flush=True)
     return sorted(used, key=lambda shard: (shard.tar.name, str(shard.tar)))
+
+
+def open_cache(config: Config, *splits: Records | None) -> Cache | None:
+    """The cache of the configuration, if any. Raises UserError when these splits do not fit into it."""
+    if not config.cache_dir or config.dry_run:
+        return None
+    cache = Cache(Path(config.cache_dir), parse_size("--cache-size", config.cache_size))
+    cache.check([shard for records in splits if records for shard in records.shards])
+    return cache
 
 
 def check_keys(records: Records) -> None:
