@@ -74,12 +74,12 @@ lint: $(VENV)/core.installed $(VENV)/test.installed ## check code style, formatt
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-shards: setup ## pack a video: VIDEO=clip.mp4 [OUT=data/train] [PREFIX=name] [MODEL_TYPE=Any_V2_S] [WORKERS=N] [ARGS=...]; or JOBS=jobs.toml
+shards: setup ## pack a video: VIDEO=clip.mp4 [OUT=data/train] [DEPTH=dir] [PREFIX=name] [MODEL_TYPE=Any_V2_S] [WORKERS=N] [ARGS=...]; or JOBS=jobs.toml
 ifdef JOBS
 	$(BIN)/python pack/jobs.py --jobs "$$JOBS" -o "$${DATA:-data}" $(if $(WORKERS),--workers "$$WORKERS") $(ARGS)
 else
-	@test -n "$$VIDEO" || { echo 'error: VIDEO is missing: run make shards VIDEO=clip.mp4, or make shards JOBS=jobs.toml'; exit 2; }
-	@$(VIDEO_WORDS) set -x; $(BIN)/python pack/main.py --video "$$@" -o "$$OUT" $(if $(PREFIX),--prefix "$$PREFIX") \
+	@test -n "$$VIDEO$$DEPTH" || { echo 'error: VIDEO is missing: run make shards VIDEO=clip.mp4, or make shards JOBS=jobs.toml'; exit 2; }
+	@$(VIDEO_WORDS) set -x; $(BIN)/python pack/main.py $(if $(VIDEO),--video "$$@") -o "$$OUT" $(if $(DEPTH),--depth "$$DEPTH") $(if $(PREFIX),--prefix "$$PREFIX") \
 		$(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") $(if $(WORKERS),--max-workers "$$WORKERS") $(ARGS)
 endif
 
@@ -127,15 +127,15 @@ arena: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## rank network
 		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(BASELINES),--baselines $(BASELINES)) $(if $(QUICK),--quick) \
 		-o $(if $(filter file,$(origin OUT)),arena,"$$OUT") $(ARGS)
 
-stereo: setup ## convert a film to stereo: VIDEO=clip.mp4 [CHECKPOINT=a.pth] [OUT=x.mp4] [DIVERGENCE=2.5] [LAYOUT=sbs|half-sbs|tab|half-tab|anaglyph|right] [METHOD=forward|mlbw|monobw]
-	@test -n "$$VIDEO" || { echo 'error: VIDEO is missing: run make stereo VIDEO=clip.mp4'; exit 2; }
-	$(BIN)/python tools/stereo.py --video "$$VIDEO" $(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") \
+stereo: setup ## convert a film to stereo: VIDEO=clip.mp4 [DEPTH=dir] [CHECKPOINT=a.pth] [OUT=x.mp4] [DIVERGENCE=2.5] [LAYOUT=sbs|half-sbs|tab|half-tab|anaglyph|right] [METHOD=forward|mlbw|monobw]
+	@test -n "$$VIDEO$$DEPTH" || { echo 'error: VIDEO is missing: run make stereo VIDEO=clip.mp4'; exit 2; }
+	$(BIN)/python tools/stereo.py $(if $(VIDEO),--video "$$VIDEO") $(if $(DEPTH),--depth "$$DEPTH") $(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") \
 		$(if $(filter file,$(origin OUT)),,-o "$$OUT") $(if $(DIVERGENCE),--divergence "$$DIVERGENCE") \
 		$(if $(LAYOUT),--layout "$$LAYOUT") $(if $(METHOD),--method "$$METHOD") $(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") $(ARGS)
 
 film: setup $(VENV)/baselines.installed ## convert one film with a network tuned to it, and certify the gain: VIDEO=film.mkv [DEPTH=dir] [MODEL_TYPE=Any_V2_S] [METHOD=forward] [DIVERGENCE=2.5] [HOURS=1] [CHECKPOINT=base] [OUT=film_LR.mkv] [ARGS=--dry-run]
-	@test -n "$$VIDEO" || { echo 'error: VIDEO is missing: run make film VIDEO=film.mkv'; exit 2; }
-	$(BIN)/python tools/film --video "$$VIDEO" $(if $(DEPTH),--depth "$$DEPTH") $(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") \
+	@test -n "$$VIDEO$$DEPTH" || { echo 'error: VIDEO is missing: run make film VIDEO=film.mkv'; exit 2; }
+	$(BIN)/python tools/film $(if $(VIDEO),--video "$$VIDEO") $(if $(DEPTH),--depth "$$DEPTH") $(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") \
 		$(if $(METHOD),--method "$$METHOD") $(if $(DIVERGENCE),--divergence "$$DIVERGENCE") $(if $(HOURS),--hours "$$HOURS") \
 		$(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") $(if $(LAYOUT),--layout "$$LAYOUT") \
 		$(if $(filter file,$(origin OUT)),,-o "$$OUT") $(ARGS)

@@ -9,7 +9,7 @@ frames, which take turns with those of the other clips. Needs the program ffmpeg
 
 import subprocess
 import sys
-from itertools import chain, zip_longest
+from itertools import chain, pairwise, zip_longest
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -28,7 +28,7 @@ def pieces(film: Path) -> list[tuple[int, int]]:
         frames = sum(1 for _ in shot)
         count = frames // LENGTH
         ends = [first + frames * number // count for number in range(count + 1)] if count else []
-        found += [(start, end - start) for start, end in zip(ends, ends[1:], strict=False)]
+        found += [(start, end - start) for start, end in pairwise(ends)]
         first += frames
     return found
 

@@ -25,7 +25,8 @@ ADDED = {"depth_large", "depth_metric", "depth_range", "divergence", "mapper", "
 class Config:
     """Pack videos into shards: clips, with masks of the holes that a change of view would uncover."""
 
-    dataset_dir: tuple[str, ...]  # videos: files, folders or globs, one or several
+    dataset_dir: tuple[str, ...] = ()  # videos: files, folders, globs or iw3's export folders, one or several
+    # (required, unless --depth is an export folder with rgb/, or a folder of such)
     data_dir: str = "data/train"  # folder of the split that the shards are written to
     prefix: str = ""  # first part of every record's key; lets one video be packed more than once
     model_type: str = DEFAULT_MODEL  # depth model: Motion (offline), one of iw3's names, or the folder of a model
@@ -64,6 +65,8 @@ class Config:
     ALIASES = {"dataset_dir": ("--video",), "data_dir": ("-o",)}  # noqa: RUF012
 
     def __post_init__(self):
+        if not self.dataset_dir and not self.depth:
+            raise UserError("--dataset-dir is missing: pass videos, or --depth with an export of iw3 that has rgb/")
         for name in ("seq", "batch_size", "size", "num_samples"):
             self._at_least(name, 1)
         for name in ("skip_first", "skip_interval", "seed", "max_workers"):

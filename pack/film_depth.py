@@ -17,19 +17,8 @@ from typing import Literal
 
 import numpy as np
 
-from pack.depth.files import (
-    ARRAYS,
-    EXPORT,
-    METRIC,
-    ArrayMaps,
-    Export,
-    FileMaps,
-    Maps,
-    file_named,
-    find_maps,
-    listing,
-    read_export,
-)
+from pack.depth.files import ARRAYS, METRIC, ArrayMaps, FileMaps, Maps, file_named, find_maps
+from pack.video.export import EXPORT, Export, is_export, listing, read_export, read_pictures
 from pack.video.grey import GreyVideo, frame_times
 from pack.video.reader import VideoInfo
 from pack.video.timestamps import limit_rate
@@ -116,12 +105,40 @@ def locate(depth: str, video: Path) -> Path:
         raise MissingFile(f"--depth {source}: no such file or folder")
     if not source.is_dir() or (source / EXPORT).exists() or (source / "depth").is_dir() or has_maps(source):
         return source
-    found = sorted(path for path in source.iterdir() if video.stem in (path.stem, path.name) and path != video)
+    named = (path for path in source.iterdir() if video.stem in (path.stem, path.name))
+    found = sorted(path for path in named if path != video or is_export(path))
     if not found:
         raise MissingFile(
             f"--depth {source}: expected {EXPORT}, numbered maps such as 000000.png, or a folder {video.stem} in it"
         )
     return found[0]
+
+
+def films_of(depth: str) -> list[Path]:
+    """The films whose pictures are beside their depth: the export `depth`, or those in this folder of exports.
+
+    Raises UserError, which says what is missing.
+    """
+    source = Path(depth).resolve() if Path(depth).name in ("", "..") else Path(depth)
+    if not source.exists():
+        raise MissingFile(f"--depth {source}: no such file or folder")
+    folders = sorted(path for path in source.iterdir() if is_export(path)) if source.is_dir() else []
+    if not folders and (not source.is_dir() or not (is_export(source) or (source / "depth").is_dir())):
+        raise MissingFile(f"--video is missing, and --depth {source} holds depth alone: pass the film as --video")
+    films = folders or [source]
+    for film in films:
+        read_pictures(film)
+    return films
+
+
+def film_of(video: str, depth: str) -> Path:
+    """The film of a command line: `video`, or without it the pictures of the export `depth`. Raises UserError."""
+    if video:
+        return Path(video)
+    films = films_of(depth)
+    if len(films) > 1:
+        raise UserError(f"--depth {depth} holds the exports of {plural(len(films), 'film')}: pass one of them")
+    return films[0]
 
 
 def has_maps(folder: Path) -> bool:
@@ -148,15 +165,22 @@ def fingerprint(source: Path) -> str:
     return digest.hexdigest()
 
 
-def open_depth(depth: str, video: VideoInfo, options: DepthOptions, max_fps: float = 10**6) -> FilmDepth:
+def open_depth(
+    depth: str,
+    video: VideoInfo,
+    options: DepthOptions,
+    max_fps: float = 10**6,
+    times: Sequence[Fraction] | None = None,
+) -> FilmDepth:
     """The depth of this video from files, checked against its frames that are used at `max_fps`.
 
-    Raises UserError, which names what is missing or does not fit.
+    `times` are those of its frames where they are known, so that it need not be read. Raises UserError, which names
+    what is missing or does not fit.
     """
     source = locate(depth, video.path)
-    times = frame_times(video.path)
+    times = frame_times(video.path) if times is None else times
     export = read_export(source) if source.is_dir() and not has_maps(source) else None
-    maps, seconds, cuts = read_maps(source, export, times)
+    maps, seconds, cuts = read_maps(source, export, times, video.path)
     metric = options.metric == "yes" or (
         options.metric == "auto" and bool(export) and bool(METRIC.fullmatch(export.model_type))
     )
@@ -179,13 +203,18 @@ def open_depth(depth: str, video: VideoInfo, options: DepthOptions, max_fps: flo
     return found
 
 
-def read_maps(source: Path, export: Export | None, times: list[Fraction]) -> tuple[Maps, list[Fraction], list[int]]:
+def read_maps(
+    source: Path, export: Export | None, times: Sequence[Fraction], film: Path
+) -> tuple[Maps, list[Fraction], list[int]]:
     """The maps of a source, their seconds from the film's first frame, and which of them begin a shot."""
     if export and not export.is_ours:
         numbered = find_maps(export.depth_dir)
         numbers = list(numbered)
         step = min((b - a for a, b in pairwise(numbers)), default=1)
-        seconds = [Fraction(number - numbers[0], step) / export.fps for number in numbers]
+        first = numbers[0]
+        if film.is_dir():  # pictures and maps share their numbers, so a first map that is missing is noticed
+            first = read_pictures(film).numbers[0]
+        seconds = [Fraction(number - first, step) / export.fps for number in numbers]
         cuts = [index for index, number in enumerate(numbers) if number in export.boundaries]
         return FileMaps(list(numbered.values())), seconds, cuts
     if source.is_dir():

@@ -53,8 +53,13 @@ class Job:
     config: pack.config.Config
 
     @property
+    def films(self) -> tuple[str, ...]:
+        """What names the videos: paths and patterns, or the exports that hold their pictures."""
+        return self.config.dataset_dir or (self.config.depth,)
+
+    @property
     def name(self) -> str:
-        return f"job {self.number} ({' '.join(self.config.dataset_dir)}, prefix {self.config.prefix or 'none'})"
+        return f"job {self.number} ({' '.join(self.films)}, prefix {self.config.prefix or 'none'})"
 
 
 def main() -> int:
@@ -77,15 +82,16 @@ def read_jobs(path: Path, out: Path) -> Iterator[Job]:
         raise UserError(f"{path}: lists no job, expected [[job]] tables, or rows below the column names")
     for number, row in enumerate(rows, 1):
         unknown = sorted(set(row) - COLUMNS)
-        if unknown or not row.get("video"):
+        if unknown or not (row.get("video") or row.get("depth")):
             what = f"an unknown column {unknown[0]}" if unknown else "no video"
             raise UserError(f"{path}: job {number} has {what}, expected video and any of {', '.join(sorted(COLUMNS))}")
         split = row.get("split", "train")
         if split not in ("train", "eval"):
             raise UserError(f"{path}: job {number} has the split {split}, expected train or eval")
-        videos = row["video"] if isinstance(row["video"], list) else [row["video"]]
+        video = row.get("video") or []
+        videos = ["--video", *(video if isinstance(video, list) else [video])] if video else []
         flags = [word for name in sorted(SETTINGS & set(row)) for word in flag(name, row[name])]
-        words = ["--video", *map(str, videos), "--data-dir", str(out / split), *flags]
+        words = [*map(str, videos), "--data-dir", str(out / split), *flags]
         yield Job(number, parse_words(words, f"{path}: job {number}"))
 
 
@@ -133,7 +139,7 @@ def refuse_clashes(jobs: list[Job]) -> None:
     """Raise UserError where records of two jobs would have the same keys, in one split or in both."""
     seen: dict[str, Job] = {}
     for job in jobs:
-        for pattern in job.config.dataset_dir:
+        for pattern in job.films:
             key = video_key(job.config.prefix, job.config.model_name, Path(pattern).name)
             if key in seen:
                 raise UserError(
@@ -149,8 +155,9 @@ def run(job: Job, config: Config) -> int:
     Prints the last line of its output or, if it failed, all of it: there may be a traceback.
     """
     settings = job.config
-    words = [str(Path(__file__).with_name("main.py")), "--video", *settings.dataset_dir, "-o", settings.data_dir]
-    default = pack.config.Config(dataset_dir=settings.dataset_dir)
+    words = [str(Path(__file__).with_name("main.py")), "-o", settings.data_dir]
+    words += ["--video", *settings.dataset_dir] if settings.dataset_dir else []
+    default = pack.config.Config(dataset_dir=("video",))
     for name in sorted(SETTINGS):
         if getattr(settings, name) != getattr(default, name):
             value = getattr(settings, name)

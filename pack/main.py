@@ -17,10 +17,11 @@ def main() -> int:
     config = cli.parse(Config)
     signal.signal(signal.SIGTERM, end)
     from pack import packing, report, sources, workers  # after parsing: PyTorch takes seconds to import
+    from pack.film_depth import films_of
 
     started = time.monotonic()
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    videos = sources.find_videos(config.dataset_dir)
+    videos = sources.find_videos(config.dataset_dir) if config.dataset_dir else films_of(config.depth)
     report.refuse_same_names(videos)
     settings = config.settings()
     tasks = [packing.inspect_video(video, config, settings) for video in sources.share(videos, rank, ranks)]

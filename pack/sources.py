@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pack.video.export import digest_of, is_export
 from tools.cli import MissingFile
 
 ENDINGS = set(
@@ -26,6 +27,8 @@ def find_videos(patterns: Sequence[str]) -> list[Path]:
 
 def matches(pattern: str) -> list[Path]:
     path = Path(pattern)
+    if path.is_dir() and is_export(path):
+        return [path]
     if path.is_dir():
         videos = [file for file in path.iterdir() if is_video(file)]
         if not videos:
@@ -47,7 +50,13 @@ def is_video(file: Path) -> bool:
 
 
 def fingerprint(video: Path) -> dict[str, Any]:
-    """Name, size in bytes, and sha256 of the first and last MiB: how an index identifies the video it was made from."""
+    """Name, size in bytes, and sha256 of the first and last MiB: how an index identifies the video it was made from.
+
+    Of an export's pictures it is the sha256 of their names and sizes.
+    """
+    if video.is_dir():
+        size, digest_of_names = digest_of(video)
+        return {"video": video.name, "bytes": size, "sha256_of_ends": digest_of_names}
     size = video.stat().st_size
     digest = hashlib.sha256()
     with open(video, "rb") as file:

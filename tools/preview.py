@@ -28,7 +28,7 @@ class Config:
     """Make a contact sheet PNG of a video's depth and holes."""
 
     ALIASES: ClassVar = {"out": ("-o",)}
-    video: str = ""  # video file (required)
+    video: str = ""  # video file, or iw3's export folder of it (required, unless that is --depth)
     model_type: str = "Motion"  # depth model, as for packing
     depth: str = ""  # depth from files instead of a model, as for packing
     resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
@@ -43,8 +43,8 @@ class Config:
     out: str = "preview.png"  # output image
 
     def __post_init__(self):
-        if not self.video:
-            raise UserError("--video is missing: pass a video file")
+        if not self.video and not self.depth:
+            raise UserError("--video is missing: pass a video file, or --depth with an export that has rgb/")
         if self.clips < 1 or self.tile < 16:
             raise UserError(
                 f"--clips {self.clips} --tile {self.tile}: expected --clips 1 or more and --tile 16 or more"
@@ -56,7 +56,7 @@ def main() -> int:
     from pack.config import Config as PackConfig  # here and below: torch takes seconds, --help must not wait for it
 
     settings = PackConfig(
-        dataset_dir=(config.video,),
+        dataset_dir=(config.video,) if config.video else (),
         model_type=config.model_type,
         depth=config.depth,
         resolution=config.resolution,
@@ -66,13 +66,13 @@ def main() -> int:
         skip_interval=config.skip_interval,
         device=config.device,
     )
-    from pack.film_depth import open_depth
+    from pack.film_depth import film_of, open_depth
     from pack.packing import depth_options
     from pack.video.reader import Report, probe, read_clips
     from pack.workers import LocalRank, load_models
     from tools.peek import save, stack
 
-    video = probe(Path(config.video))
+    video = probe(film_of(config.video, config.depth))
     models = load_models(settings, LocalRank(0, 1))
     files = open_depth(config.depth, video, depth_options(settings), settings.max_fps) if config.depth else None
     clips = read_clips(

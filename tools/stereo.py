@@ -3,7 +3,7 @@
 import signal
 import sys
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -36,7 +36,7 @@ class Config:
     """Convert a whole film to stereo."""
 
     ALIASES: ClassVar = {"out": ("-o",), "video": ("-i",)}
-    video: str = ""  # film to convert (required)
+    video: str = ""  # film to convert, or iw3's export folder of it (required, unless that is --depth)
     checkpoint: str = ""  # weight file or training checkpoint, ours or iw3's, or base; without it a simple fill is used
     weights: Literal["averaged", "raw"] = "averaged"  # which weights of a checkpoint that averages them
     out: str = ""  # output film, .mp4, .mov or .mkv (default: NAME and the layout as players know it, such as
@@ -73,8 +73,8 @@ class Config:
     device: str = "auto"  # auto, cpu or cuda
 
     def __post_init__(self):
-        if not self.video:
-            raise UserError("--video is missing: pass the film to convert")
+        if not self.video and not self.depth:
+            raise UserError("--video is missing: pass the film to convert, or --depth with an export that has rgb/")
         if not 0 < self.divergence <= 25 or self.seconds < 0 or not 0 <= (self.crf or 0) <= 51:
             raise UserError("expected --divergence above 0 and up to 25, --seconds of 0 or more and --crf of 0 to 51")
         if self.depth_range == "given" and not self.depth:
@@ -94,6 +94,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, end)
 
     from model.device import choose_device
+    from pack.film_depth import film_of
+    from pack.video.export import sound_of
     from pack.video.output.encoder import TIME_BASE, Encoding
     from pack.video.output.join import join
     from pack.video.output.parts import Parts
@@ -101,6 +103,7 @@ def main() -> None:
     from pack.video.reader import probe
     from train.runtime.memory import keep_freed_memory
 
+    config = replace(config, video=str(film_of(config.video, config.depth)))
     video = probe(Path(config.video))
     device = choose_device(config.device, 0)
     if device.type == "cpu":
@@ -112,7 +115,8 @@ def main() -> None:
     out = Path(config.out or f"{video.path.stem}{layout.suffix}.mp4")
     if out.exists() and out.samefile(video.path):
         raise UserError(f"{out} is the film itself: pass another -o")
-    tracks = plan_tracks(video.path, out, config.sound)
+    sound = sound_of(video.path, config.sound != "none")
+    tracks = plan_tracks(sound, out, config.sound)
     model = choose_depth(config, video, device)
     converter = create_converter(config, model, fills, device)
     total = min(video.frames, round(config.seconds * video.fps) or video.frames)
@@ -124,7 +128,7 @@ def main() -> None:
             print(line, flush=True)
         if not parts.complete:
             convert(converter, parts, config, total)
-        join(parts, video.path, tracks, whole=not config.seconds)
+        join(parts, sound, tracks, whole=not config.seconds)
         parts.remove()
     length = cli.duration(float(parts.ticks[-1] * TIME_BASE))
     print(f"{out}: {cli.plural(len(parts.ticks), 'frame')}, {length}, filled by {' | '.join(fills)}")

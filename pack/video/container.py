@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 from av.stream import Disposition
 
+from pack.video.export import EXPORT, is_export, open_pictures
 from tools.cli import MissingFile, UserError
 
 
@@ -18,8 +19,8 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
     """
     if not Path(path).exists():
         raise MissingFile(f"there is no file {path}: pass the path of a video")
-    if Path(path).is_dir():
-        raise UserError(f"{path} is a folder: expected a video file")
+    if Path(path).is_dir() and not is_export(Path(path)):
+        raise UserError(f"{path} is a folder without {EXPORT}: expected a video file, or a finished export of iw3")
     if Path(path).stat().st_size == 0:
         raise UserError(f"{path} is empty: expected a video, copy or download it again")
     try:
@@ -33,7 +34,12 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
 
 
 def open_container(path: str | Path) -> av.container.InputContainer:
-    """The file opened for reading; text in it that is not UTF-8, such as a title in Latin-1, does not matter."""
+    """The file, or an export's pictures, opened for reading.
+
+    Text in it that is not UTF-8, such as a title in Latin-1, does not matter.
+    """
+    if Path(path).is_dir():
+        return open_pictures(Path(path))
     # The prefix keeps FFmpeg from reading a name with a colon as a protocol.
     return av.open(f"file:{path}", metadata_errors="replace")
 

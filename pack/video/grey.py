@@ -12,6 +12,7 @@ from av.video.reformatter import ColorRange
 
 from pack.video.container import open_video
 from pack.video.decode import decode
+from pack.video.export import read_pictures
 from tools.cli import UserError
 
 KEPT = 48  # latest frames, more than are read again
@@ -79,6 +80,8 @@ def frame_times(path: Path) -> list[Fraction]:
     """The seconds of each frame on the video's timeline, ascending, from its packets where these state them."""
     from pack.video import timestamps
 
+    if path.is_dir():
+        return read_pictures(path).seconds
     with open_video(path) as (container, stream):
         packets = [p for p in timestamps.repaired_packets(container) if p.stream.index == stream.index and p.size]
         if packets and all(p.pts is not None for p in packets):

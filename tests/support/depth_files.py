@@ -27,9 +27,16 @@ def write_pngs(folder: Path, depth: np.ndarray, first: int = 0, step: int = 1) -
     return folder
 
 
-def write_export(folder: Path, depth: np.ndarray, first: int = 0, step: int = 1, fps=25, cuts=(), **changes) -> Path:
-    """A folder as iw3 exports it."""
+def write_export(
+    folder: Path, depth: np.ndarray, first: int = 0, step: int = 1, fps=25, cuts=(), film: Path | None = None, **changes
+) -> Path:
+    """A folder as iw3 exports it, with the pictures of `film` where one is given."""
     write_pngs(folder / "depth", depth, first, step)
+    if film:
+        (folder / "rgb").mkdir()
+        for number, frame in zip(range(len(depth)), read_frames(film, 10**6), strict=False):
+            Image.fromarray(frame).save(folder / "rgb" / f"{first + number * step:08d}.png", compress_level=1)
+        changes = {"rgb_dir": "rgb"} | changes
     options = {"depth_model": "VDA_L", "mapper": "none", "edge_dilation": 2, "ema_normalize": True, "max_fps": 30}
     content = {
         "type": "video",

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 import av
 import numpy as np
@@ -293,14 +294,16 @@ def test_the_offline_depth_model_serves_a_shot_of_any_length():
         assert [one.nearness.shape for one in with_depth(shot, model, "cpu")] == [(1, 1, 64, 96)] * count
 
 
-@pytest.mark.parametrize("form", ["numbers", "export"])
+@pytest.mark.parametrize("form", ["numbers", "export", "export alone"])
 def test_a_film_is_converted_with_depth_from_files(tmp_path, film, form, monkeypatch):
     monkeypatch.setattr("pack.depth.models.load_depth", None)  # no model is loaded
     depth = nearness(film)
-    source = write_pngs(tmp_path / "d", depth) if form == "numbers" else write_export(tmp_path / "d", depth, fps=20)
-    words = ("--video", film, "-o", tmp_path / "o.mp4", "--depth", source, "--depth-range", "robust", "--device", "cpu")
+    alone = film if form == "export alone" else None
+    source = (write_pngs if form == "numbers" else partial(write_export, fps=20, film=alone))(tmp_path / "d", depth)
+    words = ("-o", tmp_path / "o.mp4", "--depth", source, "--depth-range", "robust", "--device", "cpu")
+    words = words if alone else (*words, "--video", film)
     assert "20 frames" in succeeds(main, *words)
-    (source / ("depth" if form == "export" else "") / "00000012.png").unlink()
+    (source / ("" if form == "numbers" else "depth") / "00000012.png").unlink()
     assert "has no map for the frame at 0.60 s" in refused(main, *words)
 
 

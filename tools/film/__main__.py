@@ -6,7 +6,7 @@ Every stage resumes by itself when the same command is given again.
 import math
 import signal
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -38,7 +38,7 @@ class Config:
     """Convert one film with a network that is tuned to it, and certify that the tuning helped."""
 
     ALIASES: ClassVar = {"video": ("-i",), "out": ("-o",)}
-    video: str = ""  # film to convert (required)
+    video: str = ""  # film to convert, or iw3's export folder of it (required, unless that is --depth)
     out: str = ""  # stereo film (default: NAME_LR.mkv in the current folder); beside it OUT.certificate.html, and
     # OUT.film/ with depth, records and networks
     depth: str = ""  # depth from files instead of a model, as for packing
@@ -60,8 +60,8 @@ class Config:
     dry_run: bool = False  # print the plan and stop
 
     def __post_init__(self):
-        if not self.video:
-            raise UserError("--video is missing: pass the film to convert")
+        if not self.video and not self.depth:
+            raise UserError("--video is missing: pass the film to convert, or --depth with an export that has rgb/")
         if not 0 < self.percent <= 25:
             raise UserError(f"--divergence {self.divergence}: expected auto, or a number above 0 and up to 25")
         if self.hours < 0 or self.learning_rate <= 0:
@@ -83,10 +83,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, end)
     from model.checkpoint import load_network, network_name
     from model.device import choose_device
+    from pack.film_depth import film_of
     from pack.video.reader import probe
     from tools.film.survey import survey
     from tools.film.work import Work
 
+    config = replace(config, video=str(film_of(config.video, config.depth)))
     video, device = probe(Path(config.video)), choose_device(config.device, 0)
     out = Path(config.out or f"{video.path.stem}_LR.mkv")
     if out.exists() and out.samefile(video.path):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from model.checkpoint import INCLUDED
-from pack.depth.files import read_export
 from pack.shards.shard import list_shards
+from pack.video.export import read_export
 from pack.video.reader import VideoInfo
 from tools import stereo
 from tools.cli.files import file_sha256

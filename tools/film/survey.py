@@ -18,11 +18,11 @@ import torch
 import yaml
 from PIL import Image
 
-from pack.depth.files import EXPORT
 from pack.depth.models import DepthEstimator, robust_range
 from pack.depth.steadiness import still_change
 from pack.film_depth import FilmDepth
 from pack.holes.mappers import Curve, mapper
+from pack.video.export import EXPORT
 from pack.video.grey import frame_times
 from pack.video.reader import VideoInfo
 from pack.video.shot_reader import read_shots

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from pack.video.export import digest_of
 from pack.video.output.encoder import TIME_BASE, Encoding, PartWriter
 from tools.cli import UserError
 from tools.cli.files import sync_folder, write_file
@@ -160,6 +161,8 @@ class Parts:
 
 def fingerprint(path: Path) -> str:
     """A digest of a film's size and of some blocks of it, by which it is recognised without reading all of it."""
+    if path.is_dir():
+        return digest_of(path)[1]
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with open(path, "rb") as file:

@@ -50,7 +50,7 @@ def plan_tracks(source: Path, out: Path, sound: Sound = "auto") -> list[Track]:
         raise UserError(f"{out}: expected a name that ends with one of {', '.join(FORMATS)}")
     with open_container(source) as container:
         picture = container.streams.best("video")
-        others = [stream for stream in container.streams if stream.index != picture.index]
+        others = [stream for stream in container.streams if picture is None or stream.index != picture.index]
         heads = _heads(container, [stream for stream in others if stream.type in ("audio", "subtitle")])
         return [_plan(stream, number, form, sound, heads.get(stream.index, ()), out) for number, stream in
                 enumerate(others, 1)]  # fmt: skip

@@ -1,0 +1,197 @@
+"""iw3's export folders: a film as numbered pictures in rgb/, its depth, and iw3_export.yml about both.
+
+Such a folder stands for its film wherever a video is read: a list of its pictures is given to FFmpeg's concat demuxer.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import yaml
+
+from tools.cli import MissingFile, UserError, one_line
+
+EXPORT = "iw3_export.yml"  # iw3 writes it last
+LONGEST_YAML = 2**24  # bytes: a million scene boundaries
+MICROSECONDS = 10**6
+
+
+@dataclass(frozen=True)
+class Export:
+    """What iw3_export.yml says about the folder that it is in."""
+
+    folder: Path
+    model_type: str  # "" where it is not stated
+    fps: Fraction
+    depth_dir: Path
+    rgb_dir: Path | None  # None: the frames are those of the film
+    audio_file: Path | None
+    mapper: str  # to be applied when the depth is used; "" where it is not stated
+    is_disparity: bool  # a mapper and the dilation of edges are applied already
+    boundaries: frozenset[int]  # numbers of the maps that begin a scene
+    is_ours: bool  # written by `make film`: numbers count the film's frames, the range is that of the shot
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of an export, in order."""
+
+    paths: list[Path]
+    numbers: list[int]  # of the files, which their depth shares
+    ticks: list[int]  # frames from the first picture to each, ascending
+    fps: Fraction
+
+    @property
+    def seconds(self) -> list[Fraction]:
+        return [tick / self.fps for tick in self.ticks]
+
+
+def read_export(folder: Path) -> Export:
+    """The export in this folder. Raises UserError where iw3_export.yml is missing, damaged or not of a film."""
+    path = folder / EXPORT
+    if not path.is_file():
+        raise MissingFile(
+            f"{folder} has depth/ but no {EXPORT}, which iw3 writes last: the export is not finished, run it again"
+        )
+    found = parse_yaml(path)
+    if found.get("type") != "video":
+        raise UserError(f"{path} describes {found.get('type')!r}, expected the export of a video")
+    user_data = _mapping(path, found, "user_data")
+    options = _mapping(path, user_data, "export_options")
+    skips = bool(found.get("skip_mapper"))
+    depth_dir = _folder(folder, found.get("depth_dir") or "depth")
+    if not depth_dir.is_dir():
+        raise MissingFile(f"{path} names the folder {depth_dir} of its depth, which is missing: copy the whole export")
+    return Export(
+        folder=folder,
+        model_type=str(options.get("depth_model") or ""),
+        fps=_fps(path, found.get("fps")),
+        depth_dir=depth_dir,
+        rgb_dir=_folder(folder, found["rgb_dir"]) if found.get("rgb_dir") else None,
+        audio_file=folder / str(found["audio_file"]) if found.get("audio_file") else None,
+        mapper="none" if skips else str(found.get("mapper") or ""),
+        is_disparity=skips,
+        boundaries=_numbers(path, user_data.get("scene_boundary")),
+        is_ours=bool(user_data.get("backfill")),
+    )
+
+
+def parse_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises UserError."""
+    if path.stat().st_size > LONGEST_YAML:
+        raise UserError(f"{path} has {path.stat().st_size} bytes, expected a short text: export the depth again")
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is not valid YAML ({one_line(error)}): export the depth again") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no mapping, expected type, fps, depth_dir and others: export the depth again")
+    return found
+
+
+def _mapping(path, found, name):
+    value = found.get(name) or {}
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: {name} is {value!r}, expected a mapping: export the depth again")
+    return value
+
+
+def _folder(folder, name):
+    """A folder that the YAML names; where it was absolute and the export has been moved, the one beside the YAML."""
+    path = folder / str(name)
+    return path if path.is_dir() else folder / Path(str(name)).name
+
+
+def _fps(path: Path, value: Any) -> Fraction:
+    try:
+        fps = Fraction(str(value)).limit_denominator(1001)
+        if fps > 0:
+            return fps
+    except (ValueError, ZeroDivisionError, OverflowError):
+        pass
+    raise UserError(f"{path}: fps is {value!r}, expected a number or a fraction such as 30000/1001")
+
+
+def _numbers(path: Path, value: Any) -> frozenset[int]:
+    words = [word.strip() for word in str(value).split(",")] if value not in (None, "") else []
+    if not all(word.isdecimal() for word in words):
+        raise UserError(f"{path}: scene_boundary is {value!r:.60}, expected numbers of frames with commas between")
+    return frozenset(map(int, words))
+
+
+def is_export(path: Path) -> bool:
+    return (path / EXPORT).is_file()
+
+
+def read_pictures(folder: Path) -> Pictures:
+    """The pictures of an export. Raises UserError, which says what it lacks."""
+    export = read_export(folder)
+    if export.rgb_dir is None:
+        raise MissingFile(f"{folder} has no pictures (iw3 was run with --export-depth-only): pass the film as --video")
+    if not export.rgb_dir.is_dir():
+        raise MissingFile(
+            f"{folder / EXPORT} names the folder {export.rgb_dir} of its pictures, which is missing: copy the whole "
+            f"export, or pass the film as --video"
+        )
+    numbered = {int(path.stem): path for path in export.rgb_dir.glob("*.png") if path.stem.isdecimal()}
+    if not numbered:
+        raise MissingFile(f"{export.rgb_dir} holds no picture such as 00000000.png: copy the whole export")
+    numbers = sorted(numbered)
+    step = min((b - a for a, b in pairwise(numbers)), default=1)
+    ticks: list[int] = []
+    for number in numbers:
+        ticks.append(max(round((number - numbers[0]) / step), ticks[-1] + 1 if ticks else 0))
+    return Pictures([numbered[number] for number in numbers], numbers, ticks, export.fps)
+
+
+def open_pictures(folder: Path) -> av.container.InputContainer:
+    """The pictures of an export as a film. Raises UserError."""
+    found = read_pictures(folder)
+    ends = [*found.ticks[1:], found.ticks[-1] + 1]
+    lines = ["ffconcat version 1.0"]
+    for path, tick, end in zip(found.paths, found.ticks, ends, strict=True):
+        name = f"file:{path.resolve()}".replace("'", r"'\''")
+        lines += [f"file '{name}'", f"option framerate {found.fps}"]
+        # rounded sums, not sums of rounded steps: an error would grow to seconds over a film
+        lines.append(f"duration {_microseconds(end / found.fps) - _microseconds(tick / found.fps)}us")
+    options = {"safe": "0", "protocol_whitelist": "file"}
+    return av.open(io.BytesIO("\n".join(lines).encode()), format="concat", options=options)
+
+
+def _microseconds(seconds: Fraction) -> int:
+    return round(seconds * MICROSECONDS)
+
+
+def sound_of(path: Path, is_wanted: bool = True) -> Path:
+    """The file that holds the sound of a film: the film, or what the export of one has beside its pictures."""
+    if not path.is_dir() or not is_wanted:
+        return path
+    audio = read_export(path).audio_file
+    if audio is None:
+        return path
+    if not audio.is_file():
+        raise MissingFile(f"{path / EXPORT} names the sound {audio}, which is missing: copy it, or pass --sound none")
+    return audio
+
+
+def listing(source: Path) -> Iterator[tuple[str, int]]:
+    """Name and bytes of a file or of each file of a folder, sorted: what identifies it without reading it all."""
+    paths = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
+    for path in paths:
+        yield (path.relative_to(source).as_posix() if source.is_dir() else path.name), path.stat().st_size
+
+
+def digest_of(folder: Path) -> tuple[int, str]:
+    """The bytes of an export's pictures, and a digest of its YAML and of their names and sizes."""
+    digest, total = hashlib.sha256((folder / EXPORT).read_bytes()), 0
+    for path in read_pictures(folder).paths:
+        size = path.stat().st_size
+        total += size
+        digest.update(f"{path.name}\0{size}\0".encode(errors="surrogateescape"))
+    return total, digest.hexdigest()
