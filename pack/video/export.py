@@ -161,7 +161,7 @@ def open_pictures(folder: Path) -> av.container.InputContainer:
         # rounded sums, not sums of rounded steps: an error would grow to seconds over a film
         lines.append(f"duration {_microseconds(end / found.fps) - _microseconds(tick / found.fps)}us")
     options = {"safe": "0", "protocol_whitelist": "file"}
-    return av.open(io.BytesIO("\n".join(lines).encode()), format="concat", options=options)
+    return av.open(io.BytesIO("\n".join(lines).encode()), "r", format="concat", options=options)
 
 
 def _microseconds(seconds: Fraction) -> int:
