@@ -8,7 +8,7 @@ import av
 
 from pack.video.container import open_container
 from pack.video.output.encoder import REORDER, TIME_BASE
-from pack.video.output.mp4_boxes import hide
+from pack.video.output.mp4_boxes import state_packing
 from pack.video.output.parts import Parts
 from pack.video.output.track_copier import TrackCopier
 from pack.video.output.tracks import FORMATS, Track
@@ -33,7 +33,7 @@ def join(parts: Parts, source: Path, tracks: list[Track], whole: bool = True) ->
                 out.mux(packet)
             copier.finish(None if whole else parts.ticks[-1] * TIME_BASE)
         if film.suffix.lower() != ".mkv":
-            hide(film, "vexu")  # which says that the stereo mode is unknown, and which FFmpeg prefers to st3d
+            state_packing(film, parts.encoding.stereo_mode)
         with open(film, "rb") as file:
             os.fsync(file.fileno())
         os.replace(film, parts.out)

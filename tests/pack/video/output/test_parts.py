@@ -68,21 +68,20 @@ def test_every_frame_of_joined_parts_is_shown_at_its_time(tmp_path, source, code
 )
 def test_the_stereo_mode_is_in_the_container(tmp_path, source, codec, mode, kind, inverted):
     pictures = [(TIMES[0], quarters(48, 96))]
-    for name in ("o.mkv", "o.mp4"):
+    for name in ("o.mkv", "o.mp4", "o.mov"):
         write_film(tmp_path / name, source, pictures, encoding=Encoding(codec, stereo_mode=mode))
         with av.open(str(tmp_path / name)) as container:
             stream = container.streams.video[0]
             frame = next(container.decode(stream))
-            assert name == "o.mp4" or stream.metadata["stereo_mode"] == mode
-        if name == "o.mkv" or not inverted:  # the box st3d knows no order
-            assert np.frombuffer(memoryview(frame.side_data[SideData.STEREO3D]), np.int32)[:2].tolist() == [
-                kind,
-                inverted,
-            ]
-    boxes = {"left_right": b"\2", "top_bottom": b"\1"}  # of Spherical Video V2
+            assert name != "o.mkv" or stream.metadata["stereo_mode"] == mode
+            container.seek(0)
+            assert next(container.decode(audio=0)).samples
+        stated = np.frombuffer(memoryview(frame.side_data[SideData.STEREO3D]), np.int32)[:2]
+        assert stated.tolist() == [kind, inverted]
+    boxes = {"left_right": b"\2", "top_bottom": b"\1", "right_left": b"\4"}  # of Spherical Video V2
     box = b"\0\0\0\x0dst3d\0\0\0\0"
     data = (tmp_path / "o.mp4").read_bytes()
-    assert (box + boxes[mode] in data) if mode in boxes else (b"st3d" not in data)
+    assert (box + boxes[mode] in data) if mode in boxes else (b"st3d" not in data)  # which knows no right eye on top
 
 
 def test_a_film_has_the_same_bytes_each_time(tmp_path, source):
