@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +17,18 @@ from tools.cli.sizes import parse_size
 LONGEST_NAME = 74  # bytes: tar's 100, minus "_" and 8 digits, "_" and 3 digits, ".999_C.webp" and 2 spare ones
 
 DEFAULT_MODEL = "Motion"
-# settings that version 1 of the data format began without; at their default they are not stored
-ADDED = {"depth_large", "depth_metric", "depth_range", "divergence", "mapper", "rotate", "shots"}
+# Settings that version 1 of the data format began without, and what packing did then: the value of an index that lacks
+# them, which is not stored either.
+BEFORE = {
+    "deinterlace": "off",
+    "depth_large": "auto",
+    "depth_metric": "auto",
+    "depth_range": "minmax",
+    "divergence": 0.0,
+    "mapper": "",
+    "rotate": True,
+    "shots": "all",
+}
 
 
 @dataclass(frozen=True)
@@ -146,9 +156,7 @@ class Config:
         shares = self.hole_shares()
         others = ("holes", "dataset_dir", "data_dir", "depth", "device", "max_workers", "overwrite", "dry_run")
         settings = {name: value for name, value in asdict(self).items() if name not in others}
-        for field in fields(self):  # an index from before such a setting was added stays valid
-            if field.name in ADDED and settings[field.name] == field.default:
-                del settings[field.name]
+        settings = {name: value for name, value in settings.items() if name not in BEFORE or value != BEFORE[name]}
         return settings | {
             "model_type": self.model_name,  # without its folder, which may be another one on another machine
             "max_shard_bytes": self.shard_bytes,

@@ -5,12 +5,13 @@ and encodes their images, `pack_videos` writes shards. The events that they pass
 then its clips in order. A video that cannot be packed ends with VideoFailed; all other exceptions end the program.
 """
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ import torch
 from pack.config import Config, parse_shots
 from pack.film_depth import DepthOptions, locate, open_depth
 from pack.film_depth import fingerprint as depth_fingerprint
-from pack.parts import PartWriter, State, read_state, remove_leftovers, remove_parts
+from pack.parts import Difference, PartWriter, State, read_state, remove_leftovers, remove_parts
 from pack.pipeline import Models, TransformedClip, clip_depth, make_records, transform_clips
 from pack.prefetch import ordered_map, prefetch
 from pack.shards.record import Record, encode, video_key
 from pack.sources import fingerprint
+from pack.video.fields import same_frames
 from pack.video.reader import Report, VideoInfo, probe, read_clips
 from tools.cli import UserError, one_line
 from tools.cli.program import is_users
@@ -116,7 +118,19 @@ def inspect_video(path: Path, config: Config, settings: dict[str, Any]) -> Video
     except OSError:  # reported when it is this video's turn, so that the others are packed
         return VideoTask(path, shard_name, {}, State((), ()))
     state = State((), ()) if config.overwrite else read_state(Path(config.data_dir), shard_name, source, settings)
+    if state.differences and all(is_immaterial(path, difference) for difference in state.differences):
+        state = replace(state, differences=())
     return VideoTask(path, shard_name, source, state)
+
+
+def is_immaterial(path: Path, difference: Difference) -> bool:
+    """Whether a setting provably gives this video the same records as the one that it was packed with."""
+    if difference.name != "deinterlace":
+        return False
+    try:
+        return same_frames(path, json.loads(difference.now), json.loads(difference.then))
+    except (UserError, OSError):
+        return False
 
 
 def identify(path: Path, config: Config) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pack.config import BEFORE
 from pack.shards.index import Index, read_index
 from pack.shards.shard import ShardWriter, check_size
 from tools.cli import UserError, files
@@ -30,13 +31,23 @@ def part_indexes(folder: Path, name: str) -> list[Path]:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """A setting, or a field of a video's fingerprint, that is another than when the video was packed."""
+
+    name: str
+    now: str  # as JSON
+    then: str
+
+    def __str__(self) -> str:
+        return f"{self.name} is {self.now}, was {self.then}"
+
+
+@dataclass(frozen=True)
 class State:
     """What the split already holds of a video."""
 
     parts: tuple[Index, ...]  # from 0 on, without a gap
-    differences: tuple[
-        str, ...
-    ]  # between their source and settings and the present ones; if any, the video is not packed
+    differences: "tuple[Difference, ...]"  # from the present source and settings; if any, the video is not packed
 
     @property
     def done(self) -> bool:
@@ -64,7 +75,7 @@ def read_state(folder: Path, name: str, source: dict[str, Any], settings: dict[s
         check_size(index)
         _check_part(index, parts[-1] if parts else None)
         parts.append(index)
-    differences = {line: None for index in indexes for line in compare(index, source, settings)}
+    differences = {difference: None for index in indexes for difference in compare(index, source, settings)}
     return State(tuple(parts), tuple(differences))
 
 
@@ -79,15 +90,18 @@ def _check_part(index: Index, before: Index | None) -> None:
         )
 
 
-def compare(index: Index, source: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    """Each setting and each field of the fingerprint that differs from the index: "max_fps is 24, was 30"."""
-    lines = []
-    for present, packed in ((source, {key: index.source.get(key) for key in source}), (settings, index.config)):
+def compare(index: Index, source: dict[str, Any], settings: dict[str, Any]) -> list[Difference]:
+    """What differs from the index. A setting that it lacks had the value that stands for packing before the setting."""
+    differences = []
+    for present, packed in (
+        (source, {key: index.source.get(key) for key in source}),
+        (BEFORE | settings, BEFORE | index.config),
+    ):
         for key in sorted(present.keys() | packed.keys()):
-            new, old = (json.dumps(values.get(key)) for values in (present, packed))
-            if new != old:
-                lines.append(f"{key} is {new}, was {old}")
-    return lines
+            now, then = (json.dumps(values.get(key)) for values in (present, packed))
+            if now != then:
+                differences.append(Difference(key, now, then))
+    return differences
 
 
 def remove_parts(folder: Path, name: str) -> None:

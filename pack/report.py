@@ -31,8 +31,8 @@ def refuse_differences(tasks: list[VideoTask]) -> None:
         first, others = different[0], len(different) - 1
         more = f" (and {plural(others, 'more video')})" if others else ""
         raise UserError(
-            f"{first.path.name} is packed already, but {'; '.join(first.state.differences)}{more}: "
-            f"pass --overwrite to replace it, or another --prefix"
+            f"{first.path.name} is packed already, but {'; '.join(map(str, first.state.differences))}{more}: "
+            f"pass the earlier settings to continue it, --overwrite to replace it, or another --prefix"
         )
 
 
@@ -88,7 +88,7 @@ def show_plan(tasks: list[VideoTask], config: Config) -> int:
     for task in tasks:
         state = task.state
         if state.differences:
-            plan = f"clashes: {'; '.join(state.differences)}"
+            plan = f"clashes: {'; '.join(map(str, state.differences))}"
         elif state.done:
             plan = f"done, {plural(state.records, 'record')} in {plural(len(state.parts), 'shard')}"
         else:

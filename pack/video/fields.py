@@ -159,6 +159,16 @@ def find_telecine(path: str | Path) -> FieldOrder | None:
             return _Pattern().read(samples(one.frame) for _, one in decoded)
 
 
+def same_frames(path: str | Path, one: Deinterlace, other: Deinterlace) -> bool:
+    """Whether a video has the same frames by two ways; all of it is decoded, unless it is found to be interlaced."""
+    if one == other:
+        return True
+    if "on" in (one, other) or find_telecine(path):
+        return False
+    with open_video(path) as (container, stream), closing(decode(path, container, stream)) as decoded:
+        return not any(frame.frame.interlaced_frame for _, frame in decoded)
+
+
 @dataclass
 class _Pattern:
     """Evidence for and against telecine."""

@@ -1,10 +1,13 @@
 """What packing makes of what is there already."""
 
+import json
+
 import numpy as np
 import pytest
 
 from pack import main as program
 from pack.shards.shard import list_shards
+from tests.pack.video.test_fields import encode, interlaced
 from tests.support.films import SMALL, digests, make_video, pack, records, refuse
 from tests.support.programs import run_program, succeeds
 
@@ -35,6 +38,38 @@ def test_settings_that_do_not_affect_records_may_change(film, tmp_path):
     pack(tmp_path, "--video", film)
     words = ("--max-workers", "1", "--device", "cpu", "--max-fps", "30", "--max-shard-bytes", "1000MB")
     assert "packed before" in pack(tmp_path, "--video", film, *words)
+
+
+def packed_before(folder, setting):
+    """Take a setting out of all indexes, as if the shards were from before it existed."""
+    for path in folder.glob("*.json"):
+        index = json.loads(path.read_text())
+        index["config"].pop(setting, None)
+        path.write_text(json.dumps(index))
+
+
+def test_shards_of_progressive_film_from_before_deinterlacing_are_continued(film, tmp_path):
+    pack(tmp_path, "--video", film, "--deinterlace", "off", "--max-shard-bytes", "1000")
+    packed_before(tmp_path, "deinterlace")
+    before = digests(tmp_path)
+    for path in tmp_path.glob("*-00001.*"):
+        path.unlink()
+    pack(tmp_path, "--video", film, "--max-shard-bytes", "1000")
+    assert {name: data for name, data in digests(tmp_path).items() if name.endswith("tar")} == {
+        name: data for name, data in before.items() if name.endswith("tar")
+    }
+    assert 'deinterlace is "on", was "off"' in refuse(
+        tmp_path, "--video", film, "--max-shard-bytes", "1000", "--deinterlace", "on"
+    )
+
+
+def test_shards_of_interlaced_film_from_before_deinterlacing_are_continued_as_they_were_or_refused(tmp_path):
+    video = encode(tmp_path / "a.mkv", interlaced(40), order="tff")
+    words = ("--video", video, "--short-sides", "96", "--size", "96")
+    pack(tmp_path / "out", *words, "--deinterlace", "off")
+    packed_before(tmp_path / "out", "deinterlace")
+    assert 'deinterlace is "auto", was "off": pass the earlier settings' in refuse(tmp_path / "out", *words)
+    assert "packed before" in pack(tmp_path / "out", *words, "--deinterlace", "off")
 
 
 def test_another_video_of_the_same_name_is_refused(film, tmp_path):

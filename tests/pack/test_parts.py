@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pack.config import BEFORE, Config
 from pack.parts import PartWriter, State, part_path, read_state
 from pack.shards.index import index_path
 from tools.cli import UserError
@@ -39,3 +40,17 @@ def test_a_part_whose_clips_are_not_numbers_in_order_is_one_line(split, damage):
     with pytest.raises(UserError, match=r"a-00001\.json is damaged \(clips") as error:
         read_state(split, "a", SOURCE, SETTINGS)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name, then", BEFORE.items())
+def test_a_setting_that_an_index_lacks_had_the_value_of_packing_before_it(split, name, then):
+    assert read_state(split, "a", SOURCE, SETTINGS | {name: then}).differences == ()
+    (difference,) = read_state(split, "a", SOURCE, SETTINGS | {name: "another"}).differences
+    assert str(difference) == f'{name} is "another", was {json.dumps(then)}'
+
+
+def test_settings_as_before_are_stored_as_before():
+    """So that an index says the same, whether it is older than the setting or not."""
+    stored = Config(("a.mp4",), deinterlace="off").settings()
+    assert not stored.keys() & BEFORE.keys()
+    assert Config(("a.mp4",)).settings() == stored | {"deinterlace": "auto"}

@@ -93,7 +93,8 @@ def main() -> None:
     state = read_state(Path(config.out), name, source, settings)
     if state.differences:
         raise UserError(
-            f"{config.out} holds scenes of --seed {config.seed} with other settings ({'; '.join(state.differences)}): "
+            f"{config.out} holds scenes of --seed {config.seed} with other settings "
+            f"({'; '.join(map(str, state.differences))}): "
             f"pass another --seed or --out, or remove {name}-*"
         )
     if not state.done:

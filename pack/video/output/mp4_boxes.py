@@ -16,7 +16,7 @@ RIGHT_LEFT = 4  # of st3d, a later value that FFmpeg does not write
 
 
 def state_packing(path: Path, mode: str) -> None:
-    """Complete what FFmpeg writes about a stereo mode (in its words): vexu lacks the packing, st3d the order "right_left".
+    """Complete what FFmpeg writes of a stereo mode (in its words): vexu lacks the packing, st3d the order right_left.
 
     The movie header must be the last box, as FFmpeg leaves it.
     """

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from av.filter import Graph
 
-from pack.video.fields import find_telecine
+from pack.video.fields import find_telecine, same_frames
 from pack.video.reader import Report as ClipReport
 from pack.video.reader import read_clips, read_timed
 from tests.support.videos import joined, write
@@ -146,3 +146,10 @@ def test_clips_are_deinterlaced_as_asked(tmp_path):
         for mode in ("auto", "on", "off")
     }
     assert found["auto"] == found["on"] < found["off"] / 50
+
+
+def test_only_interlaced_and_telecined_film_has_other_frames_by_auto_than_by_off(tmp_path):
+    film = [encode(tmp_path / "a.mkv", moving_blocks(20, 3)), encode(tmp_path / "b.mkv", interlaced(20), order="tff")]
+    film.append(encode(tmp_path / "c.mkv", telecined(moving_blocks(60, 3)), rate=NTSC))
+    assert [same_frames(path, "auto", "off") for path in film] == [True, False, False]
+    assert not any(same_frames(path, "on", "off") for path in film)
