@@ -2,7 +2,8 @@
 
 Damage is judged by the decoder's output. Containers also mark packets as damaged where two intact recordings were
 joined, so such a mark counts only where pictures are missing, or where the codec's decoder detects no damage
-itself. Frames that are predicted from a damaged one are damaged too, up to the next whole key frame.
+itself. Decoders pass over much that the bytes of a packet show; these are looked at too (`pack.video.nal`). Frames
+that are predicted from a damaged one are damaged too, up to the next whole key frame.
 """
 
 import logging
@@ -15,7 +16,8 @@ from pathlib import Path
 
 import av
 
-from pack.video import timestamps
+from pack.video import nal, timestamps
+from pack.video.headers import goes_on, unusual_colours
 from tools.cli import UserError, plural
 
 log = logging.getLogger(__name__)
@@ -23,6 +25,10 @@ log = logging.getLogger(__name__)
 # Decoders that mark pictures they had to conceal; those of HEVC and newer codecs decode damaged bytes to noise.
 CHECKING = {"h264", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v3", "msmpeg4v2", "wmv1", "wmv2", "wmv3", "vc1"}
 MISSING = Fraction(3, 2)  # steps between decoding stamps that show that a picture is missing
+# Codecs whose first frame is a key frame; those of broadcasts may build up their picture from parts of several frames.
+NEEDS_KEY = {"mpeg4", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "h263", "flv1", "vp8", "vp9"}
+AHEAD = 5  # steps that the stamp of a picture may be ahead of all before: more than B-frames make it
+LOST = 512  # bytes between two packets, more than headers take
 NEAR = 3  # packets between a hint and the gap that confirms it
 KEPT = 64  # packets and key frames that are remembered, more than any decoder holds back
 HELD = 4  # frames held back, of which a damaged one may be the reference
@@ -43,10 +49,12 @@ class _Damage:
 
     packets: list[int] = field(default_factory=list)  # ascending
     keys: list[int] = field(default_factory=list)  # whole key frames that were shown, ascending
+    seen: bool = False  # whether there was a frame at all
 
     def begins(self, packet: int) -> None:
         if packet not in self.packets:
             insort(self.packets, packet)
+            self.keys = [number for number in self.keys if number != packet]
 
     def touches(self, packet: int, is_key: bool) -> bool:
         """Whether the frame of this packet is damaged, or predicted from one that is."""
@@ -104,10 +112,11 @@ def _all_frames(
     damage, held, context = _Damage(), deque(), stream.codec_context
     first, stated = context.sample_aspect_ratio, stream.sample_aspect_ratio  # the container's value has precedence
     context.copy_opaque = True  # each frame then carries the number of its packet
-    for number, (packet, begins) in enumerate(_hints(_readable(path, container), stream)):
+    hints = _hints(_lost(path, _readable(path, container), container, stream), stream)
+    for number, (packet, begins) in enumerate(_inspected(path, hints, context)):
         packet.opaque = number
-        if begins is not None:
-            damage.begins(begins)
+        for first in begins:
+            damage.begins(max(first, 0))
         try:
             frames = packet.decode()
         except EOFError:  # a second flush, after a demuxer that ended twice
@@ -117,7 +126,9 @@ def _all_frames(
             continue
         for frame in frames:
             own = frame.opaque if isinstance(frame.opaque, int) else number
-            if frame.is_corrupt:
+            is_first = not damage.seen
+            damage.seen = True
+            if frame.is_corrupt or (is_first and context.name in NEEDS_KEY and not frame.key_frame):
                 damage.begins(own)
             now = context.sample_aspect_ratio
             aspect = (stated if now == first else now) or Fraction(1)
@@ -134,22 +145,68 @@ def _release(damage, held):
     return frame, aspect, damaged or damage.touches(own, frame.key_frame)
 
 
-def _hints(packets: Iterable[av.Packet], stream: av.VideoStream) -> Iterator[tuple[av.Packet, int | None]]:
-    """The stream's packets, and the number of the first that is damaged where the container marks new damage."""
+def _inspected(
+    path: str | Path, packets: Iterable[tuple[av.Packet, list[int]]], context: av.VideoCodecContext
+) -> Iterator[tuple[av.Packet, list[int]]]:
+    """Each packet with the numbers of those where damage begins, also as its NAL units show it.
+
+    Raises UserError for Dolby Vision whose colours no decoder here shows.
+    """
+    codec = context.name
+    size = nal.length_size(context) if codec in nal.LAST_SLICE else 0
+    for number, (packet, begins) in enumerate(packets):
+        if codec in nal.LAST_SLICE and packet.size:
+            units = nal.Units.of(bytes(packet), size, codec)
+            if units.is_profile_5:
+                raise unusual_colours(path, 5)
+            if not units.is_whole:
+                # A packet that does not even begin well shows damage that began in the one before; one that was cut
+                # short is marked.
+                begins = [*begins, number if units.units or packet.is_corrupt else number - 1]
+        yield packet, begins
+
+
+def _hints(packets: Iterable[tuple[av.Packet, bool]], stream: av.VideoStream) -> Iterator[tuple[av.Packet, list[int]]]:
+    """The stream's packets, and the number of the first that is damaged where the container shows new damage."""
     step = 1 / (stream.guessed_rate or Fraction(25))
     noticed = stream.codec_context.name in CHECKING
-    last = hint = None
-    for number, packet in enumerate(packet for packet in packets if packet.stream.index == stream.index):
-        begins = None
+    last = shown = hint = None
+    for number, (packet, lost) in enumerate(packets):
+        begins = []
         if noticed and packet.is_corrupt:
             hint = number
         gap = last is not None and packet.dts is not None and (packet.dts - last) * packet.time_base > MISSING * step
+        late = shown is not None and packet.pts is not None and (packet.pts - shown) * packet.time_base > AHEAD * step
+        if lost and (gap or late or not packet.size):
+            begins.append(number - 1)  # in which the loss began
+            if packet.size and not packet.is_keyframe:
+                begins.append(number)
         if hint is not None and number - hint <= NEAR and not packet.is_keyframe and (gap or not noticed):
-            begins = min(hint + 1, number) if noticed else hint
+            begins.append(min(hint + 1, number) if noticed else hint)
         if not noticed:
             hint = number if packet.is_corrupt else None  # judged by whether the next packet is a key frame
         last = packet.dts if packet.dts is not None else last
+        shown = max(packet.pts, packet.pts if shown is None else shown) if packet.pts is not None else shown
         yield packet, begins
+
+
+def _lost(
+    path: str | Path, packets: Iterable[av.Packet], container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[tuple[av.Packet, bool]]:
+    """The stream's packets, and whether bytes before them belong to no packet, which Matroska alone shows."""
+    known = all(other.codec_context or other.type == "attachment" for other in container.streams)
+    parsed = known and "matroska" in container.format.name
+    place, end, lost = 0, 0, False
+    for packet in packets:
+        if parsed and packet.pos and packet.size:
+            laced = packet.pos == place  # several packets in one block
+            lost |= not laced and 0 < end < packet.pos - LOST and not goes_on(path, end)
+            place, end = packet.pos, (end if laced else packet.pos) + packet.size
+        elif parsed and not packet.size:  # no packet follows
+            lost |= end > 0 and not goes_on(path, end)
+        if packet.stream.index == stream.index:
+            yield packet, lost
+            lost = False
 
 
 def _readable(path: str | Path, container: av.container.InputContainer) -> Iterator[av.Packet]:

@@ -22,6 +22,9 @@ CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
 SEGMENT, TRACKS, TRACK, CLUSTER, VIDEO = 0x18538067, 0x1654AE6B, 0xAE, 0x1F43B675, 0xE0
 NUMBER_TYPE, ADDITION, ADDITION_TYPE, ADDITION_DATA = 0x83, 0x41E4, 0x41E7, 0x41ED
 CROPS = {0x54BB: "top", 0x54AA: "bottom", 0x54CC: "left", 0x54DD: "right"}
+# Cluster, Cues, Tags, SeekHead, Attachments, Chapters, and what a block is accompanied by
+BETWEEN_BLOCKS = [bytes.fromhex(kind) for kind in "1f43b675 1c53bb6b 1254c367 114d9b74 1941a469 1043a770 75a1".split()]
+NEAR = 64  # bytes that headers of blocks take
 ENTRY = 78  # bytes of a visual sample entry before its boxes
 
 
@@ -47,11 +50,16 @@ def read_header(path: str | Path, container: av.container.InputContainer, stream
                 place = [other.index for other in container.streams.video].index(stream.index)
                 header = _mp4(file, end, stream.id) if "mp4" in names else _matroska(file, end, place)
     if header.profile in (5, 10, 20) and header.compatibility == 0:
-        raise UserError(
-            f"{path} is Dolby Vision of profile {header.profile}, whose colours (IPTPQc2) only Dolby's decoders show: "
-            f"use a version in HDR10, HLG or SDR"
-        )
+        raise unusual_colours(path, header.profile)
     return header
+
+
+def unusual_colours(path: str | Path, profile: int) -> UserError:
+    """The error for Dolby Vision whose base layer no other decoder can show."""
+    return UserError(
+        f"{path} is Dolby Vision of profile {profile}, whose colours (IPTPQc2) only Dolby's decoders show: "
+        f"use a version in HDR10, HLG or SDR"
+    )
 
 
 def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -168,3 +176,11 @@ def _track(file, start, end):
             if parts.get(ADDITION_TYPE, b"").rjust(4, b"\0")[-4:] in DOLBY_VISION:
                 profile, compatibility = dolby_vision(parts.get(ADDITION_DATA, bytes(5)))
     return Header(Bars(**sides), profile, compatibility) if is_video else None
+
+
+def goes_on(path: str | Path, end: int) -> bool:
+    """Whether a Matroska file ends about here, where a packet does, or another element than a block begins."""
+    with open(path, "rb") as file:
+        file.seek(max(0, end - NEAR))
+        around = file.read(2 * NEAR)
+    return len(around) < 2 * NEAR or any(kind in around for kind in BETWEEN_BLOCKS)

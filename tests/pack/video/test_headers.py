@@ -2,6 +2,7 @@
 
 import struct
 
+import av
 import numpy as np
 import pytest
 
@@ -127,6 +128,36 @@ def test_dolby_vision_in_matroska_is_refused_too(tmp_path):
     (tmp_path / "b.mkv").write_bytes(head + b"\x18\x53\x80\x67" + b"\x01" + b"\xff" * 7 + tracks + data[end:])
     with open_video(path) as (container, stream), pytest.raises(ValueError, match="Dolby Vision of profile 5"):
         read_header(tmp_path / "b.mkv", container, stream)
+
+
+def with_rpu(path, profile, full):
+    """Two HEVC frames, each followed by the start of a Dolby Vision RPU of this profile, its picture in full range."""
+    bits = (
+        "00011001" + f"{2:06b}{18:011b}{profile:04b}" + "0000" + "1" + "0" + "00" + "000011000" + "01" + str(int(full))
+    )
+    rpu = b"\x7c\1" + int(bits.ljust(80, "1"), 2).to_bytes(10)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx265", rate=25, options={"x265-params": "log-level=none:bframes=0"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for packet in (packet for frame in (grey(100), grey(120), None) for packet in stream.encode(frame)):
+            twin = av.Packet(bytes(packet) + b"\0\0\0\1" + rpu)
+            twin.pts, twin.dts, twin.time_base, twin.stream = packet.pts, packet.dts, packet.time_base, stream
+            twin.is_keyframe = packet.is_keyframe
+            out.mux(twin)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.hevc", "a.mkv"])
+def test_dolby_vision_of_profile_5_is_refused_where_only_its_frames_say_so(tmp_path, name):
+    path = with_rpu(tmp_path / name, profile=0, full=True)
+    for reading in (probe, lambda path: next(read_frames(path, 30))):
+        with pytest.raises(ValueError, match=r"is Dolby Vision of profile 5, .*use a version in HDR10"):
+            reading(path)
+
+
+@pytest.mark.parametrize("profile, full", [(0, False), (1, False), (1, True)])  # profiles 9, 8.1 and 8.2
+def test_frames_with_other_dolby_vision_are_read(tmp_path, profile, full):
+    assert len(list(read_frames(with_rpu(tmp_path / "a.ts", profile, full), 30))) == 2
 
 
 def element(kind, content):

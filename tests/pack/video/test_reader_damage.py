@@ -132,6 +132,45 @@ def test_only_whole_frames_are_read_of_a_damaged_video_and_reading_goes_on_behin
     assert "is damaged from" in caplog.text
 
 
+@pytest.mark.parametrize("fill", ["zeros", "noise"])
+@pytest.mark.parametrize("seed", [1, 3])
+@pytest.mark.parametrize(
+    "name, codec",
+    [
+        ("a.mkv", "libx264"),
+        ("b.mkv", "libx265"),
+        ("b.mp4", "libx265"),
+        ("a.webm", "libvpx-vp9"),
+        ("a.avi", "mpeg4"),
+    ],
+)
+def test_no_broken_frame_is_read_of_a_file_of_which_a_block_was_overwritten(tmp_path, caplog, name, codec, seed, fill):
+    options = {"g": "12", "x265-params": "log-level=none:keyint=12", "cpu-used": "8", "deadline": "realtime"}
+    path = write(tmp_path / name, sudden(96), codec, options=options)
+    whole = [picture.pixels for picture in read_timed(path, 30)]
+    assert not caplog.records
+    data, gen = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    middle = int(gen.integers(len(data) // 3, len(data) // 2))
+    data[middle : middle + 4096] = bytes(4096) if fill == "zeros" else gen.bytes(4096)
+    path.write_bytes(data)
+    numbers = [as_in(picture.pixels, whole) for picture in read_timed(path, 30)]
+    assert None not in numbers and numbers == sorted(numbers) and len(numbers) >= 12
+
+
+@pytest.mark.parametrize("name, codec", [("a.mp4", "libx264"), ("a.mp4", "libx265"), ("a.ts", "libx265")])
+def test_a_frame_of_which_some_bytes_became_zeros_is_damaged_although_it_decodes(tmp_path, caplog, name, codec):
+    options = {"g": "12", "bf": "0", "x265-params": "log-level=none:keyint=12:bframes=0"}
+    path = write(tmp_path / name, sudden(48), codec, options=options)
+    with av.open(str(path)) as container:
+        place = [packet.pos for packet in container.demux(video=0) if packet.size][20]
+    data = bytearray(path.read_bytes())
+    data[place + 60 : place + 70] = bytes(10)
+    path.write_bytes(data)
+    times = [round(25 * (picture.seconds)) for picture in read_timed(path, 30)]
+    assert [time - times[0] for time in times] == [*range(20), *range(24, 48)]
+    assert "4 frames are left out" in caplog.text
+
+
 def test_a_damaged_stretch_ends_a_clip(tmp_path):
     path = write(tmp_path / "a.mp4", sudden(96), options={"g": "12"})
     data = bytearray(path.read_bytes())

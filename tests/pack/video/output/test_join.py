@@ -37,10 +37,11 @@ def in_time(path):
         ("a.wmv", "wmv2", "wmav2"),
     ],
 )
-def test_beep_and_flash_stay_together(tmp_path, name, codec, sound, out):
+def test_beep_and_flash_stay_together(tmp_path, caplog, name, codec, sound, out):
     source = film(tmp_path / name, 3, codec, sound, form="vob" if name.endswith("vob") else None)
     copy_film(source, tmp_path / out)
     assert in_time(tmp_path / out)
+    assert not caplog.records
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tmp"] == []
 
 
