@@ -115,8 +115,8 @@ def _all_frames(
     hints = _hints(_lost(path, _readable(path, container), container, stream), stream)
     for number, (packet, begins) in enumerate(_inspected(path, hints, context)):
         packet.opaque = number
-        for first in begins:
-            damage.begins(max(first, 0))
+        for start in begins:
+            damage.begins(max(start, 0))
         try:
             frames = packet.decode()
         except EOFError:  # a second flush, after a demuxer that ended twice
@@ -172,7 +172,7 @@ def _hints(packets: Iterable[tuple[av.Packet, bool]], stream: av.VideoStream) ->
     noticed = stream.codec_context.name in CHECKING
     last = shown = hint = None
     for number, (packet, lost) in enumerate(packets):
-        begins = []
+        begins: list[int] = []
         if noticed and packet.is_corrupt:
             hint = number
         gap = last is not None and packet.dts is not None and (packet.dts - last) * packet.time_base > MISSING * step
