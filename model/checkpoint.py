@@ -16,7 +16,9 @@ from typing import Literal, TypeGuard
 import torch
 
 from model.light_video_inpaint import NAMES, Init, LightVideoInpaint
-from tools.cli import UserError, one_line
+from model.payload import check_payload
+from tools.cli import UserError, one_line, quoted
+from tools.cli.archives import check_stored
 from tools.cli.files import write_file
 
 BASE_NAME = "inpaint.light_video_inpaint_v1"
@@ -45,11 +47,13 @@ def load_network(
     payload = read_file(path)
     name = payload.get("name")
     if not isinstance(name, str) or name not in NAMES:
-        raise UserError(f"{path} holds {name!r}, expected one of {', '.join(NAMES)}: pass a file of inpainting weights")
+        raise UserError(
+            f"{path} holds {quoted(name)!r}, expected one of {', '.join(NAMES)}: pass a file of inpainting weights"
+        )
     kwargs = payload.get("kwargs")
     if not _are_kwargs(kwargs):
         raise UserError(
-            f"{path} has kwargs {kwargs}, expected {' and '.join(LARGEST)} of at least 1 and at most "
+            f"{path} has kwargs {quoted(kwargs)}, expected {' and '.join(LARGEST)} of at least 1 and at most "
             f"{' and '.join(map(str, LARGEST.values()))}: download or copy the file again"
         )
     # a generator of its own, because the random weights are replaced: the global random state stays as it is
@@ -102,14 +106,20 @@ def read_file(path: str | Path) -> dict:
     """
     path, advice = locate(path), "copy it again or use an earlier one"
     with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
         if not zipfile.is_zipfile(file):
-            raise UserError(f"{path} is not a checkpoint or is truncated ({os.path.getsize(path)} bytes): {advice}")
+            raise UserError(f"{path} is not a checkpoint or is truncated ({size} bytes): {advice}")
         try:
-            damaged = zipfile.ZipFile(file).testzip()
+            archive = zipfile.ZipFile(file)
+            check_stored(archive, size)
+            damaged = archive.testzip()
             if damaged:
-                raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
+                raise zipfile.BadZipFile(f"{quoted(damaged)} does not match its checksum")
             file.seek(0)
             payload = torch.load(file, map_location="cpu", weights_only=True)
+            if isinstance(payload, dict):
+                check_payload(payload)
+                averages(payload)
         except pickle.UnpicklingError:
             raise UserError(f"{path} holds more than tensors and plain values: pass a weight file") from None
         except Exception as error:  # zipfile and torch.load raise nearly every kind for a file that was altered
@@ -135,13 +145,21 @@ def first_not_finite(weights: dict[str, torch.Tensor]) -> str | None:
     return next((name for name, weight in weights.items() if not weight.isfinite().all()), None)
 
 
-def averages(payload: dict) -> dict[str, torch.Tensor] | None:
-    """The averaged weights of a training checkpoint, by a schedule-free optimizer or by --ema-model."""
+def averages(payload: dict) -> dict[str, torch.Tensor]:
+    """The averaged weights of a training checkpoint, by --ema-model or by a schedule-free optimizer; else empty.
+
+    Raises UserError where they are something else than weights by name.
+    """
     ours = payload.get("backfill")
     if not isinstance(ours, dict):
-        return None
+        return {}
     ema = ours.get("ema")
-    return (ema.get("weights") if isinstance(ema, dict) else None) or ours.get("averages")
+    for found in (ema.get("weights") if isinstance(ema, dict) else None, ours.get("averages")):
+        if not isinstance(found, dict | None):
+            raise UserError("its averaged weights are not weights by name")
+        if found:
+            return found
+    return {}
 
 
 def which_weights(path: str | Path, weights: Literal["averaged", "raw"] = "averaged") -> str:
@@ -151,19 +169,20 @@ def which_weights(path: str | Path, weights: Literal["averaged", "raw"] = "avera
 
 def _averaged(payload):
     found = averages(payload)
-    return payload | {"state_dict": found} if found else payload  # empty before the first average
+    return payload | {"state_dict": found} if found else payload
 
 
 def _fill(net, payload, path):
     weights = payload.get("state_dict")
     if not isinstance(weights, dict):
-        raise UserError(f"{path} holds {', '.join(map(str, payload))} but no state_dict: pass a weight file")
+        raise UserError(f"{path} holds {quoted(list(payload))} but no state_dict: pass a weight file")
     found, expected = ({k: tuple(getattr(v, "shape", ())) for k, v in w.items()} for w in (weights, net.state_dict()))
     if found != expected:
         key = next(k for k in [*expected, *found] if found.get(k) != expected.get(k))
         raise UserError(
-            f"{path} holds {payload.get('name')} {payload.get('kwargs')}, expected {network_name(net)} {net.kwargs} "
-            f"({key} is {found.get(key)}, not {expected.get(key)}): pass weights of the same network"
+            f"{path} holds {quoted(payload.get('name'))} {quoted(payload.get('kwargs'))}, expected "
+            f"{network_name(net)} {net.kwargs} ({quoted(key)} is {found.get(key)}, not {expected.get(key)}): "
+            f"pass weights of the same network"
         )
     if key := next((key for key, value in weights.items() if not _is_plain(value)), None):
         raise UserError(f"{path}: {key} is not a dense tensor of floating-point numbers: pass a weight file")

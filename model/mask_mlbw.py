@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from model.checkpoint import read_file
+from model.checkpoint import first_not_finite, read_file
 from model.morphology import dilate, erode
-from tools.cli import UserError
+from tools.cli import UserError, quoted
 
 NAME = "sbs.mask_mlbw_l2"
 LAYERS = 2  # of the warped image, each with its own displacement, blended by weights
@@ -163,12 +163,16 @@ def load_mask_network(path: str | Path, device: torch.device | str = "cpu") -> M
     """
     payload = read_file(path)
     if payload.get("name") != NAME:
-        raise UserError(f"{path} holds {payload.get('name')!r}, expected {NAME!r}: pass iw3's file of that network")
+        raise UserError(
+            f"{path} holds {quoted(payload.get('name'))}, expected {NAME!r}: pass iw3's file of that network"
+        )
     net = MaskMLBW()
     try:
         net.load_state_dict(payload["state_dict"])
     except Exception:  # no state_dict, not a dict, or not the network's tensors: load_state_dict raises many kinds
         raise UserError(f"{path} does not hold the weights of {NAME!r}: download iw3's file again") from None
+    if key := first_not_finite(net.state_dict()):
+        raise UserError(f"{path}: {key} of {NAME!r} holds NaN or infinity: download iw3's file again")
     return net.to(device).eval()
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import io
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import pack.config
 from pack.shards.record import video_key
 from tools import cli
 from tools.cli import UserError, plural
+from tools.cli.config_file import read_toml
 
 SETTINGS = {field.name for field in dataclasses.fields(pack.config.Config)} - {"dataset_dir", "data_dir", "dry_run"}
 COLUMNS = {"video", "split", *SETTINGS}
@@ -114,10 +114,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
                 file.seek(0)
                 rows = csv.DictReader(file, restkey=MORE, delimiter=max(",;\t", key=head.count))
                 return [{name: cell for name, cell in row.items() if cell} for row in rows]
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, csv.Error) as error:
-        kind = "CSV" if path.suffix == ".csv" else "TOML"
-        raise UserError(f"{path} is not valid {kind} ({error}): fix it") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is not valid CSV ({error}): fix it") from error
+    tables = read_toml(str(path), "--jobs")
     unknown = sorted(set(tables) - {"defaults", "job"})
     if unknown:
         raise UserError(f"{path}: has an unknown table {unknown[0]}, expected [defaults] and [[job]]")

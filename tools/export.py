@@ -56,13 +56,14 @@ def choose_weights(payload: dict[str, Any], ema: bool = True) -> "tuple[dict[str
 
     With `ema` they are those that evaluation used: the moving average, or what a schedule-free optimizer averages.
     """
-    ours = payload.get("backfill") or {}
-    moving = (ours.get("ema") or {}).get("weights")
-    if ema and moving:
-        return moving, "moving average of the weights"
-    if ema and ours.get("averages"):
-        return ours["averages"], "schedule-free average of the weights"
-    return payload["state_dict"], "weights of the last step" if ours else "weights as stored"
+    from model.checkpoint import averages
+
+    ours = payload.get("backfill")
+    found = averages(payload) if ema else {}
+    if not found:
+        return payload["state_dict"], "weights of the last step" if ours else "weights as stored"
+    is_moving = isinstance(ours.get("ema"), dict) and ours["ema"].get("weights") is found
+    return found, f"{'moving' if is_moving else 'schedule-free'} average of the weights"
 
 
 def as_file(net: Any, payload: dict[str, Any], half: bool) -> dict[str, Any]:
@@ -88,9 +89,10 @@ def check_finite(weights: "dict[str, torch.Tensor]", path: str) -> None:
 def describe_progress(payload: dict[str, Any]) -> str:
     """How long a training checkpoint was trained, and what else it holds; empty for a weight file."""
     weight_file = ("nunif_model", "name", "updated_at", "kwargs", "train_kwargs", "state_dict")
-    more = [key for key in payload if key not in weight_file]
-    epoch = f", {payload['last_epoch']} epochs trained" if "last_epoch" in payload else ""
-    best = f", lowest evaluation {payload['best_loss']:.6g}" if payload.get("best_loss", 1e9) < 1e9 else ""
+    more = [cli.quoted(key) for key in payload if key not in weight_file]
+    last, lowest = payload.get("last_epoch"), payload.get("best_loss")
+    epoch = f", {last} epochs trained" if type(last) is int else ""
+    best = f", lowest evaluation {lowest:.6g}" if type(lowest) is float and lowest < 1e9 else ""
     return epoch + best + (f"; left out: {', '.join(more)}" if more else "")
 
 

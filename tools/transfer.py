@@ -19,10 +19,10 @@ if not __package__:  # run as a file: import from the repository root, not from 
 from pack.shards.exclusion import LIST, as_text, listed_keys, read_lines
 from pack.shards.index import LARGEST_INDEX, Index
 from pack.shards.shard import list_shards
-from pack.shards.store import Location, list_files, parse_location, read_bytes, sha256_at, use_endpoint
+from pack.shards.store import Location, RemotePath, list_files, parse_location, read_bytes, sha256_at, use_endpoint
 from tools import cli
 from tools.cli import MissingFile, UserError, plural
-from tools.copying.upload import LEAST_PART, remove, write_small, write_tar
+from tools.copying.upload import LEAST_PART, leftovers, remove, write_small, write_tar
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ def main() -> int:
     if not config.overwrite:
         check_same(splits)
     copy(splits, config)
+    remove_leftovers(splits)
     excluded = sum(copy_list(split) for split in splits)
     copied = [shard for split in splits for shard in split.lacking + split.differing]
     present = sum(len(split.present) for split in splits)
@@ -196,6 +197,15 @@ def copy_shard(split: Split, shard: Index, config: Config, tally: Tally) -> None
     if config.read_back and sha256_at(tar, shard.bytes) != shard.sha256:
         raise UserError(f"{tar}: what was read back has another sha256 than its index says: copy it again")
     write_small(index, data)
+
+
+def remove_leftovers(splits: Iterable[Split]) -> None:
+    """Delete what copies that were killed before this one began have left of shards that have now arrived."""
+    for split in splits:
+        if isinstance(split.destination, RemotePath):
+            tars = [shard.tar.name for shard in split.lacking + split.differing + split.present]
+            for name in leftovers(split.sizes, tars):
+                remove(split.destination / name)
 
 
 def copy_list(split: Split) -> int:

@@ -6,19 +6,22 @@ Which map belongs to which frame is decided in pack/film_depth.py, which also re
 
 import logging
 import re
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from tools.cli import MissingFile, UserError, one_line
+from tools.cli.machine import memory_bytes
 
 log = logging.getLogger(__name__)
 
 IMAGES = (".png",)
 ARRAYS = (".npy", ".npz")
+LARGEST_SIDE = 8192  # pixels of a map
 METRIC = re.compile(r"ZoeD_.*|Any_V2_[NK](_[SBL])?")  # iw3's models that estimate metres
 
 
@@ -98,16 +101,18 @@ def read_map(path: Path) -> np.ndarray:  # -> float32 (h w)
     if path.suffix.lower() in ARRAYS:
         return as_float(load_array(path).squeeze(), str(path))
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=["PNG"]) as image:
+            if max(image.size) > LARGEST_SIDE:
+                raise UserError(f"{path} is {image.width}x{image.height}, expected sides up to {LARGEST_SIDE} pixels")
             if not (image.mode == "L" or image.mode.startswith("I")):
                 raise UserError(f"{path} is an image of kind {image.mode}, expected 16-bit grey")
             return as_float(np.asarray(image), str(path))
-    except (UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is not an image that can be read: export or copy it again") from error
-    except OSError as error:
-        if error.errno is not None:
+    except UserError:
+        raise
+    except Exception as error:  # Pillow passes on what its decoders raise: OSError, SyntaxError, struct.error and more
+        if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise UserError(f"{path} is cut short or damaged: export or copy it again") from error
+        raise UserError(f"{path} is cut short, damaged or no PNG: export or copy it again") from error
 
 
 def load_array(path: Path) -> np.ndarray:
@@ -120,7 +125,9 @@ def load_array(path: Path) -> np.ndarray:
             names = list(loaded)
             if "depth" not in names and len(names) != 1:
                 raise UserError(f"{path} holds {', '.join(names) or 'nothing'}, expected one array, or one named depth")
-            return loaded["depth" if "depth" in names else names[0]]
+            name = "depth" if "depth" in names else names[0]
+            _check_room(path, loaded.zip, name)
+            return loaded[name]
     except UserError:
         raise
     except (ValueError, EOFError, KeyError, OSError) as error:
@@ -131,6 +138,16 @@ def load_array(path: Path) -> np.ndarray:
         raise UserError(f"{path} is damaged ({one_line(error)}): export or copy it again") from error
 
 
+def _check_room(path: Path, archive: zipfile.ZipFile, name: str) -> None:
+    """Raise UserError where an array of an NPZ file, which is read whole, would not fit into memory."""
+    size = sum(member.file_size for member in archive.infolist() if member.filename in (name, f"{name}.npy"))
+    if size > memory_bytes() // 2:
+        raise UserError(
+            f"{path} holds an array of {size / 1e9:.1f} GB, more than half of the memory: save it as .npy, which is "
+            f"read frame by frame"
+        )
+
+
 def as_float(values: np.ndarray, label: str) -> np.ndarray:  # (h w) -> float32 (h w)
     """The map in float32, integers of 8 and 16 bits scaled to [0, 1]. Raises UserError for anything else."""
     if values.ndim != 2 or 0 in values.shape or values.dtype.kind not in "fiu":
@@ -139,7 +156,8 @@ def as_float(values: np.ndarray, label: str) -> np.ndarray:  # (h w) -> float32 
         return values.astype(np.float32) / np.iinfo(values.dtype).max
     if values.dtype == np.int32:  # how Pillow gives some 16-bit images
         return values.astype(np.float32) / 65535
-    values = values.astype(np.float32)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        values = values.astype(np.float32)
     if not np.isfinite(values).all():
         raise UserError(f"{label} holds NaN or infinity, expected finite depth: export it again")
     return values

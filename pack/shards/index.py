@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pack.shards.store import Location, read_bytes
-from pack.shards.untrusted import check_depth, check_key, parse_object, quoted
-from tools.cli import UserError
+from pack.shards.untrusted import check_depth, check_key, parse_object
+from tools.cli import UserError, quoted
 from tools.cli.files import write_file
 
 VERSION = 1

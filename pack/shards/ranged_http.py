@@ -1,13 +1,19 @@
 """Reads web servers by ranges; needs aiohttp, which fsspec imports (make setup EXTRAS=http)."""
 
 import re
+from html import unescape
 from typing import Any
+from urllib.parse import urljoin
 
 from fsspec.implementations.http import HTTPFileSystem
 
 from pack.shards.store import StoreError
 
 LARGEST = 256 << 20  # bytes of a whole file, which is an index or a list
+LARGEST_PAGE = 16 << 20  # bytes of a page that lists a folder: 100,000 shards
+LINK = re.compile(
+    r"""<a\s[^<>]{0,1000}?href\s*=\s*(?:"([^"<>]{1,2000})"|'([^'<>]{1,2000})'|([^\s"'<>]{1,2000}))""", re.IGNORECASE
+)
 PLAIN = {"Accept-Encoding": "identity"}  # a range is one of the file's own bytes
 
 
@@ -22,6 +28,16 @@ class RangedHttp(HTTPFileSystem):
         headers, limit = PLAIN, LARGEST
         if start is not None and end is not None:
             headers, limit = PLAIN | {"Range": f"bytes={start}-{end - 1}"}, end - start
+        return await self._read(url, headers, limit)
+
+    async def _ls_real(self, url: str, detail: bool = True, **_: Any) -> list:
+        """The addresses below a folder's own that its page links to."""
+        page = (await self._read(url, PLAIN, LARGEST_PAGE)).decode(errors="replace")
+        links = {urljoin(url, unescape("".join(link))) for link in LINK.findall(page)}
+        names = sorted(link for link in links if link.startswith(f"{url.rstrip('/')}/"))
+        return [{"name": name, "size": None, "type": "file"} for name in names] if detail else names
+
+    async def _read(self, url: str, headers: dict[str, str], limit: int) -> bytes:
         async with (await self.set_session()).get(self.encode_url(url), headers=headers) as response:
             if response.status == 416:  # the range begins behind the end of the file
                 return b""
@@ -39,7 +55,7 @@ class RangedHttp(HTTPFileSystem):
         """The size of a file, from a request of its first byte."""
         headers = PLAIN | {"Range": "bytes=0-0"}
         async with (await self.set_session()).get(self.encode_url(url), headers=headers) as response:
-            size = re.fullmatch(r"bytes .*/(\d+)", response.headers.get("Content-Range", ""))
+            size = re.fullmatch(r"bytes .*/(\d{1,18})", response.headers.get("Content-Range", ""))
             if response.status != 416:  # an empty file has no first byte
                 self._raise_not_found_for_status(response, url)
                 check_partial(response.status, url)

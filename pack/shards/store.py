@@ -14,7 +14,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -285,12 +285,16 @@ def list_files(location: Location) -> dict[str, int]:
     # an object whose name ends with a slash represents a folder
     names = [name for name in found if name.startswith(root) and not name.endswith("/")]
     files = {name.removeprefix(root): found[name]["size"] for name in names}
-    for name in files:
+    _check_names(location, files)
+    return files
+
+
+def _check_names(location: RemotePath, names: Iterable[str]) -> None:
+    for name in names:
         try:
             check_relative(name)
         except UserError as error:
             raise UserError(f"{location}: {error}") from None
-    return files
 
 
 def _list_page(location: RemotePath) -> dict[str, int]:
@@ -304,6 +308,7 @@ def _list_page(location: RemotePath) -> dict[str, int]:
     names = sorted({match[1] for match in map(shown.fullmatch, links) if match})
     if not names:
         raise MissingFile(f"{location}: the server's page names no files; {NO_LIST.format(location)}")
+    _check_names(location, names)
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         sizes = pool.map(lambda name: file_size(location / name), names)
     return {name: size for name, size in zip(names, sizes, strict=True) if size is not None}

@@ -8,7 +8,7 @@ import json
 import math
 from typing import Any
 
-from tools.cli import UserError
+from tools.cli import UserError, quoted
 
 LONGEST_KEY = 100 - len(".000_C.webp")  # bytes: a name in a tar has 100
 LARGEST_JSON = 1 << 20  # bytes of a record's JSON
@@ -33,14 +33,6 @@ def check_relative(name: str) -> None:
     """Raise UserError where the name of a listed file would lead out of the folder that gets it."""
     if not all(part and part not in (".", "..") and part.isprintable() for part in name.split("/")) or "\\" in name:
         raise UserError(f"found an object called {quoted(name)}, which cannot be a file name: rename or remove it")
-
-
-def quoted(value: Any) -> str:
-    """A value of an untrusted file, shortened to one line for a message."""
-    if isinstance(value, str) and value.isascii() and value.isprintable() and 0 < len(value) <= 60:
-        return value
-    text = ascii(value)
-    return text if len(text) <= 60 else text[:40] + "..." + text[-10:]
 
 
 def parse_object(data: bytes, largest: int = LARGEST_JSON) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Such a folder stands for its film wherever a video is read: a list of its pictur
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import av
-import yaml
 
-from tools.cli import MissingFile, UserError, one_line
+from tools.cli import MissingFile, UserError, quoted
+from tools.cli.yaml_text import parse_yaml
 
 EXPORT = "iw3_export.yml"  # iw3 writes it last
-LONGEST_YAML = 2**24  # bytes: a million scene boundaries
+LONGEST_YAML = 2**22  # bytes: of 400,000 scene boundaries
 MICROSECONDS = 10**6
 
 
@@ -59,37 +60,39 @@ def read_export(folder: Path) -> Export:
         raise MissingFile(
             f"{folder} has depth/ but no {EXPORT}, which iw3 writes last: the export is not finished, run it again"
         )
-    found = parse_yaml(path)
+    found = read_yaml(path)
     if found.get("type") != "video":
-        raise UserError(f"{path} describes {found.get('type')!r}, expected the export of a video")
+        raise UserError(f"{path} describes {quoted(found.get('type'))!r}, expected the export of a video")
     user_data = _mapping(path, found, "user_data")
     options = _mapping(path, user_data, "export_options")
     skips = bool(found.get("skip_mapper"))
-    depth_dir = _folder(folder, found.get("depth_dir") or "depth")
+    depth_dir = _inside(folder, _text(path, found, "depth_dir") or "depth")
+    rgb_dir, audio_file = _text(path, found, "rgb_dir"), _text(path, found, "audio_file")
     if not depth_dir.is_dir():
         raise MissingFile(f"{path} names the folder {depth_dir} of its depth, which is missing: copy the whole export")
     return Export(
         folder=folder,
-        model_type=str(options.get("depth_model") or ""),
+        model_type=_text(path, options, "depth_model"),
         fps=_fps(path, found.get("fps")),
         depth_dir=depth_dir,
-        rgb_dir=_folder(folder, found["rgb_dir"]) if found.get("rgb_dir") else None,
-        audio_file=folder / str(found["audio_file"]) if found.get("audio_file") else None,
-        mapper="none" if skips else str(found.get("mapper") or ""),
+        rgb_dir=_inside(folder, rgb_dir) if rgb_dir else None,
+        audio_file=_inside(folder, audio_file) if audio_file else None,
+        mapper="none" if skips else _text(path, found, "mapper"),
         is_disparity=skips,
         boundaries=_numbers(path, user_data.get("scene_boundary")),
         is_ours=bool(user_data.get("backfill")),
     )
 
 
-def parse_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises UserError."""
     if path.stat().st_size > LONGEST_YAML:
         raise UserError(f"{path} has {path.stat().st_size} bytes, expected a short text: export the depth again")
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is not valid YAML ({one_line(error)}): export the depth again") from error
+        found = parse_yaml(path.read_bytes().decode())
+    except (UserError, UnicodeDecodeError) as error:
+        words = str(error) if isinstance(error, UserError) else "is not UTF-8 text"
+        raise UserError(f"{path} {words}: export the depth again") from error
     if not isinstance(found, dict):
         raise UserError(f"{path} holds no mapping, expected type, fps, depth_dir and others: export the depth again")
     return found
@@ -98,30 +101,41 @@ def parse_yaml(path: Path) -> dict[str, Any]:
 def _mapping(path, found, name):
     value = found.get(name) or {}
     if not isinstance(value, dict):
-        raise UserError(f"{path}: {name} is {value!r}, expected a mapping: export the depth again")
+        raise UserError(f"{path}: {name} is {quoted(value)}, expected a mapping: export the depth again")
     return value
 
 
-def _folder(folder, name):
-    """A folder that the YAML names; where it was absolute and the export has been moved, the one beside the YAML."""
-    path = folder / str(name)
-    return path if path.is_dir() else folder / Path(str(name)).name
+def _text(path, found, name):  # "" where it is not stated
+    value = found.get(name) or ""
+    if not isinstance(value, str) or len(value) > 1000 or not value.isprintable():
+        raise UserError(f"{path}: {name} is {quoted(value)}, expected a short text: export the depth again")
+    return value
+
+
+def _inside(folder, name):
+    """A file or folder that the YAML names; where that is not in the export, the one of its name beside the YAML."""
+    path = folder / name
+    is_inside = path.exists() and path.resolve().is_relative_to(folder.resolve())
+    return path if is_inside else folder / path.name
 
 
 def _fps(path: Path, value: Any) -> Fraction:
-    try:
-        fps = Fraction(str(value)).limit_denominator(1001)
+    # checked before it is converted: Fraction("1e999999999") would take all memory
+    if type(value) in (int, float, str) and re.fullmatch(r"\d{1,9}(\.\d{1,20}|/\d{1,9})?", text := quoted(value)):
+        try:
+            fps = Fraction(text).limit_denominator(1001)
+        except ZeroDivisionError:
+            fps = Fraction(0)
         if fps > 0:
             return fps
-    except (ValueError, ZeroDivisionError, OverflowError):
-        pass
-    raise UserError(f"{path}: fps is {value!r}, expected a number or a fraction such as 30000/1001")
+    raise UserError(f"{path}: fps is {quoted(value)}, expected a number or a fraction such as 30000/1001")
 
 
 def _numbers(path: Path, value: Any) -> frozenset[int]:
-    words = [word.strip() for word in str(value).split(",")] if value not in (None, "") else []
-    if not all(word.isdecimal() for word in words):
-        raise UserError(f"{path}: scene_boundary is {value!r:.60}, expected numbers of frames with commas between")
+    words = str(value).split(",") if type(value) in (str, int) and value != "" else []
+    is_list = value is None or type(value) in (str, int)
+    if not is_list or not all(re.fullmatch(r" *\d{1,12} *", word) for word in words):
+        raise UserError(f"{path}: scene_boundary is {quoted(value)}, expected numbers of frames with commas between")
     return frozenset(map(int, words))
 
 
@@ -157,6 +171,8 @@ def open_pictures(folder: Path) -> av.container.InputContainer:
     lines = ["ffconcat version 1.0"]
     for path, tick, end in zip(found.paths, found.ticks, ends, strict=True):
         name = f"file:{path.resolve()}".replace("'", r"'\''")
+        if not name.isprintable():  # a line of its own would be another entry of the list
+            raise UserError(f"{name!r} has a control character: rename the folder of the export")
         lines += [f"file '{name}'", f"option framerate {found.fps}"]
         # rounded sums, not sums of rounded steps: an error would grow to seconds over a film
         lines.append(f"duration {_microseconds(end / found.fps) - _microseconds(tick / found.fps)}us")

@@ -105,6 +105,12 @@ WRONG = {
     "another network": {"name": "inpaint.light_video_inpaint_v1"},
     "no weights": {"state_dict": None},
     "other weights": {"state_dict": {"patch.weight": torch.zeros(3)}},
+    "weights that are not finite": {
+        "state_dict": {
+            name: weight / 0 if weight.is_floating_point() else weight
+            for name, weight in MaskMLBW().state_dict().items()
+        }
+    },
     "weights that are no tensors": {"state_dict": dict.fromkeys(MaskMLBW().state_dict(), 1)},
 }
 

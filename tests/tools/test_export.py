@@ -136,3 +136,12 @@ def test_what_is_no_network_is_one_line_and_no_file(paths):
     write_checkpoint(paths[0], {"nunif_model": 1, "name": "waifu2x.cunet", "state_dict": {}})
     assert "holds 'waifu2x.cunet'" in refused(main, "--checkpoint", paths[0], "-o", paths[1])
     assert not paths[1].parent.exists()
+
+
+@pytest.mark.parametrize(
+    "odd", [{"best_loss": "x"}, {"last_epoch": "\x1b[31m"}, {"backfill": [1]}, {"backfill": {"ema": [1]}}, {5: 1}]
+)
+def test_odd_values_beside_the_weights_do_not_hinder_an_export(paths, odd):
+    write_checkpoint(paths[0], resume_file(network()) | odd)
+    out = succeeds(main, "--checkpoint", paths[0], "-o", paths[1])
+    assert "\x1b" not in out and same(paths[1], network().state_dict())

@@ -147,3 +147,43 @@ def test_a_variable_that_is_set_twice_returns_to_its_first_value():
     source = f"a = 1\n{URL}b = 2\n"
     twice = with_variable(with_variable(source, "/x.pth", "f"), "/y.pth", "f")
     assert without_variable(twice, "/y.pth", "f") == source
+
+
+def test_a_file_behind_a_symbolic_link_is_changed_and_keeps_its_permissions(tmp_path):
+    iw3, real = iw3_folder(tmp_path / "nunif"), tmp_path / "mine.yml"
+    link = iw3 / "iw3" / "inpaint_models.yml"
+    link.rename(real)
+    link.symlink_to(real)
+    real.chmod(0o600)
+    succeeds(main, "--iw3", iw3, "--no-trial")
+    assert link.is_symlink() and "backfill" in real.read_text() and real.stat().st_mode & 0o777 == 0o600
+    succeeds(main, "--iw3", iw3, "--remove")
+    assert link.is_symlink() and real.read_text() == ENTRIES
+
+
+@pytest.mark.parametrize(
+    "text", ["x: 2026-99-99\n", "x: !!int ''\n", "[" * 5000, "a: &a {b: *a}\n", f"x: {'9' * 5000}\n", "x: \x00\n"]
+)
+def test_yaml_of_any_kind_is_one_line_and_stays_as_it_is(tmp_path, text):
+    iw3 = iw3_folder(tmp_path / "nunif", entries=text)
+    assert "nothing was changed" in refused(main, "--iw3", iw3, "--no-trial")
+    assert (iw3 / "iw3" / "inpaint_models.yml").read_text() == text
+
+
+def test_text_that_is_not_utf_8_is_one_line(tmp_path):
+    iw3 = iw3_folder(tmp_path / "nunif")
+    for name in ("inpaint_models.yml", "inpaint_utils.py"):
+        (iw3 / "iw3" / name).write_bytes(b"\xff\xfe")
+        assert f"{name} is not UTF-8 text" in refused(main, "--iw3", iw3, "--no-trial")
+
+
+def test_line_ends_of_other_lines_stay(tmp_path):
+    assert b"a: {video: x}\r\n" in installed_with(tmp_path / "nunif", b"a: {video: x}\r\n")
+
+
+def installed_with(path, text):
+    """inpaint_models.yml after an installation into one with these bytes."""
+    iw3 = iw3_folder(path)
+    (iw3 / "iw3" / "inpaint_models.yml").write_bytes(text)
+    succeeds(main, "--iw3", iw3, "--no-trial")
+    return (iw3 / "iw3" / "inpaint_models.yml").read_bytes()

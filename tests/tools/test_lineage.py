@@ -1,8 +1,10 @@
 """What a network was made of is in its file, is printed, and warns where an evaluation film was in training."""
 
+import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from model.checkpoint import read_file, save_network
 from pack.shards.record import encode
@@ -12,7 +14,7 @@ from tests.support.shards import texture_record
 from tests.tools.test_evaluate import SMALL, tiny_network
 from tools.evaluate import main as evaluate
 from tools.lineage.__main__ import main
-from tools.lineage.made_of import lineage_of, seen_in_training
+from tools.lineage.made_of import as_lines, lineage_of, seen_in_training
 from train.checkpoints.lineage import holes_of, lineage, sources_of, start_of
 from train.checkpoints.state import Position
 from train.config import Config
@@ -94,3 +96,22 @@ def test_textures_of_rendered_scenes_count_as_films_and_odd_files_as_unknown():
     assert seen_in_training(rendered, [FILM]) == ["film.mp4"]
     assert seen_in_training({"sources": "x"}, [FILM]) == [] and seen_in_training({}, [{}]) == []
     assert lineage_of({"train_kwargs": {"lineage": 3}}) == {} and lineage_of({"train_kwargs": None}) == {}
+
+
+@pytest.mark.parametrize("name", ["start", "sources", "steps", "epoch", "evaluation", "code", "dataset"])
+@pytest.mark.parametrize("odd", ["abc", 5, [1], {"a": [1]}, {1: 2}, [{"holes": "x", "records": "y", "textures": 5}]])
+def test_a_lineage_of_other_types_is_printed_without_what_is_odd(about, name, odd):
+    found = lineage_of({"train_kwargs": {"lineage": about | {name: odd}}})
+    assert as_lines(found) and json.dumps(found, allow_nan=False)
+    assert seen_in_training({"sources": [{"sha256_of_ends": odd, "textures": odd}]}, [FILM]) == []
+
+
+@pytest.mark.parametrize("odd", [torch.ones(3), float("nan"), "x" * 10**6, 2**100, [[[[[[[[1]]]]]]]]])
+def test_a_lineage_holds_nothing_that_json_cannot(about, odd):
+    found = lineage_of({"train_kwargs": {"lineage": about | {"code": odd}}})
+    assert len(json.dumps(found, allow_nan=False)) < 5000
+
+
+def test_control_characters_of_a_lineage_do_not_reach_the_terminal(about):
+    found = lineage_of({"train_kwargs": {"lineage": about | {"code": "a\x1b[2Jb\r\nc", "dataset": "\u202e"}}})
+    assert all(line.isprintable() for line in as_lines(found))

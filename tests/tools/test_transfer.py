@@ -303,3 +303,38 @@ def test_a_url_in_a_message_shows_neither_user_nor_password_nor_query(data):
         assert "hunter2" not in refused_push("-i", data, "-o", text)
         assert "hunter2" not in refused_push("-i", text, "-o", data)
     assert "hunter2" not in refused_push("-i", data, "-o", URL, "--endpoint-url", "s3:/user:hunter2@host")
+
+
+def test_what_a_killed_copy_left_in_a_store_without_parts_goes_with_the_next_copy(data, tmp_path):
+    store, folder = client(RemotePath("memory://killed")), "memory://killed/data/train"
+    for name in ("s0-00.tar.0123abcd.tmp", "s0-00.tar.89abcdef.tmp", "other.tar.0123abcd.tmp", "s0-00.tar.mine.tmp"):
+        store.pipe_file(f"{folder}/{name}", b"half a tar")
+    names = [shard.name for shard in list_shards(data / "train")]
+    assert "s0-00" in names
+    succeeds(transfer.main, "-i", data, "-o", "memory://killed/data")
+    left = {name for name in store.find(folder) if name.endswith(".tmp")}
+    assert {name.rpartition("/")[2] for name in left} == {"other.tar.0123abcd.tmp", "s0-00.tar.mine.tmp"}
+    assert [shard.name for shard in list_shards(RemotePath(folder))] == names
+    succeeds(transfer.main, "-i", "memory://killed/data", "-o", tmp_path)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_copy_whose_unfinished_file_another_copy_deletes_ends_well_if_the_shard_has_arrived(
+    data, monkeypatch, arrived
+):
+    url = f"memory://raced-{arrived}/data"
+    store, copy = client(RemotePath(url)), type(client(RemotePath(url))).cp_file
+
+    def raced(self, one, other, **options):
+        if arrived:
+            copy(self, one, other, **options)
+        store.rm_file(one)
+        return copy(self, one, other, **options)
+
+    monkeypatch.setattr(type(store), "cp_file", raced)
+    if arrived:
+        succeeds(transfer.main, "-i", data, "-o", url)
+        assert len(list_shards(RemotePath(f"{url}/train"))) == len(list_shards(data / "train"))
+    else:
+        assert "no such object" in refused(transfer.main, "-i", data, "-o", url)

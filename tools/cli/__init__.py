@@ -1,7 +1,7 @@
 """What every program shares: flags from a dataclass, one-line errors, progress. Needs fire, and nothing of ours."""
 
 from tools.cli.config_file import config_text
-from tools.cli.errors import MissingFile, UserError, one_line, plural, redact
+from tools.cli.errors import MissingFile, UserError, one_line, plural, printable, quoted, redact
 from tools.cli.fields import field_comments
 from tools.cli.flags import parse
 from tools.cli.program import run
@@ -17,6 +17,8 @@ __all__ = [
     "one_line",
     "parse",
     "plural",
+    "printable",
+    "quoted",
     "redact",
     "run",
 ]

@@ -5,8 +5,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from tools.cli.errors import UserError, one_line
-from tools.cli.fields import Flag, read_flags, summary
+from tools.cli.errors import UserError, one_line, redact
+from tools.cli.fields import Flag, is_moderate, read_flags, summary
 from tools.cli.words import suggestion
 
 MANY = {bool: "booleans", int: "whole numbers", float: "numbers", str: "texts in quotes"}
@@ -27,7 +27,7 @@ def read_toml(path: str, flag: str) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{flag} {path} cannot be read: {one_line(error)}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # int and datetime raise ValueErrors that are no TOMLDecodeError
         raise UserError(f"{path} is not valid TOML ({error}): fix it") from error
 
 
@@ -48,7 +48,8 @@ def read_table(table: dict[str, Any], path: str, flags: list[Flag]) -> dict[str,
 def config_text(config: Any) -> str:
     """The values of a configuration as TOML, one flag a line with its comment, which `read_config` reads back.
 
-    Fields that are None are left out. Raises UserError for a text that is not UTF-8, which TOML cannot hold.
+    Fields that are None are left out. Raises UserError for a text that is not UTF-8, which TOML cannot hold, and for a
+    URL with a password, which would be kept in files.
     """
     flags = read_flags(type(config))
     return f"# {summary(type(config))}\n" + "".join(_line(flag, getattr(config, flag.field)) for flag in flags)
@@ -62,6 +63,8 @@ def _line(flag: Flag, value: Any) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise UserError(f"{flag.name} {value!r} is not UTF-8 and cannot be written as TOML: rename it") from None
+    if redact(text) != text:
+        raise UserError(f"{flag.name} is a URL with a user, a password or a query: expected one without")
     return f"{flag.name[2:]} = {text}" + (f"  # {flag.comment}\n" if flag.comment else "\n")
 
 
@@ -75,6 +78,8 @@ def _toml(value: Any) -> str:
 
 def _typed(found: str, value: Any, flag: Flag) -> Any:
     """The value of a key with the type of its flag. Raises UserError, which begins with what was `found`."""
+    if not all(map(is_moderate, value if isinstance(value, list) else [value])):
+        raise UserError(f"{found:.200}: is not finite or too large, expected {flag.expected}")
     if flag.several:
         if not isinstance(value, list) or not all(_fits(item, flag) for item in value):
             raise UserError(f"{found}: expected a list of {MANY[flag.kind]}")

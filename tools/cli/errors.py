@@ -1,6 +1,8 @@
 """Errors that a user can cause and fix, and the wording of messages."""
 
 import re
+import reprlib
+from typing import Any
 
 # the user and password of a URL, also of one with a mistyped `://`, and its query, which may hold a signature
 CREDENTIALS = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*:/{1,3})[^\s'\"]*@")
@@ -24,7 +26,34 @@ def one_line(message: object) -> str:
     text = str(message)
     if isinstance(message, OSError) and message.strerror:
         text = f"{message.strerror}: {message.filename}" if message.filename else message.strerror
-    return redact(" ".join(text.split()))
+    return printable(redact(" ".join(text.split())))
+
+
+def printable(text: str) -> str:
+    """The text with control characters, which could rewrite what a terminal shows, as escapes such as `\\x1b`."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def quoted(value: Any) -> str:
+    """A value of an untrusted file, shortened to one line for a message."""
+    if isinstance(value, str) and value.isascii() and value.isprintable() and 0 < len(value) <= 60:
+        return value
+    text = ascii(value) if isinstance(value, str) else _Short().repr(value).encode("ascii", "backslashreplace").decode()
+    return text if len(text) <= 60 else text[:40] + "..." + text[-10:]
+
+
+class _Short(reprlib.Repr):
+    """repr of the first values of a container, which may hold millions, or itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxlong = 3, 60, 60
+
+    def repr_int(self, value: int, level: int) -> str:
+        return super().repr_int(value, level) if value.bit_length() < 10_000 else "a number of many digits"
+
+    def repr_instance(self, value: Any, level: int) -> str:
+        return repr(value) if isinstance(value, bool | float | None) else f"a {type(value).__name__}"
 
 
 def redact(text: str) -> str:

@@ -49,7 +49,14 @@ class Flag:
             raise UserError(f"argument {self.name} {text}: expected {self.expected}") from None
         if self.choices and value not in self.choices:
             raise UserError(f"argument {self.name} {text}: expected one of {self.expected}")
+        if not is_moderate(value):
+            raise UserError(f"argument {self.name} {text}: is not finite or too large, expected {self.expected}")
         return value
+
+
+def is_moderate(value: Any) -> bool:
+    """Whether a value is no number, or one of less than 64 bits: not NaN, for which no range check fails."""
+    return not isinstance(value, int | float) or -(1 << 63) < value < 1 << 63
 
 
 def read_flags(config_class: type) -> list[Flag]:

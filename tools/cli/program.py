@@ -1,35 +1,67 @@
 """How a program runs: a user's mistake is one line and status 2, a bug shows its traceback."""
 
+import errno
 import io
 import os
 import sys
+import traceback
 import typing
 from collections.abc import Callable
+from pathlib import Path
 
 from tools.cli.errors import UserError, one_line
+from tools.cli.files import naming
+
+ROOT = Path(__file__).resolve().parents[2]
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or choose another folder"),
+    errno.EFBIG: "raise the limit of file sizes, or choose another folder",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "give permission, or choose another folder"),
+    errno.EROFS: "choose a folder that can be written to",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
+# texts of errors that are a lack of memory though Python has no MemoryError for them
+SHORTAGES = (
+    "DefaultCPUAllocator: can't allocate",
+    "can't start new thread",
+    "failed to map segment",
+    "Cannot allocate memory",
+)
 
 
 def run(main: Callable[[], int | None]) -> typing.NoReturn:
     """Run a program's `main` and end the process with its status.
 
-    A UserError, and an OSError of the operating system (a missing file, a full disk), become one line on stderr and
-    status 2; Ctrl-C becomes status 130. Any other exception is a bug: Python prints its traceback and ends with
-    status 1. With BACKFILL_TRACEBACK=1 in the environment one-line errors show their traceback too.
+    A UserError, an OSError of the operating system (a missing file, a full disk), and a lack of memory become one line
+    on stderr and status 2; Ctrl-C becomes status 130. Any other exception is a bug: Python prints its traceback and
+    ends with status 1. With BACKFILL_TRACEBACK=1 in the environment one-line errors show their traceback too.
     """
     refuse_windows()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be UTF-8, and must not end a program
     try:
         status = main() or 0
-    except (UserError, OSError) as error:
-        if not is_users(error) or os.environ.get("BACKFILL_TRACEBACK"):
+        flush_output()
+    except Exception as error:
+        line = users_line(error)
+        if not line or os.environ.get("BACKFILL_TRACEBACK"):
             raise
-        print(f"{rank_prefix()}error: {one_line(error)}", file=sys.stderr)
+        print(f"{rank_prefix()}error: {line}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+def flush_output() -> None:
+    """Write what waits in standard output. Raises OSError where it cannot be written, once: not at the end again."""
+    try:
+        with naming("standard output"):
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise
 
 
 def refuse_windows() -> None:
@@ -42,6 +74,27 @@ def refuse_windows() -> None:
 def is_users(error: BaseException) -> bool:
     """Whether a user can cause and fix the error: a UserError, or an OSError with an error number of the system."""
     return isinstance(error, UserError) or (isinstance(error, OSError) and error.errno is not None)
+
+
+def users_line(error: Exception) -> str:
+    """What a user is told of an error: what is wrong, where, and what to do; empty for a bug."""
+    if isinstance(error, MemoryError) or any(words in str(error) for words in SHORTAGES):
+        words = one_line(error)[:200]
+        return (
+            f"out of memory in {place_of(error)}{f' ({words})' if words else ''}: end other programs, or ask for less"
+        )
+    if not is_users(error):
+        return ""
+    remedy = "" if isinstance(error, UserError) else REMEDIES.get(getattr(error, "errno", None) or 0, "")
+    return one_line(error) + (f": {remedy}" if remedy else "")
+
+
+def place_of(error: BaseException) -> str:
+    """The innermost function of this project that an error comes from."""
+    frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = [code for code in frames if Path(code.co_filename).is_relative_to(ROOT)]
+    inside = [code for code in ours if "site-packages" not in code.co_filename]
+    return f"{inside[-1].co_name} of {Path(inside[-1].co_filename).relative_to(ROOT)}" if inside else "this program"
 
 
 def rank_prefix() -> str:

@@ -10,15 +10,16 @@ import base64
 import contextlib
 import hashlib
 import os
+import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pack.shards.index import Index
 from pack.shards.store import EXTRAS, Location, RemotePath, client, file_size, read_chunks, retry, sha256_at
-from tools.cli import UserError
+from tools.cli import MissingFile, UserError
 from tools.cli.files import file_sha256, naming, partial_file, sync, sync_folder, write_file
 
 LEAST_PART = 5 << 20  # bytes of a part but the last, by S3's rules
@@ -69,6 +70,12 @@ def remove(target: Location) -> None:
             retry(lambda: client(target).rm_file(target.url), target)
 
 
+def leftovers(names: Iterable[str], tars: Iterable[str]) -> list[str]:
+    """Those of a folder's names that killed copies of these tars to a store other than S3 have left."""
+    pattern = re.compile(rf"(?:{'|'.join(map(re.escape, tars))})\.[0-9a-f]{{8}}\.tmp")
+    return [name for name in names if pattern.fullmatch(name)]
+
+
 def is_s3(location: Location) -> bool:
     return isinstance(location, RemotePath) and EXTRAS.get(location.url.partition("://")[0]) == "s3"
 
@@ -110,6 +117,9 @@ def _write_whole(shard, target, part_bytes, done, publishing):
             raise _differs(shard)
         publishing()
         retry(lambda: client(target).cp_file(temporary.url, target.url), target)
+    except MissingFile:  # another copy of this shard arrived first and took this one for a leftover
+        if file_size(target) != shard.bytes or sha256_at(target, shard.bytes) != shard.sha256:
+            raise
     finally:
         with contextlib.suppress(OSError):  # the error above says what is wrong
             remove(temporary)

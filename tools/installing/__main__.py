@@ -62,7 +62,7 @@ def find_place(root: Path, name: str) -> Place:
     source = root / "iw3" / "inpaint_utils.py"
     if not source.is_file():
         raise UserError(f"{root} is not the folder of nunif: expected iw3/inpaint_utils.py in it")
-    is_old = has_variable(source.read_text(encoding="utf-8"), str(source))
+    is_old = has_variable(read_text(source), str(source))
     home = root if is_old else Path(os.environ.get("NUNIF_HOME") or root)
     choice = source if is_old else home / "iw3" / "inpaint_models.yml"
     network = (home / "iw3" / "pretrained_models" / f"{name}.pth").absolute()
@@ -78,7 +78,7 @@ def install(place: Place, config: Config) -> list[str]:
     from tools.installing.entries import with_entry, with_variable
     from tools.installing.trial import try_in_iw3
 
-    before = place.choice.read_text(encoding="utf-8") if place.choice.exists() else None
+    before = read_text(place.choice) if place.choice.exists() else None
     path, where = str(place.network), str(place.choice)
     # before anything is written, as both raise UserError
     if place.is_old:
@@ -94,8 +94,7 @@ def install(place: Place, config: Config) -> list[str]:
         if before is not None and after != before:
             write_file(place.choice.with_name(place.choice.name + BACKUP), before.encode())
         if after != before:
-            place.choice.parent.mkdir(parents=True, exist_ok=True)
-            write_file(place.choice, after.encode())
+            replace_text(place.choice, after)
     except BaseException:
         restore(place.network, earlier)
         raise
@@ -115,14 +114,32 @@ def remove(place: Place, config: Config) -> list[str]:
 
     if not place.choice.exists():
         raise MissingFile(f"{place.choice} is missing: nothing is installed there")
-    before, where = place.choice.read_text(encoding="utf-8"), str(place.choice)
+    before, where = read_text(place.choice), str(place.choice)
     if place.is_old:
         after = without_variable(before, str(place.network), where)
     else:
         after = without_entry(before, config.name, str(place.network), where)
-    write_file(place.choice, after.encode())
+    replace_text(place.choice, after)
     place.network.unlink(missing_ok=True)
     return [f"{place.choice}: {config.name} is removed, and {place.network}"]
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, with its line ends. Raises UserError where it is not UTF-8."""
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason}): fix it, nothing was changed") from error
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write the file, or the one that a symbolic link leads to, whole; its permissions stay."""
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = path.stat().st_mode if path.exists() else None
+    write_file(path, text.encode())
+    if mode is not None:
+        path.chmod(mode)
 
 
 def export(checkpoint: str, path: Path) -> None:

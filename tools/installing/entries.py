@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from tools.cli import UserError, one_line
+from tools.cli.yaml_text import parse_yaml
 
 VARIABLE = "VIDEO_MODEL_URL"
 MARK = "  # set by Backfill, before: "
@@ -18,9 +19,9 @@ MARK = "  # set by Backfill, before: "
 def read_entries(text: str, where: str) -> dict[str, Any]:
     """The mapping of a YAML file by name. Raises UserError where it is something else."""
     try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{where} is not valid YAML ({one_line(error)}): fix it, nothing was changed") from error
+        found = parse_yaml(text)
+    except UserError as error:
+        raise UserError(f"{where} {error}: fix it, nothing was changed") from error
     if found is None:
         return {}
     if not isinstance(found, dict):
@@ -52,9 +53,9 @@ def without_entry(text: str, name: str, path: str, where: str) -> str:
 def _checked(text: str, entries: dict[str, Any]) -> str:
     """The text if it means these entries; otherwise, as for flow style, the entries written anew."""
     try:
-        if (yaml.safe_load(text) or {}) == entries:
+        if (parse_yaml(text) or {}) == entries:
             return text
-    except yaml.YAMLError:
+    except UserError:
         pass
     return yaml.safe_dump(entries, allow_unicode=True, sort_keys=False)
 
@@ -93,7 +94,7 @@ def _place(source, where):  # -> first line of the assignment, from 0, and the l
 def _assignment(source, where):
     try:
         statements = ast.parse(source).body
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # of what is nested too deeply
         raise UserError(f"{where} is not valid Python ({one_line(error)}): install iw3 again") from error
     for statement in statements:
         targets = statement.targets if isinstance(statement, ast.Assign) else []

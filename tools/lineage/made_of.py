@@ -1,42 +1,66 @@
-"""What a weight file says that its network was made of, in words, and which films of an evaluation are among it."""
+"""What a weight file says that its network was made of, in words, and which films of an evaluation are among it.
 
+The file may be anybody's: what is not text, a finite number, or a list or dict of such is left out.
+"""
+
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from tools.cli import plural
+from tools.cli import plural, printable
+
+LONGEST = 500  # characters of a text
+MOST = 100_000  # values of a list or dict
+DEEPEST = 6  # lists and dicts within each other
 
 
 def lineage_of(payload: dict[str, Any]) -> dict[str, Any]:
-    """The lineage in a weight file, empty where it has none."""
+    """The lineage in a weight file as plain values, empty where it has none."""
     settings = payload.get("train_kwargs")
     found = settings.get("lineage") if isinstance(settings, dict) else None
-    return found if isinstance(found, dict) else {}
+    return plain(found) if isinstance(found, dict) else {}
+
+
+def plain(value: Any, depth: int = DEEPEST) -> Any:
+    """The value without what JSON or a terminal cannot show; None for what is left out."""
+    if isinstance(value, str):
+        return printable(value[:LONGEST])
+    if isinstance(value, bool | int):
+        return value if abs(value) < 1 << 63 else None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict) and depth and len(value) <= MOST:
+        return {plain(name): plain(one, depth - 1) for name, one in value.items() if isinstance(name, str)}
+    if isinstance(value, list | tuple) and depth and len(value) <= MOST:
+        return [plain(one, depth - 1) for one in value]
+    return None
 
 
 def as_lines(found: dict[str, Any]) -> list[str]:
     """The lineage in words, a line each."""
-    start, sources = found.get("start") or {}, list_sources(found)
-    records = sum(one.get("records", 0) for one in sources)
-    heads = [
+    start, sources = table(found, "start"), list_sources(found)
+    records = sum(count(one, "records") for one in sources)
+    numbers = [(name, value) for name, value in table(found, "evaluation").items() if is_number(value)]
+    measured = ", ".join(f"{name} {value:.4g}" for name, value in numbers)
+    return [
         f"dataset {found.get('dataset')}: {plural(records, 'record')} of {plural(len(sources), 'source')}",
         *(f"  {describe_source(one)}" for one in sources),
-        f"trained for {plural(found.get('steps', 0), 'step')}, to epoch {found.get('epoch')}, seed {found.get('seed')}",
-        f"started from {start['name']}, sha256 {start['sha256']}" if start else "started from random weights",
+        f"trained for {plural(count(found, 'steps'), 'step')}, to epoch {found.get('epoch')}, seed {found.get('seed')}",
+        f"started from {start.get('name')}, sha256 {start.get('sha256')}" if start else "started from random weights",
         f"code {found.get('code') or 'unknown'}",
+        f"evaluation: {measured or 'none'}",
     ]
-    numbers = found.get("evaluation") or {}
-    measured = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-    return [*heads, f"evaluation: {measured or 'none'}"]
 
 
 def describe_source(one: dict[str, Any]) -> str:
     """A film of the training split, with its identity and its holes."""
     names = ("holes", "records", "video", "sha256_of_ends")
-    holes = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in (one.get("holes") or {}).items())
+    shares = [(kind, share) for kind, share in table(one, "holes").items() if is_number(share)]
+    holes = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in shares)
     others = ", ".join(f"{name} {value}" for name, value in one.items() if name not in (*names, "bytes", "textures"))
-    textures = [str(texture.get("video") or texture) for texture in one.get("textures", ())]
+    textures = [str((isinstance(texture, dict) and texture.get("video")) or texture) for texture in textures_of(one)]
     parts = [
-        f"{one.get('video')}: {plural(one.get('records', 0), 'record')}",
+        f"{one.get('video')}: {plural(count(one, 'records'), 'record')}",
         f"holes {holes}",
         *([others] if others else []),
         *([f"textures {' '.join(textures)}"] if textures else []),
@@ -46,17 +70,42 @@ def describe_source(one: dict[str, Any]) -> str:
 
 
 def list_sources(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The sources of a lineage, which may be from an untrusted file."""
+    """The sources of a lineage."""
     sources = found.get("sources")
     return [one for one in sources if isinstance(one, dict)] if isinstance(sources, list) else []
+
+
+def textures_of(source: dict[str, Any]) -> list[Any]:
+    """What the textures of rendered scenes were cut from."""
+    textures = source.get("textures")
+    return textures if isinstance(textures, list) else []
+
+
+def table(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    """The dict of this name, empty where it is something else."""
+    value = fields.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def count(fields: dict[str, Any], name: str) -> int:
+    """The whole number of this name, 0 where it is something else."""
+    value = fields.get(name)
+    return value if type(value) is int else 0
+
+
+def is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def seen_in_training(found: dict[str, Any], films: Sequence[dict[str, Any]]) -> list[str]:
     """The names of those films of an evaluation, as their indexes identify them, that a network was trained on."""
     sources = list_sources(found)
-    trained = [
-        *sources,
-        *(texture for one in sources for texture in one.get("textures") or () if isinstance(texture, dict)),
-    ]
-    keys = {one.get("sha256_of_ends") for one in trained} - {None}
-    return sorted({str(film.get("video")) for film in films if film.get("sha256_of_ends") in keys})
+    trained = [*sources, *(texture for one in sources for texture in textures_of(one) if isinstance(texture, dict))]
+    keys = {key for one in trained if isinstance(key := one.get("sha256_of_ends"), str)}
+    return sorted({str(film.get("video")) for film in films if identity(film) in keys})
+
+
+def identity(film: dict[str, Any]) -> str | None:
+    """What identifies a film in an index, None where it is no text."""
+    key = film.get("sha256_of_ends")
+    return key if isinstance(key, str) else None

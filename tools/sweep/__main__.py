@@ -15,7 +15,7 @@ from tools.cli import UserError, plural
 from tools.cli.config_file import config_text, read_config
 from tools.cli.fields import read_flags
 from tools.cli.files import write_file
-from tools.sweep.plan import Run, Sweep, different_settings, read_sweep
+from tools.sweep.plan import EVALUATION, Run, Sweep, different_settings, read_sweep
 from train.config import Config as TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +86,7 @@ def is_done(sweep: Sweep, run: Run) -> bool:
     """Whether the run has come to its end, as its summary says, which a training writes last."""
     try:
         return json.loads((sweep.out / run.name / "summary.json").read_text())["finished"] is True
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
 
 
@@ -119,7 +119,7 @@ def train(sweep: Sweep, run: Run, launch: Launcher) -> bool:
 
 def compare(sweep: Sweep, launch: Launcher) -> None:
     """Measure all networks on the split of the sweep, and say where the report and the curves are."""
-    path = sweep.out / "evaluation.toml"
+    path = sweep.out / f"{EVALUATION}.toml"
     write_file(path, config_text(sweep.evaluation).encode())
     status = launch([sys.executable, ROOT / "tools" / "evaluate.py", "--config", path])
     if status:

@@ -1,6 +1,7 @@
 """What a sweep file asks for: the trainings, by name."""
 
 import itertools
+import math
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from train.config import Config
 KEYS = {"out": str, "processes": int, "flags": dict, "grid": dict, "runs": list, "evaluate": dict}
 OWN = ("model_dir", "resume", "reset_state", "checkpoint", "out")  # flags that the sweep sets itself
 MOST = 1000  # runs
+EVALUATION = "evaluation"  # in the sweep's folder: the comparison of all runs, and its settings
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def _runs(table, path, out):
     if not chosen or len(chosen) > MOST:
         raise UserError(f"{path}: {len(chosen)} runs, expected 1 to {MOST}: give a [grid] of lists, or [[runs]]")
     names = [name for name, _ in chosen]
+    if EVALUATION in names:
+        raise UserError(f"{path}: a run called {EVALUATION}, as the comparison of all runs is: give it another name")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UserError(f"{path}: two runs are called {twice}: give them different names or values")
     for name, values in chosen:
@@ -79,7 +83,7 @@ def _evaluation(table: dict[str, Any], path: str, runs: tuple[Run, ...], out: Pa
     values = read_table(table, f"{path} [evaluate]", _free_flags(Evaluation))
     networks = tuple(str(out / run.name / f"{run.config.arch.removesuffix('_small')}.pth") for run in runs)
     try:
-        return Evaluation(**values, checkpoint=networks, out=str(out / "evaluation"))
+        return Evaluation(**values, checkpoint=networks, out=str(out / EVALUATION))
     except UserError as error:
         raise UserError(f"{path} [evaluate]: {error}") from None
 
@@ -95,6 +99,9 @@ def _grid(grid: dict[str, Any], path: str, flags: list[Flag]) -> list[tuple[str,
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
             raise UserError(f"{path} [grid]: {key} = {values!r:.60}: expected a list of values")
+    count = math.prod(len(values) for values in grid.values())
+    if count > MOST:
+        raise UserError(f"{path} [grid]: has {count} combinations, expected 1 to {MOST}: give fewer values")
     combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     return [(_name(one), read_table(one, f"{path} [grid]", flags)) for one in combinations]
 

@@ -19,6 +19,7 @@ from pack.film_depth import FilmDepth
 from pack.holes.forward import dilate_edge
 from pack.holes.kinds import FORWARD
 from pack.video.bars import NO_BARS, Bars
+from tools.cli import UserError
 from tools.evaluation.baselines import Fill
 from tools.evaluation.overlap import USUAL, Overlap
 from tools.synthesis.warps import grown, right_eye
@@ -71,7 +72,9 @@ class ShotState:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], device: torch.device) -> "ShotState":
-        """The state that `arrays` returned."""
+        """The state that `arrays` returned. Raises UserError for arrays of something else."""
+        if "start" not in arrays or arrays["start"].shape != () or not arrays.keys() <= {*cls.__annotations__}:
+            raise UserError("the state of the conversion is damaged: delete its folder NAME.parts to begin anew")
         tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items() if name != "start"}
         return cls(int(arrays["start"]), **tensors)
 

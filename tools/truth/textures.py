@@ -1,6 +1,7 @@
 """Pictures for scenes, out of videos and of folders of photos."""
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,10 +12,12 @@ from PIL import Image
 
 from pack.sources import find_videos, fingerprint
 from pack.video.reader import probe, read_frames
-from tools.cli import MissingFile, UserError
+from tools.cli import MissingFile, UserError, one_line
+from tools.cli.files import file_sha256
 
 FIRST_FRAMES = 3000  # of a video, from which pictures are taken: a whole film would take minutes to decode
 LARGEST = (720, 1280)  # height and width of a picture
+MOST_PIXELS = 200_000_000  # of a photo, more than cameras make
 SMALLEST = 256  # pixels of a photo's shorter side
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}  # of photos, by ending
 ZOOMS = (1, 1, 1.4, 2)  # of a large photo, where 1 shows all of its width or height
@@ -55,7 +58,7 @@ def identify(source: Path) -> dict[str, Any]:
     digest = hashlib.sha256()
     for photo in photos:
         digest.update(f"{photo.relative_to(source)} ".encode(errors="surrogateescape"))
-        digest.update(hashlib.sha256(photo.read_bytes()).digest())
+        digest.update(bytes.fromhex(file_sha256(photo)))
     return {"video": source.name, "photos": len(photos), "sha256": digest.hexdigest()}
 
 
@@ -98,15 +101,23 @@ def _photos(folder, count, random):
 
 def _view(photo, zoom, random):
     try:
-        with Image.open(photo, formats=[FORMATS[photo.suffix.lower()]]) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked below
+            image = Image.open(photo, formats=[FORMATS[photo.suffix.lower()]])
+        with image:
             width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise UserError(f"{photo} has {width}x{height} pixels, expected {MOST_PIXELS} or fewer: remove it")
             if min(width, height) < SMALLEST:
                 return None
             factor = min(zoom * max(LARGEST[1] / width, LARGEST[0] / height), 1)
             size = round(width * factor), round(height * factor)
             pixels = np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow's decoders raise
-        raise UserError(f"{photo} cannot be read: {error}: remove it from the folder") from None
+    except UserError:
+        raise
+    except Exception as error:  # Pillow passes on what its decoders raise: OSError, struct.error, MemoryError, and more
+        words = one_line(error)[:200] or type(error).__name__
+        raise UserError(f"{photo} cannot be read: {words}: remove it from the folder") from None
     return _crop(pixels, random)
 
 

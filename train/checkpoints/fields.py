@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tools.cli import UserError
+from tools.cli import UserError, quoted
 
 LARGEST = {"epoch": 10**6, "step": 10**12, "slots_done": 10**9, "counted": 10**9, "skipped": 10**9, "seed": 2**63 - 1}
 
@@ -40,7 +40,8 @@ def _check(fields, checks, path):
 
 
 def _refusal(path, name, value):
-    return UserError(f"{path} is damaged ({name} is {repr(value)[:60]}): {ADVICE}")
+    shown = repr(quoted(value)) if isinstance(value, str) else quoted(value)
+    return UserError(f"{path} is damaged ({name} is {shown}): {ADVICE}")
 
 
 ADVICE = "copy it again or use an earlier one"

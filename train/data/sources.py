@@ -15,13 +15,14 @@ from pack.shards.exclusion import leave_out_listed, left_out_keys
 from pack.shards.index import Index
 from pack.shards.shard import list_shards, read_shards
 from pack.shards.store import Location, parse_location
-from tools.cli import MissingFile, UserError
+from tools.cli import MissingFile, UserError, quoted
 from tools.cli.sizes import parse_size
 from train.config import Config
 from train.data.samples import Records, Samples
 
 SPLITS = ("train", "eval")
 MOST_SHARDS = 1_000_000  # that one list may name
+LONGEST_LIST = 1 << 20  # characters
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,18 @@ def expand(text: str) -> tuple[Location, ...]:
     """
     if not re.search("[{}]|[.]tar$", text):
         return ()
-    ranges = re.findall(r"\{(\d+)\.\.(\d+)[}.]", text)  # counted first, as braceexpand keeps all of them in memory
-    too_many = math.prod(abs(int(last) - int(first)) + 1 for first, last in ranges) > MOST_SHARDS
+    # counted first, as braceexpand keeps the values of each pair of braces in memory
+    ranges = re.findall(r"\{(-?\d+)\.\.(-?\d+)[}.]", text)
+    too_long = len(text) > LONGEST_LIST or any(len(number) > 12 for pair in ranges for number in pair)
+    too_many = too_long or math.prod(abs(int(last) - int(first)) + 1 for first, last in ranges) > MOST_SHARDS
     try:
         names = [] if too_many else list(islice(braceexpand(text, escape=False), MOST_SHARDS + 1))
-    except ValueError:  # braces without a partner
+    except (ValueError, RecursionError):  # braces without a partner, or too many within each other
         names = [text]
     if too_many or len(names) > MOST_SHARDS:
-        raise UserError(f"-i {text}: names more than {MOST_SHARDS} shards, expected fewer")
+        raise UserError(f"-i {quoted(text)}: names more than {MOST_SHARDS} shards, expected fewer")
     if any(re.search("[{}]", name) for name in names):
-        raise UserError(f"-i {text}: does not expand, expected names as NAME-{{000..041}}.tar or {{a,b}}.tar")
+        raise UserError(f"-i {quoted(text)}: does not expand, expected names as NAME-{{000..041}}.tar or {{a,b}}.tar")
     tars = tuple(parse_location(name) for name in names)
     for tar in tars:
         if tar.suffix != ".tar" or tar.parent.name not in SPLITS:

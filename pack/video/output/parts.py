@@ -4,12 +4,13 @@
 which is replaced atomically after each part: a part counts if it is listed there. Everything else is a leftover.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import io
 import json
 import os
-import shutil
+import re
 import zipfile
 from collections.abc import Mapping
 from fractions import Fraction
@@ -20,10 +21,12 @@ import numpy as np
 
 from pack.video.export import digest_of
 from pack.video.output.encoder import TIME_BASE, Encoding, PartWriter
-from tools.cli import UserError
+from tools.cli import UserError, quoted
+from tools.cli.archives import check_stored
 from tools.cli.files import sync_folder, write_file
 
 FORMAT = 1
+OURS = re.compile(r"\d{5,}\.mkv|(job\.json|progress\.npz)(\.\d+\.[0-9a-f]{8}\.tmp)?")  # names of files in the folder
 BLOCKS, BLOCK_BYTES = 64, 1 << 16  # read of a film to recognise it
 
 
@@ -69,10 +72,10 @@ class Parts:
             if self.writer is not None:
                 self.writer.__exit__(RuntimeError, None, None)
         finally:
-            if self.counts:
-                self._clear()
-            else:
-                shutil.rmtree(self.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # the folder was deleted, or holds what is not ours
+                self._clear(keep=bool(self.counts))
+                if not self.counts:
+                    self.folder.rmdir()
             os.close(self.lock)
 
     @property
@@ -120,24 +123,26 @@ class Parts:
 
     def _load(self):
         job, progress = self.folder / "job.json", self.folder / "progress.npz"
+        advice = f"delete {self.folder} to begin anew, or pass another -o"
+        if foreign := self._foreign():
+            raise UserError(f"{self.folder} holds {foreign}, which is not of a conversion: move it, or pass another -o")
         if not progress.exists():  # no part was finished
             self._clear()
             write_file(job, json.dumps(self.job, indent=1).encode())
             return
-        advice = f"delete {self.folder} to begin anew, or pass another -o"
         try:
-            earlier = json.loads(job.read_bytes())
-            with np.load(progress, allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in arrays.files}
-            counts, ticks = found["counts"].tolist(), found["ticks"].tolist()
-            complete = bool(found["complete"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            earlier = read_job(job)
+            found = read_arrays(progress)
+            counts, ticks = check_progress(found)
+        except Exception as error:  # json, zipfile and np.load raise many kinds for a damaged file
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             raise UserError(f"{self.folder} is damaged: {advice}") from error
         if earlier != self.job:
             raise UserError(f"{self.folder} was begun with {self._differences(earlier)}: pass the same, {advice}")
         if sum(counts) != len(ticks) or not all(self.path(n).exists() for n in range(len(counts))):
             raise UserError(f"{self.folder} lacks a part: {advice}")
-        self.counts, self.ticks, self.complete = counts, ticks, complete
+        self.counts, self.ticks, self.complete = counts, ticks, bool(found["complete"])
         self.state = {name[len("state_") :]: array for name, array in found.items() if name.startswith("state_")}
         self._clear()
 
@@ -148,15 +153,48 @@ class Parts:
         if {"format", "versions"} & set(names):
             return "another version of the programs"
         return ", ".join(
-            f"--{name.replace('_', '-')} {earlier.get(name)} instead of {self.job.get(name)}" for name in names
+            f"--{name.replace('_', '-')} {quoted(earlier.get(name))} instead of {self.job.get(name)}" for name in names
         )
 
-    def _clear(self):
-        """Delete what is not a finished part."""
-        kept = {self.path(n).name for n in range(len(self.counts))} | {"job.json", "progress.npz"}
+    def _foreign(self):
+        """The name of a file that no conversion left here, None where there is none; hidden ones do not count."""
+        names = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+        films = [name for name in names if name.endswith(".mkv")] if "job.json" not in names else []
+        return next((name for name in sorted(names) if not OURS.fullmatch(name)), min(films, default=None))
+
+    def _clear(self, keep: bool = True):
+        """Delete our files that are not of a finished part, or all of ours."""
+        kept = {self.path(n).name for n in range(len(self.counts))} | {"job.json", "progress.npz"} if keep else set()
         for path in self.folder.iterdir():
-            if path.name not in kept:
+            if path.name not in kept and OURS.fullmatch(path.name):
                 path.unlink()
+
+
+def read_job(path: Path) -> dict[str, Any]:
+    """What job.json describes. Raises ValueError or OSError."""
+    found = json.loads(path.read_bytes())
+    if not isinstance(found, dict):
+        raise ValueError("expected an object")
+    return found
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of progress.npz. Raises many kinds of errors where it is damaged."""
+    with zipfile.ZipFile(path) as archive:
+        check_stored(archive, path.stat().st_size)
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def check_progress(found: dict[str, np.ndarray]) -> tuple[list[int], list[int]]:
+    """The frames of each part and the ticks of all frames. Raises ValueError where they are not such."""
+    counts, ticks = found["counts"], found["ticks"]
+    whole = counts.ndim == ticks.ndim == 1 and counts.dtype == ticks.dtype == np.int64
+    if not whole or (counts < 1).any() or (ticks < 0).any() or (np.diff(ticks) < 1).any():
+        raise ValueError("expected numbers of frames, and times that ascend")
+    if found["complete"].shape != () or found["complete"].dtype != bool:
+        raise ValueError("expected whether the film is complete")
+    return counts.tolist(), ticks.tolist()
 
 
 def fingerprint(path: Path) -> str:

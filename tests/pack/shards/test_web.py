@@ -1,5 +1,7 @@
 """Reading shards from web servers, by prefix and by lists with braces."""
 
+import io
+
 import pytest
 
 from pack.shards import store as stores
@@ -92,6 +94,9 @@ def test_lists_of_stores_and_folders_expand_and_mix_with_weights():
         "train/f-{000..}.tar": r"-i .*f-\{000\.\.\}\.tar: does not expand",
         "train/f-{000..041.tar": "does not expand",
         "train/f-{0..99999999}.tar": "names more than 1000000 shards",
+        "train/f-{-99999999..99999999}.tar": "names more than 1000000 shards",
+        "train/f-{0.." + "9" * 100 + "}.tar": "names more than 1000000 shards",
+        "train/f-" + "{" * 100 + "}" * 100 + ".tar": "does not expand",
         "films/f-{0..1}.tar": r"names films/f-0.tar, expected shards in a folder train/ or eval/",
         "train/f-{0..1}.zip": r"names train/f-0.zip, expected shards",
         "train/f-{0,0}.tar": "names the same source twice",
@@ -153,3 +158,51 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     stores._client.cache_clear()
     with pytest.raises(UserError, match=r"https:// cannot be read: .*: make setup EXTRAS=http"):
         list_shards(parse_location("https://example.org/train"))
+
+
+def page(served, monkeypatch, text):
+    """The server answers every request for a folder with this page."""
+
+    def list_directory(self, _):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        return io.BytesIO(text)
+
+    monkeypatch.setattr(web.Ranged, "list_directory", list_directory)
+
+
+def test_a_page_of_gigabytes_is_not_read_to_its_end(served, monkeypatch):
+    monkeypatch.setattr("pack.shards.ranged_http.LARGEST_PAGE", 10_000)
+    page(served, monkeypatch, b"<a href='s0-00.json'>" + b" " * 20_000)
+    with pytest.raises(StoreError, match="sends more than the 10000 bytes"):
+        stores.list_files(RemotePath(f"{served.url}/train"))
+
+
+def test_a_page_names_the_files_below_its_own_folder_in_any_spelling(served, monkeypatch):
+    links = [
+        "s0-00.json",
+        "/train/s0-00.tar",
+        f"{served.url}/train/s0-01.json",
+        "../eval/e.tar",
+        "http://x/y.tar",
+        "?C=M",
+    ]
+    spelled = (f"<A class='n' HREF={quote}{link}{quote}>x</A>" for link, quote in zip(links, "'\" '\" '", strict=False))
+    page(served, monkeypatch, " ".join(spelled).encode() + b'<a href="..\\x.tar">')
+    with pytest.raises(UserError, match="cannot be a file name"):
+        stores.list_files(RemotePath(f"{served.url}/train"))
+    page(served, monkeypatch, " ".join(f"<a href='{link}'>" for link in links).encode())
+    assert set(stores.list_files(RemotePath(f"{served.url}/train"))) == {"s0-00.json", "s0-00.tar", "s0-01.json"}
+
+
+def test_a_size_of_too_many_digits_is_one_line(served, monkeypatch):
+    send = web.Ranged.send_header
+    monkeypatch.setattr(
+        web.Ranged,
+        "send_header",
+        lambda self, name, value: send(self, name, f"bytes 0-0/{'9' * 5000}" if name == "Content-Range" else value),
+    )
+    with pytest.raises(StoreError, match="does not say the size"):
+        stores.file_size(RemotePath(f"{served.url}/train/s0-00.tar"))

@@ -129,8 +129,8 @@ def values_of(flag):
     """Any value that a field can have."""
     one = {
         bool: st.booleans(),
-        int: st.integers(),
-        float: st.floats(allow_nan=False),
+        int: st.integers(-(1 << 63) + 1, (1 << 63) - 1),
+        float: st.floats(-1e18, 1e18),
         str: st.text(st.characters(exclude_categories=["Cs"])),
     }[flag.kind]
     if flag.choices:
@@ -164,3 +164,16 @@ def test_a_field_that_can_be_none_is_none_by_default(program):
     for field in dataclasses.fields(config_class):
         if "None" in str(field.type):
             assert field.default is None, "a file cannot set it to None"
+
+
+@pytest.mark.parametrize("value", ["nan", "-inf", "1" + "0" * 400, "9" * 5000, "[" * 3000, "2026-02-31"])
+def test_numbers_that_are_too_large_and_other_odd_values_are_one_line(tmp_path, capsys, value):
+    assert "run.toml" in error_of(capsys, write(tmp_path, f"rate = {value}"))
+
+
+@pytest.mark.parametrize("url", ["s3://me:secret@b/x", "https://h/x?X-Amz-Signature=secret", "s3:/me:secret@b"])
+def test_a_url_with_a_secret_is_not_printed_as_toml(capsys, url):
+    with pytest.raises(SystemExit) as ended:
+        cli.parse(Example, ["-i", url, "--print-config"])
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2 and out == "" and "secret" not in err and "--dataset-dir is a URL with" in err

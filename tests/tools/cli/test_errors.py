@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from tools.cli import MissingFile, UserError, one_line, plural
+from tools.cli import MissingFile, UserError, one_line, plural, quoted
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,7 @@ from tools.cli import MissingFile, UserError, one_line, plural
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
         (OSError("a broken file"), "a broken file"),
         (MissingFile("no folder x"), "no folder x"),
+        (UserError("a\x1b[31mb\u202e"), r"a\x1b[31mb\u202e"),  # which a terminal would obey
     ],
 )
 def test_an_exception_is_one_line_with_the_files_name(error, line):
@@ -30,3 +31,26 @@ def test_a_user_error_is_a_value_error():
 def test_counts_agree_with_their_nouns():
     assert [plural(n, "cut") for n in (0, 1, 2)] == ["0 cuts", "1 cut", "2 cuts"]
     assert [plural(n, "index", "indexes") for n in (1, 2)] == ["1 index", "2 indexes"]
+
+
+def nested(value, levels):
+    for _ in range(levels):
+        value = [value] * 10
+    return value
+
+
+def test_a_quoted_value_is_short_whatever_it_holds():
+    for value in (nested("x", 30), nested(0, 1) * 10**5, {"a" * 10**6: 1}, 10**20_000, b"x" * 10**6):
+        assert 0 < len(quoted(value)) <= 60
+
+
+def test_plain_values_are_quoted_as_they_are():
+    assert [quoted(value) for value in ("a", 1, None, 0.5, True, [1, "b"])] == [
+        "a",
+        "1",
+        "None",
+        "0.5",
+        "True",
+        "[1, 'b']",
+    ]
+    assert quoted("\x1b[0m\u00e9") == r"'\x1b[0m\xe9'" and quoted(object()) == "a object"

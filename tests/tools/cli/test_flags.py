@@ -163,3 +163,8 @@ def test_help_wins_over_everything_else_on_the_command_line(capsys):
 def test_parsing_prints_nothing(capsys):
     cli.parse(Example, ["--batch-size", "4"])
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("words", [("--rate", "nan"), ("--rate", "-inf"), ("--rate", "1e999"), ("--limit", "9" * 30)])
+def test_numbers_that_no_check_of_a_range_would_catch_are_refused(capsys, words):
+    assert "is not finite or too large, expected a" in error_of(capsys, *words)

@@ -1,9 +1,11 @@
 import errno
+import os
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support import ROOT
@@ -98,3 +100,40 @@ def test_ctrl_c_is_one_line_and_status_130():
 @pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (3, 3)])
 def test_the_status_is_what_main_returns(returned, status):
     assert run_program(lambda: returned)[0] == status
+
+
+def too_much_memory():
+    return bytearray(1 << 60)
+
+
+SHORT_OF_MEMORY = {
+    "Python": too_much_memory,
+    "numpy": lambda: np.zeros(1 << 56, np.uint8),
+    "torch": raising(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ...")),
+    "threads": raising(RuntimeError("can't start new thread")),
+}
+
+
+@pytest.mark.parametrize("kind", SHORT_OF_MEMORY)
+def test_a_lack_of_memory_is_one_line_that_says_what_was_being_done(kind):
+    status, _, err = run_program(SHORT_OF_MEMORY[kind])
+    assert status == 2 and err.count("\n") == 1
+    assert err.startswith("error: out of memory in ") and "tests/tools/cli/test_program.py" in err
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "free some space"), (errno.EROFS, "can be written to"), (errno.EACCES, "give permission")],
+)
+def test_a_full_or_read_only_disk_is_named_with_a_remedy(number, words):
+    status, _, err = run_program(raising(OSError(number, "what the system says", "out/x.tar")))
+    assert status == 2 and err.startswith("error: what the system says: out/x.tar: ") and words in err
+
+
+def test_a_full_disk_behind_standard_output_is_an_error():
+    code = "from tools import cli; cli.run(lambda: print('done'))"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-c", code]
+        done = subprocess.run(words, cwd=ROOT, env=env, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "standard output: free some space" in done.stderr

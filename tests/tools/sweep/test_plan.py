@@ -71,3 +71,14 @@ def test_a_dry_run_lists_the_runs_and_writes_nothing(tmp_path):
     assert "0: seed=1\n1: seed=2\n" in listed and not (tmp_path / "out").exists()
     assert "numbered from 0" in refused(main, "--sweep", path, "--run", 2)
     assert "cannot be read" in refused(main, "--sweep", tmp_path / "none.toml")
+
+
+def test_a_grid_beyond_all_measure_is_refused_before_it_is_made(tmp_path):
+    grid = "".join(f"{flag} = {list(range(5, 105))}\n" for flag in ("max-epoch", "eval-step", "seed", "tile", "frames"))
+    with pytest.raises(UserError, match="10000000000 combinations, expected 1 to 1000"):
+        read_sweep(sweep_file(tmp_path, f"[grid]\n{grid}"))
+
+
+def test_no_run_takes_the_place_of_the_comparison(tmp_path):
+    with pytest.raises(UserError, match="a run called evaluation"):
+        read_sweep(sweep_file(tmp_path, '[[runs]]\nname = "evaluation"\n'))

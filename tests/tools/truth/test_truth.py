@@ -1,3 +1,7 @@
+import io
+import struct
+import tracemalloc
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +18,7 @@ from pack.shards.record import decode
 from pack.shards.shard import list_shards, read_record
 from tests.support.programs import refused, succeeds
 from tests.support.scenes import textures
+from tools.cli import UserError
 from tools.truth.__main__ import main
 from tools.truth.records import build, draw_view, frame_scene, make_record, margin, nearness, warp
 from tools.truth.textures import find_sources, identify, load_textures
@@ -183,3 +188,25 @@ def test_the_program_writes_the_warp_of_each_record_and_refuses_to_mix_settings(
 )
 def test_mistakes_in_warps_are_one_line(words, message, tmp_path, films):
     assert message in refused(main, "-o", tmp_path, "--clips", 1, "--textures", films / "film0.mp4", *words)
+
+
+def damaged_photos():
+    out = io.BytesIO()
+    Image.fromarray(np.zeros((300, 300, 3), np.uint8)).save(out, "PNG")
+    png = out.getvalue()
+    yield "a PostScript program", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 300 300\nshowpage\n"
+    yield "cut", png[: len(png) // 2]
+    for side in (30_000, 100_000, 2**31 - 1):
+        head = png[12:16] + struct.pack(">II", side, side) + png[24:29]
+        yield f"a side of {side}", png[:12] + head + struct.pack(">I", zlib.crc32(head)) + png[33:]
+
+
+@pytest.mark.parametrize(("kind", "data"), damaged_photos(), ids=[kind for kind, _ in damaged_photos()])
+def test_photos_that_are_something_else_or_huge_are_one_line_with_their_name(tmp_path, recwarn, kind, data):
+    (tmp_path / "x.png").write_bytes(data)
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"x\.png.*remove it"):
+        load_textures([tmp_path], 2, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6 and not recwarn.list

@@ -1,6 +1,8 @@
 """Films are made of parts, which an interrupted conversion leaves for the next."""
 
+import io
 import json
+import pickle
 from dataclasses import replace
 from fractions import Fraction
 
@@ -206,3 +208,78 @@ def test_ticks_ascend_where_stamps_do_not(tmp_path):
         for time in (Fraction(-1, 100), Fraction(0), Fraction(0), TIME_BASE):
             parts.write(time, quarters(48, 96))
         assert parts.ticks == [0, 1, 2, 3]
+
+
+def test_a_folder_of_other_files_is_refused_and_keeps_them(tmp_path):
+    for names in (["notes.txt"], ["00000.mkv"], ["job.json", "film.mkv"]):
+        folder = tmp_path / names[0] / "o.mp4.parts"
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / name).write_text("mine")
+        with (
+            pytest.raises(UserError, match="which is not of a conversion: move it"),
+            Parts(folder.parent / "o.mp4", {}, H264, 25),
+        ):
+            pass
+        assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+
+
+def test_files_that_come_during_a_conversion_are_kept(tmp_path):
+    with Parts(tmp_path / "o.mp4", {}, H264, 25) as parts:
+        (parts.folder / "mine.txt").write_text("mine")
+    assert [path.name for path in parts.folder.iterdir()] == ["mine.txt"]
+
+
+def arrays(**changes):
+    usual = {"counts": np.array([10, 10]), "ticks": np.arange(20), "complete": np.array(False)}
+    return {name: value for name, value in (usual | changes).items() if value is not None}
+
+
+def saved(**changes):
+    out = io.BytesIO()
+    np.savez(out, **arrays(**changes))
+    return out.getvalue()
+
+
+def compressed():
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays(state_x=np.zeros(10**6)))
+    return out.getvalue()
+
+
+def npy():
+    out = io.BytesIO()
+    np.save(out, np.zeros(3))
+    return out.getvalue()
+
+
+PROGRESS = {
+    "an array": npy(),
+    "a pickle": pickle.dumps([1]),
+    "compressed": compressed(),
+    "objects": saved(counts=np.array([None])),
+    "counts below one": saved(counts=np.array([25, -5])),
+    "counts of another shape": saved(counts=np.array([[10, 10]])),
+    "counts that are no whole numbers": saved(counts=np.array([10.0, 10.0])),
+    "ticks that do not ascend": saved(ticks=np.zeros(20, np.int64)),
+    "no ticks": saved(ticks=None),
+    "complete of another shape": saved(complete=np.array([True, False])),
+}
+
+
+@pytest.mark.parametrize("kind", PROGRESS)
+def test_progress_of_any_kind_is_one_line_and_no_part_is_deleted(tmp_path, kind):
+    folder = begun(tmp_path / "o.mp4").folder
+    (folder / "progress.npz").write_bytes(PROGRESS[kind])
+    with pytest.raises(UserError, match="is damaged: delete"), Parts(tmp_path / "o.mp4", {}, H264, 25):
+        pass
+    assert (folder / "00000.mkv").exists() and (folder / "00001.mkv").exists()
+
+
+@pytest.mark.parametrize("text", ["[1]", "[" * 100_000, "\0", "{"])
+def test_a_description_of_any_kind_is_one_line(tmp_path, text):
+    folder = begun(tmp_path / "o.mp4").folder
+    (folder / "job.json").write_text(text)
+    with pytest.raises(UserError, match="is damaged: delete"), Parts(tmp_path / "o.mp4", {}, H264, 25):
+        pass
+    assert (folder / "00000.mkv").exists()
