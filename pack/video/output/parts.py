@@ -162,7 +162,7 @@ class Parts:
         films = [name for name in names if name.endswith(".mkv")] if "job.json" not in names else []
         return next((name for name in sorted(names) if not OURS.fullmatch(name)), min(films, default=None))
 
-    def _clear(self, keep: bool = True):
+    def _clear(self, keep=True):
         """Delete our files that are not of a finished part, or all of ours."""
         kept = {self.path(n).name for n in range(len(self.counts))} | {"job.json", "progress.npz"} if keep else set()
         for path in self.folder.iterdir():

@@ -83,10 +83,8 @@ def test_paths_that_lead_out_of_the_export_are_not_followed(tmp_path):
     for path in (folder / "depth", folder / "rgb", secret / "rgb"):
         path.mkdir(parents=True)
     (secret / "sound.wav").write_bytes(b"of another")
-    (folder / "link.wav").symlink_to(secret / "sound.wav")
     for rgb, audio in ((str(secret / "rgb"), str(secret / "sound.wav")), ("../secret/rgb", "../secret/sound.wav")):
         export = export_of(folder, rgb_dir=rgb, audio_file=audio)
         assert (export.rgb_dir, export.audio_file) == (folder / "rgb", folder / "sound.wav")
         with pytest.raises(MissingFile, match="names the sound"):
             sound_of(folder)
-    assert export_of(folder, audio_file="link.wav").audio_file == folder / "link.wav"
