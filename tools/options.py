@@ -32,6 +32,7 @@ TOOLS = (
     "tools/installing",
     "tools/lineage",
     "tools/hole_study",
+    "tools/edge_study",
     "tools/mask_gap",
     "tools/peek.py",
     "tools/browse.py",

@@ -1,0 +1,1 @@
+"""How well the strip at the edge of a frame is filled."""
