@@ -3,13 +3,18 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 if not __package__:  # run as a folder: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from tools import cli
 from tools.cli import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tools.stereo_truth.compare import Scene
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,10 @@ class Config:
     textures: tuple[str, ...] = ("clips/bikes.mp4", "clips/cityCC0.mpg")  # films, or folders of films, that the scenes'
     # textures are cut from; none that a network was trained on
     depth: tuple[str, ...] = ("exact", "degraded", "Motion")  # depth given to the warp: exact, degraded (with
-    # errors of a depth model), Motion (estimated from the left eye); pictures show the first one
+    # errors of a depth model), Motion (estimated from the left eye), or a folder of depth that another program wrote of
+    # the films of --write-left; pictures show the first one
+    write_left: str = ""  # folder that the left eyes are written to as films, for another program to estimate their
+    # depth; nothing is measured
     warp: tuple[str, ...] = ("forward",)  # warps that make the right eye: forward, monobw or mlbw, or
     # several of them; pictures show the first one
     mask_model: str = ""  # iw3's mask_mlbw file, which the warp mlbw needs
@@ -56,11 +64,14 @@ def main() -> None:
     from tools.stereo_truth.scenes import render_scenes
     from tools.stereo_truth.warps import known_warps
 
-    check_names("--depth", config.depth, KINDS)
+    folders = [name for name in config.depth if name not in KINDS and Path(name).is_dir()]
+    check_names("--depth", config.depth, (*KINDS, *folders), "a folder of depth, see --write-left")
     check_names("--warp", config.warp, known_warps(bool(config.mask_model)))
     device = choose_device(config.device, 0)
     network = load_mask_network(config.mask_model, device) if config.mask_model else None
     scenes = render_scenes(config.textures, config.scenes, config.size, config.seed)
+    if config.write_left:
+        return write_left(config, scenes)
     fills, notes = choose_baselines(config.baselines)
     methods = [*load_methods(config.checkpoint, device, config.seed), *fills]
     found = compare(
@@ -80,10 +91,22 @@ def main() -> None:
     write_report(Path(config.out), found, methods, [*notes, *found.notes], config)
 
 
-def check_names(flag: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
-    """Raise UserError for a name that is not among those known, or that is given twice."""
+def write_left(config: Config, scenes: "Iterable[Scene]") -> None:
+    """Write the left eyes and say what comes next."""
+    from tools.stereo_truth.depth_files import write_left_eyes
+
+    folder = Path(config.write_left)
+    write_left_eyes(folder, ((scene.name, scene.left) for scene in scenes), config.scenes)
+    print(
+        f"{folder}: the left eyes of {cli.plural(config.scenes, 'scene')}. Write the depth of each film under its name "
+        f"(iw3: --export), and pass that folder as --depth"
+    )
+
+
+def check_names(flag: str, names: tuple[str, ...], known: tuple[str, ...], more: str = "") -> None:
+    """Raise UserError for a name that is not among those known, or that is given twice; `more` is known besides."""
     if unknown := [name for name in names if name not in known]:
-        raise UserError(f"{flag} {unknown[0]}: expected some of {', '.join(known)}")
+        raise UserError(f"{flag} {unknown[0]}: expected some of {', '.join(filter(None, (*known, more)))}")
     if len(set(names)) < len(names):
         raise UserError(f"{flag} {' '.join(names)} names one twice")
 

@@ -17,7 +17,8 @@ from tools.evaluation.methods import Method
 from tools.evaluation.quality import Truth
 from tools.evaluation.summary import Rows
 from tools.stereo_truth import classes
-from tools.stereo_truth.depths import edge_dilation, nearness_of
+from tools.stereo_truth.depth_files import Nearness
+from tools.stereo_truth.depths import nearness_of
 from tools.stereo_truth.measures import TrueEye, measure
 from tools.stereo_truth.warps import warp as warp_frames
 from tools.synthesis.views import Geometry
@@ -143,9 +144,9 @@ def measure_scene(
     outputs = {}
     for depth in depths:
         film_size = scene.film_size if scene.film_size[0] else scene.left.shape[2:0:-1]
-        nearness = nearness_of(depth, scene.left, scene.nearness, film_size, scene.seed).to(device)
+        nearness = nearness_of(depth, scene.name, scene.left, scene.nearness, film_size, scene.seed)
         for warp in warps:
-            made = make(scene, nearness, depth, warp, window, device, network)
+            made = make(scene, nearness, warp, window, device, network)
             hidden = trim(made.holes[middle])
             for name, output in fills_of(made, truth, methods, middle).items():
                 case = Case(depth, warp, name)
@@ -169,20 +170,19 @@ def choose_window(scene: Scene, tile: int, middle: slice) -> tuple[slice, slice,
 
 def make(
     scene: Scene,
-    nearness: torch.Tensor,
-    depth: str,
+    nearness: Nearness,
     warp: str,
     window: tuple[slice, slice, slice],
     device: torch.device,
     network: MaskMLBW | None = None,
 ) -> Made:
     """What a warp makes of the whole frame, cut to the tile."""
-    how = Geometry(scene.divergence, scene.convergence, mapper("none"), edge_dilation(depth))
+    how = Geometry(scene.divergence, scene.convergence, mapper("none"), nearness.edge_dilation)
     how = replace(how, network=network, is_part=scene.film_size[0] > 0)
-    right, holes = [], []
+    right, holes, near = [], [], nearness.values.to(device)
     for t in range(len(scene.left)):  # one at a time: a clip of whole frames takes half a gigabyte
         frame = to_frames(scene.left[t : t + 1], device)
-        one = warp_frames(warp, frame, nearness[t : t + 1], how)
+        one = warp_frames(warp, frame, near[t : t + 1], how)
         right.append(one[0][(slice(None), *window)])
         holes.append(one[1][(slice(None), *window)])
     return Made(torch.cat(right), torch.cat(holes))

@@ -10,7 +10,8 @@ from tools.evaluation.baselines import BASELINES
 from tools.evaluation.methods import Method, choose_baselines, network_method
 from tools.stereo_truth import classes, tables
 from tools.stereo_truth.compare import LEFT_EYE, PERFECT, Case, compare, make, to_frames
-from tools.stereo_truth.depths import edge_dilation, nearness_of
+from tools.stereo_truth.depth_files import Nearness
+from tools.stereo_truth.depths import nearness_of
 from tools.stereo_truth.measures import TrueEye
 from tools.stereo_truth.report import as_html, as_json
 from tools.stereo_truth.shares import share_table, shares_of
@@ -39,23 +40,23 @@ def found():
 
 def test_at_whole_pixels_the_warp_of_exact_depth_is_the_true_eye_outside_of_holes():
     scene = flat_scene()
-    nearness = torch.from_numpy(scene.nearness)[:, None]
-    made = make(scene, nearness, "exact", "forward", np.s_[:, :, :], CPU)
+    nearness = Nearness(torch.from_numpy(scene.nearness)[:, None], 0)
+    made = make(scene, nearness, "forward", np.s_[:, :, :], CPU)
     true = to_frames(scene.right, CPU)
     assert ((made.right - true).abs() * ~made.holes).max() < 1e-3
 
 
 def test_holes_of_the_warp_hold_all_that_is_uncovered():
     scene = flat_scene()
-    nearness = torch.from_numpy(scene.nearness)[:, None]
-    made = make(scene, nearness, "exact", "forward", np.s_[:, :, :], CPU)
+    nearness = Nearness(torch.from_numpy(scene.nearness)[:, None], 0)
+    made = make(scene, nearness, "forward", np.s_[:, :, :], CPU)
     assert not (torch.from_numpy(scene.uncovered)[:, None] & ~made.holes).any()
 
 
 def test_monobw_shows_the_background_as_it_is_and_its_holes_hold_what_is_uncovered():
     scene = flat_scene()
-    nearness = torch.from_numpy(scene.nearness)[:, None]
-    made = make(scene, nearness, "exact", "monobw", np.s_[:, :, :], CPU)
+    nearness = Nearness(torch.from_numpy(scene.nearness)[:, None], 0)
+    made = make(scene, nearness, "monobw", np.s_[:, :, :], CPU)
     true = to_frames(scene.right, CPU)
     still = torch.from_numpy(scene.nearness == 0)[:, None] & ~made.holes  # the ground does not move here
     still[..., :40] = still[..., -24:] = False  # what the nearer layer hides is smoothed
@@ -171,11 +172,10 @@ def test_json_holds_every_case_and_scene_and_the_page_every_table(found):
 
 def test_depth_has_the_size_that_it_would_have_for_the_whole_film():
     scene = flat_scene(height=96, width=160)
-    for kind, side in (("exact", 96), ("degraded", round(96 * 392 / 720)), ("Motion", 64)):
-        nearness = nearness_of(kind, scene.left, scene.nearness, (1280, 720), 5)
-        assert nearness.shape[:3] == (16, 1, side) and nearness.min() >= 0 and nearness.max() <= 1
-        assert torch.equal(nearness, nearness_of(kind, scene.left, scene.nearness, (1280, 720), 5))
-    assert [edge_dilation(kind) for kind in ("exact", "degraded", "Motion")] == [0, 2, 2]
+    for kind, side, dilation in (("exact", 96, 0), ("degraded", round(96 * 392 / 720), 2), ("Motion", 64, 2)):
+        first, again = (nearness_of(kind, scene.name, scene.left, scene.nearness, (1280, 720), 5) for _ in range(2))
+        assert first.values.shape[:3] == (16, 1, side) and first.values.min() >= 0 and first.values.max() <= 1
+        assert torch.equal(first.values, again.values) and first.edge_dilation == dilation
 
 
 def test_contrast_is_that_between_both_ends_of_what_is_uncovered():
