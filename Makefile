@@ -133,11 +133,11 @@ stereo: setup ## convert a film to stereo: VIDEO=clip.mp4 [DEPTH=dir] [CHECKPOIN
 		$(if $(filter file,$(origin OUT)),,-o "$$OUT") $(if $(DIVERGENCE),--divergence "$$DIVERGENCE") \
 		$(if $(LAYOUT),--layout "$$LAYOUT") $(if $(METHOD),--method "$$METHOD") $(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") $(ARGS)
 
-film: setup $(VENV)/baselines.installed ## convert one film with a network tuned to it, and certify the gain: VIDEO=film.mkv [DEPTH=dir] [MODEL_TYPE=Any_V2_S] [METHOD=forward] [DIVERGENCE=2.5] [HOURS=1] [CHECKPOINT=base] [OUT=film_LR.mkv] [ARGS=--dry-run]
+film: setup $(VENV)/baselines.installed ## convert one film with a network tuned to it, and certify the gain: VIDEO=film.mkv [DEPTH=dir] [MODEL_TYPE=Any_V2_S] [METHOD=forward] [DIVERGENCE=2.5] [HOURS=1] [CHECKPOINT=base] [CONFIDENCE=1] [OUT=film_LR.mkv] [ARGS=--dry-run]
 	@test -n "$$VIDEO$$DEPTH" || { echo 'error: VIDEO is missing: run make film VIDEO=film.mkv'; exit 2; }
 	$(BIN)/python tools/film $(if $(VIDEO),--video "$$VIDEO") $(if $(DEPTH),--depth "$$DEPTH") $(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") \
 		$(if $(METHOD),--method "$$METHOD") $(if $(DIVERGENCE),--divergence "$$DIVERGENCE") $(if $(HOURS),--hours "$$HOURS") \
-		$(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") $(if $(LAYOUT),--layout "$$LAYOUT") \
+		$(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") $(if $(CONFIDENCE),--confidence) $(if $(LAYOUT),--layout "$$LAYOUT") \
 		$(if $(filter file,$(origin OUT)),,-o "$$OUT") $(ARGS)
 
 install-iw3: setup ## install a network in iw3: IW3=path/to/nunif [NAME=backfill] [CHECKPOINT=base]; ARGS=--remove undoes it

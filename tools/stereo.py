@@ -70,6 +70,8 @@ class Config:
     codec: Literal["h264", "hevc", "hevc10"] = "h264"  # H.264, or HEVC with 8 or 10 bits
     crf: int | None = None  # quality, smaller is better (default: 18 for h264, 20 for hevc)
     sound: Literal["auto", "copy", "convert", "none"] = "auto"  # auto: converted only where OUT cannot hold it as it is
+    confidence: str = ""  # calibration that `make film` wrote of this network: OUT.errors/ gets a grey PNG for each
+    # frame, with the expected error of filled pixels in levels of 8 bits
     device: str = "auto"  # auto, cpu or cuda
 
     def __post_init__(self):
@@ -85,6 +87,8 @@ class Config:
             raise UserError("--order rl needs a layout that shows both eyes")
         if self.layout == "right" and self.synthetic_view == "left":
             raise UserError("--layout right shows the right eye: pass --synthetic-view right or both")
+        if self.confidence and (self.synthetic_view != "right" or self.compare or not self.checkpoint):
+            raise UserError("--confidence needs --checkpoint and --synthetic-view right, without --compare")
         parse_method("--method", self.method, bool(self.mask_model))
         parse_overlap(self.overlap_frames)
 
@@ -101,6 +105,8 @@ def main() -> None:
     from pack.video.output.parts import Parts
     from pack.video.output.tracks import plan_tracks
     from pack.video.reader import probe
+    from tools.synthesis.confidence import ErrorMaps, load_confidence
+    from train.evaluation.fills import replicate
     from train.runtime.memory import keep_freed_memory
 
     config = replace(config, video=str(film_of(config.video, config.depth)))
@@ -111,6 +117,7 @@ def main() -> None:
     layout = choose_layout(config)
     encoding = Encoding(config.codec, config.crf, layout.stereo_mode)
     encoding.check()
+    confidence = load_confidence(Path(config.confidence)) if config.confidence else None
     fills = choose_fills(config, device)
     out = Path(config.out or f"{video.path.stem}{layout.suffix}.mp4")
     if out.exists() and out.samefile(video.path):
@@ -127,6 +134,9 @@ def main() -> None:
         for line in plan(config, video, layout, tracks, parts, total):
             print(line, flush=True)
         if not parts.complete:
+            if confidence:
+                maps = ErrorMaps(out.with_name(f"{out.stem}.errors"), confidence)
+                converter = replace(converter, errors=maps, fills=[*converter.fills, replicate])
             convert(converter, parts, config, total)
         join(parts, sound, tracks, whole=not config.seconds)
         parts.remove()

@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from model.checkpoint import describe, load_network, load_weights, save_network, write_checkpoint
 from model.light_video_inpaint import LightVideoInpaint
@@ -25,6 +26,7 @@ from tests.support.videos import grey, moving, write
 from tools import stereo
 from tools.evaluation.baselines import BASELINES
 from tools.stereo import main
+from tools.synthesis.confidence import Confidence
 from tools.synthesis.views import Geometry, paint, see, windows, with_depth
 
 GOLDEN = np.load("tests/golden/stream_B_17.npz")
@@ -305,6 +307,23 @@ def test_a_film_is_converted_with_depth_from_files(tmp_path, film, form, monkeyp
     assert "20 frames" in succeeds(main, *words)
     (source / ("" if form == "numbers" else "depth") / "00000012.png").unlink()
     assert "has no map for the frame at 0.60 s" in refused(main, *words)
+
+
+def test_the_expected_error_of_each_frame_is_written_beside_the_film(tmp_path, film, checkpoint):
+    Confidence((2.0, 0.5, 0.2, 0.1), "tiny").save(tmp_path / "confidence.json")
+    source = write_pngs(tmp_path / "d", nearness(film))
+    words = ("--video", film, "--depth", source, "--depth-range", "robust", "--device", "cpu", "--divergence", 8)
+    words = (*words, "--checkpoint", checkpoint)
+    sure = (*words, "--confidence", tmp_path / "confidence.json")
+    succeeds(main, *sure, "-o", tmp_path / "o.mp4")
+    maps = {path.name: path.read_bytes() for path in (tmp_path / "o.errors").iterdir()}
+    assert sorted(maps) == [f"{number:08d}.png" for number in range(20)]
+    errors = np.stack([np.asarray(Image.open(tmp_path / "o.errors" / name)) for name in sorted(maps)])
+    assert errors.shape == (20, 64, 96) and 0 < (errors > 0).mean() < 0.5 and errors[errors > 0].min() >= 2
+    succeeds(main, *words, "-o", tmp_path / "plain.mp4")  # the film is the same without them
+    assert (tmp_path / "plain.mp4").read_bytes() == (tmp_path / "o.mp4").read_bytes()
+    assert "no such file" in refused(main, *words, "--confidence", tmp_path / "none.json")
+    assert "--confidence needs" in refused(main, *sure, "--synthetic-view", "both")
 
 
 def test_depth_that_is_given_keeps_its_range(film):

@@ -73,6 +73,41 @@ def lines(groups: Sequence[str], curves: dict[str, tuple[Sequence[Interval], str
     return _svg(right + 12 + room(curves), max(height, 18 * len(curves) + 20), parts)
 
 
+def agreement(points: Sequence[tuple[float, float]], across: str, up: str) -> str:
+    """A curve of (predicted, measured) values from 0 on, beside the line on which both are equal."""
+    side, left, top = 300, 60, 10
+    high = max([value for point in points for value in point], default=1) * 1.05 or 1
+    step = nice_step(high)
+
+    def x(value):
+        return left + value / high * side
+
+    def y(value):
+        return top + side - value / high * side
+
+    parts = [f'<path d="M{x(0)} {y(0)}L{x(high)} {y(high)}" stroke="#aaa" stroke-dasharray="4 4"/>']
+    for number in range(int(high / step) + 1):
+        value = number * step
+        grid = f"M{left} {y(value):.1f}H{left + side}M{x(value):.1f} {top}V{top + side}"
+        parts.append(f'<path d="{grid}" stroke="#eee"/>')
+        parts.append(f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:g}</text>')
+        parts.append(f'<text x="{x(value):.1f}" y="{top + side + 18}" text-anchor="middle">{value:g}</text>')
+    path = " ".join(f"{x(one):.1f},{y(other):.1f}" for one, other in points)
+    parts.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[0]}" stroke-width="2"/>')
+    parts += [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="4" fill="{COLOURS[0]}"/>' for a, b in points]
+    parts.append(f'<text x="{left + side / 2}" y="{top + side + 38}" text-anchor="middle">{escape(across)}</text>')
+    middle = top + side / 2
+    turned = f'transform="rotate(-90 14 {middle})" text-anchor="middle"'
+    parts.append(f'<text x="14" y="{middle}" {turned}>{escape(up)}</text>')
+    return _svg(left + side + 20, top + side + 50, parts)
+
+
+def nice_step(high: float) -> float:
+    """The distance of about five marks from 0 to `high`: 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(high / 5))
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor * 5.5 >= high)
+
+
 def room(names: Iterable[str]) -> float:
     """The width that the longest name needs, pixels."""
     return 16 + LETTER * max(map(len, names), default=0)

@@ -15,6 +15,7 @@ if not __package__:  # run as a folder: import from the repository root, not fro
 
 from tools import cli
 from tools.cli import UserError, plural
+from tools.film.strength import AUTO
 
 if TYPE_CHECKING:
     import torch
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
     from pack.depth.models import DepthEstimator
     from pack.film_depth import FilmDepth
     from pack.video.reader import VideoInfo
+    from tools.film.calibration import Calibration
     from tools.film.certificate import Certificate
     from tools.film.plan import Plan
     from tools.film.survey import Shot
     from tools.film.work import Work
 
 CLIP = 16  # frames of a record
-AUTO = "auto"
-FREE = ("video", "out", "hours", "dry_run", "layout", "device", "crf", "sound")  # may change from run to run
+# may change from run to run
+FREE = ("video", "out", "hours", "dry_run", "layout", "device", "crf", "sound", "confidence")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Config:
     checkpoint: str = "base"  # network to start from
     learning_rate: float = 1e-4  # of tuning
     tile: int = 0  # side of the training crop, pixels (0: 120 on a CPU, 248 on a GPU)
+    confidence: bool = False  # beside the film, OUT.errors/ gets a grey PNG for each frame: the expected error of
+    # filled pixels, in levels of 8 bits
     crf: int | None = None  # quality, smaller is better, as of tools/stereo.py
     sound: Literal["auto", "copy", "convert", "none"] = "auto"  # as of tools/stereo.py
     device: str = "auto"  # auto, cpu or cuda
@@ -85,6 +89,9 @@ def main() -> None:
     from model.device import choose_device
     from pack.film_depth import film_of
     from pack.video.reader import probe
+    from tools.film.held import hold_back
+    from tools.film.stages import convert
+    from tools.film.summary import finish, headline, say_shots, say_strengths
     from tools.film.survey import survey
     from tools.film.work import Work
 
@@ -106,22 +113,20 @@ def main() -> None:
     say_shots(shots, name)
     winner, certificate, reason = choose_network(config, video, work, shots, plan, network_name(network), device)
     print(reason, flush=True)
+    calibration = predict_errors(config, work, shots, winner, device)
+    depth = work.depth
+    if calibration and config.divergence == AUTO:
+        shots, depth = hold_back(work, shots, calibration.confidence, load_network(winner, device).infer, device)
+        say_strengths([shot for shot in shots if shot.why.startswith("fills")], shots)
     headline("5. conversion")
-    from tools.film.stages import convert
-
-    convert(config, video, work, out, winner)
-    finish(config, out, work, shots, winner, certificate, reason, name, device)
+    convert(config, video, work, out, winner, depth)
+    finish(config, out, work, shots, winner, certificate, reason, calibration, name, device)
 
 
 def end(*_: object) -> None:
     """Leave as on Ctrl-C: the stage that runs is ended, what is finished stays."""
     print("terminated: the same command continues", file=sys.stderr)
     sys.exit(143)
-
-
-def headline(text: str) -> None:
-    """Print the title of a stage."""
-    print(f"\n== {text}", flush=True)
 
 
 def check_method(config: Config) -> None:
@@ -184,17 +189,25 @@ def show_plan(
     return plan
 
 
-def say_shots(shots: "list[Shot]", name: str) -> None:
-    from tools.film.survey import steadiness
+def predict_errors(
+    config: Config, work: "Work", shots: "list[Shot]", winner: str, device: "torch.device"
+) -> "Calibration | None":
+    """How well the errors of the winner's fills are predicted; None where held-out shots are too few to know."""
+    from model.checkpoint import load_network
+    from tools.film.calibration import LEAST, calibrate
+    from tools.film.stages import identify
 
-    frames = sum(shot.frames for shot in shots)
-    print(f"{plural(len(shots), 'shot')}, {plural(frames, 'frame')}; depth of {name} {steadiness(shots)}", flush=True)
-    for number, shot in enumerate(shots):
-        if shot.divergence:
-            print(
-                f"  shot {number} at {shot.seconds:.1f} s: strength {shot.divergence}, because of {shot.why}",
-                flush=True,
-            )
+    held = [work.data / name for name in ("proof", "eval") if work.data / name in work.splits]
+    infer = load_network(winner, device).infer
+    found = calibrate(held[0], shots, infer, identify(winner), device) if held else None
+    if found:
+        found.confidence.save(work.confidence)
+        print(f"expected errors of fills: {found}", flush=True)
+    else:
+        work.confidence.unlink(missing_ok=True)
+        if config.confidence:
+            print(f"no map of expected errors: it needs {LEAST} held-out shots with holes", flush=True)
+    return found
 
 
 def choose_network(
@@ -209,6 +222,7 @@ def choose_network(
     """Stages 2 to 4: the network that converts the film, its certificate, and why it is that one."""
     from tools.film.holding import LEAST, hold_out
     from tools.film.stages import pack, prove, train_flags
+    from tools.film.summary import headline
     from tools.film.tune import tune
 
     holding = hold_out([shot.frames for shot in shots])
@@ -236,52 +250,6 @@ def choose_network(
     split = "proof" if holding.proof else "eval"
     certificate = prove(config, work, shots, plan, tuned, split)
     return str(tuned) if certificate.is_better else config.checkpoint, certificate, certificate.verdict()
-
-
-def finish(
-    config: Config,
-    out: Path,
-    work: "Work",
-    shots: "list[Shot]",
-    winner: str,
-    certificate: "Certificate | None",
-    reason: str,
-    name: str,
-    device: "torch.device",
-) -> None:
-    """Write the contact sheet and the certificate's page, and print where everything is."""
-    from model.checkpoint import load_network
-    from tools.film.page import write_page
-    from tools.film.sheet import draw_sheet
-    from tools.film.survey import steadiness
-
-    splits = [folder for folder in sorted(work.data.iterdir()) if any(folder.glob("*.json"))]
-    sheet = out.with_name(f"{out.stem}.fills.png")
-    drawn = draw_sheet(sheet, splits, shots, load_network(winner, device).infer, device)
-    page = out.with_name(f"{out.stem}.certificate.html")
-    facts = {
-        "film": config.video,
-        "shots": str(len(shots)),
-        "depth": f"{name}, {steadiness(shots)}",
-        "strength": strengths(config, shots),
-        "warp": config.method,
-        "start": config.checkpoint,
-        "used for the film": winner,
-    }
-    write_page(page, out.name, certificate, reason, facts, shots, [sheet] if drawn else [])
-    headline("done")
-    print(f"film         {out}")
-    print(f"certificate  {page}")
-    print(f"fills        {sheet}" if drawn else "fills        none: no shot has enough holes")
-    print(f"working data {work.folder}, which can be deleted")
-
-
-def strengths(config: Config, shots: "list[Shot]") -> str:
-    """The strength of the film, or of its shots, in words."""
-    if config.divergence != AUTO:
-        return f"{config.divergence} percent of the longer side, in one view"
-    used = [shot.divergence for shot in shots]
-    return f"{min(used)} to {max(used)} percent of the longer side, chosen for each shot"
 
 
 if __name__ == "__main__":

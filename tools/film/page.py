@@ -1,15 +1,26 @@
 """The certificate as one HTML page that needs no other file."""
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from tools.cli import plural
 from tools.cli.files import write_file
+from tools.evaluation.plots import agreement, bars
 from tools.evaluation.report_page import STYLE, html_table
-from tools.film.certificate import Certificate
+from tools.evaluation.summary import Interval
+from tools.film.calibration import Calibration
+from tools.film.certificate import Certificate, Gain
 from tools.film.survey import Shot
+
+BETTER, SAME, OTHER = "#3c896d", "#edae49", "#8a949e"  # a gain that is certain, one that is not, other methods
+MORE_STYLE = (
+    ".verdict{border-left:6px solid;padding:.6em 1em;background:#f6f7f8;font-size:17px}"
+    "h1{margin-bottom:.2em}h2{margin-top:1.6em}p{max-width:75ch}td:last-child{text-align:left}"
+    ".facts td:first-child{color:#666}.facts td{text-align:left;overflow-wrap:anywhere}"
+)
 
 
 def write_page(
@@ -17,60 +28,110 @@ def write_page(
     film: str,
     certificate: Certificate | None,
     reason: str,
+    calibration: Calibration | None,
     facts: Mapping[str, str],
     shots: Sequence[Shot],
     pictures: Sequence[Path],
 ) -> None:
     """Write the page; without a certificate it says why there is none."""
-    parts = [f"<h1>{escape(film)}</h1>", f"<p><b>{escape(reason)}</b></p>"]
-    if certificate:
-        parts += [
-            "<h2>Held-out shots</h2>",
-            "<p>PSNR in holes, dB, on shots that tuning did not learn from. Holes were cut into the film's own frames, "
-            "with the depth, strength and kind of the conversion, so what they hide is known; a flat film has no "
-            "true second eye. Differences are paired by shot; brackets are 95 % confidence intervals (Student's t over "
-            "the shots).</p>",
-            html_table(gains(certificate)),
-            "<h2>By method</h2>",
-            html_table([["method", "PSNR in holes, dB"], *([n, f"{v:.2f}"] for n, v in best_first(certificate))]),
-            "<h2>By shot</h2>",
-            html_table(by_shot(certificate, shots)),
-        ]
-    parts += ["<h2>The film</h2>", html_table([["", ""], *([name, value] for name, value in facts.items())])]
+    colour = BETTER if certificate and certificate.is_better else SAME
+    parts = [
+        f"<h1>{escape(film)}</h1>",
+        f"<p class='verdict' style='border-color:{colour}'>{escape(reason[:1].upper() + reason[1:])}.</p>",
+        *(held_out(certificate, shots) if certificate else []),
+        *(errors(calibration) if calibration else []),
+        "<h2>The film</h2>",
+        f"<div class='facts'>{html_table([['', ''], *([name, value] for name, value in facts.items())])}</div>",
+    ]
     for picture in pictures:
         data = base64.b64encode(picture.read_bytes()).decode()
-        parts.append(f"<h2>{escape(picture.stem)}</h2><img style='max-width:100%' src='data:image/png;base64,{data}'>")
-    head = f"<meta charset='utf-8'><title>Backfill: {escape(film)}</title><style>{STYLE}</style>"
+        parts += [
+            "<h2>The largest fills</h2>",
+            "<p>From left to right: the frame, its holes, the frame without what they hide, and what the network fills "
+            "in. In training and here holes are cut into the film's own frames.</p>",
+            f"<img style='max-width:100%' alt='the largest fills' src='data:image/png;base64,{data}'>",
+        ]
+    style = f"<style>{STYLE}{MORE_STYLE}</style>"
+    head = f"<meta charset='utf-8'><title>Backfill: {escape(film)}</title>{style}"
     text = f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"
     write_file(path, text.encode())
 
 
-def gains(found: Certificate) -> list[list[str]]:
+def held_out(found: Certificate, shots: Sequence[Shot]) -> list[str]:
+    """What was measured on held-out shots."""
+    return [
+        "<h2>Did tuning help?</h2>",
+        "<p>PSNR in holes, dB, on shots that tuning did not learn from. Holes were cut into the film's own frames, "
+        "with the depth, strength and kind of the conversion, so what they hide is known; a flat film has no "
+        "true second eye. Differences are paired by shot; brackets and lines are 95 % confidence intervals "
+        "(Student's t over the shots).</p>",
+        bars([row(name, gain) for name, gain in gains(found)], 2),
+        html_table([["difference", "dB"], *([name, str(gain)] for name, gain in gains(found))]),
+        "<h2>By method</h2>",
+        bars([(label(name, found), exactly(value), colour_of(name, found)) for name, value in best_first(found)], 2),
+        "<h2>By shot</h2>",
+        html_table(by_shot(found, shots)),
+    ]
+
+
+def gains(found: Certificate) -> list[tuple[str, Gain]]:
     """The three differences that matter."""
     return [
-        ["difference", "dB [95 %]", "shots"],
-        ["tuned against start", str(found.against_start), str(found.against_start.shots)],
-        [f"tuned against {found.fill}, the best one-frame fill", str(found.against_fill), ""],
-        [f"start against {found.fill}", str(found.start_against_fill), ""],
+        ("tuned against start", found.against_start),
+        (f"tuned against {found.fill}", found.against_fill),
+        (f"start against {found.fill}", found.start_against_fill),
     ]
+
+
+def row(name: str, gain: Gain) -> tuple[str, Interval, str]:
+    """A bar of a difference."""
+    colour = BETTER if gain.low > 0 else SAME
+    known = math.isfinite(gain.high - gain.low)
+    return name, Interval(gain.mean, *((gain.low, gain.high) if known else (math.nan, math.nan)), gain.shots), colour
+
+
+def exactly(value: float) -> Interval:
+    return Interval(value, math.nan, math.nan, 0)
+
+
+def colour_of(name: str, found: Certificate) -> str:
+    return {found.tuned: BETTER, found.start: SAME}.get(name, OTHER)
+
+
+def label(name: str, found: Certificate) -> str:
+    """What the page calls a method."""
+    return {found.tuned: "tuned", found.start: f"start ({found.start})"}.get(name, name)
 
 
 def best_first(found: Certificate) -> list[tuple[str, float]]:
     return sorted(found.means.items(), key=lambda item: -item[1])
 
 
+def errors(found: Calibration) -> list[str]:
+    """How well the error of fills is predicted."""
+    return [
+        "<h2>How far can fills be trusted?</h2>",
+        "<p>The error that is expected of filled pixels, from the width of their hole, the spread between fills and "
+        "the change in time, against the error that was measured, in levels of 255. Each held-out shot is predicted "
+        f"from the other ones; a point is an equal share of {found.pixels} pixels. On the line, expectations are "
+        f"right. {escape(str(found)[:1].upper() + str(found)[1:])}.</p>",
+        agreement(found.curve, "expected error", "measured error"),
+    ]
+
+
 def by_shot(found: Certificate, shots: Sequence[Shot]) -> list[list[str]]:
     """A line for each held-out shot."""
     names = [found.tuned, found.start, found.fill]
     return [
-        ["shot", "from", "length", "tuned", "start", found.fill],
+        ["shot", "from", "length", "tuned", "start", found.fill, "gain"],
         *(
             [
                 str(number),
                 f"{shots[number].seconds:.1f} s",
                 plural(shots[number].frames, "frame"),
-                *(f"{row[name]:.2f}" for name in names),
+                *(f"{values[name]:.2f}" for name in names),
+                f"{values[found.tuned] - values[found.start]:+.2f}",
             ]
-            for number, row in found.shots.items()
+            for number, values in found.shots.items()
         ),
     ]

@@ -22,14 +22,7 @@ FRAMES = 12
 
 def draw_sheet(out: Path, splits: Sequence[Path], shots: Sequence[Shot], fill: Fill, device: torch.device) -> int:
     """Draw, for each of the SHOTS shots with the largest fills, the frame, its holes and the fill; how many."""
-    largest: dict[int, tuple[float, Index, Entry]] = {}
-    for shard in (shard for split in splits for shard in list_shards(split)):
-        for entry in shard.records:
-            info = parse_info(entry.key, read_record(shard, entry)["json"])
-            shot, share = shot_of(list(shots), int(info["start_frame"])), float(info["hole_share"])
-            if shot not in largest or share > largest[shot][0]:
-                largest[shot] = share, shard, entry
-    chosen = sorted(largest.items(), key=lambda item: -item[1][0])[:SHOTS]
+    chosen = sorted(largest_fills(splits, shots).items(), key=lambda item: -item[1][0])[:SHOTS]
     rows = []
     for shot, (share, shard, entry) in chosen:
         try:
@@ -42,6 +35,18 @@ def draw_sheet(out: Path, splits: Sequence[Path], shots: Sequence[Shot], fill: F
     if rows:
         save(stack(rows), out)
     return len(rows) // 2
+
+
+def largest_fills(splits: Sequence[Path], shots: Sequence[Shot]) -> dict[int, tuple[float, Index, Entry]]:
+    """By shot its record with the largest holes, and their share of the tile."""
+    largest: dict[int, tuple[float, Index, Entry]] = {}
+    for shard in (shard for split in splits for shard in list_shards(split)):
+        for entry in shard.records:
+            info = parse_info(entry.key, read_record(shard, entry)["json"])
+            shot, share = shot_of(list(shots), int(info["start_frame"])), float(info["hole_share"])
+            if shot not in largest or share > largest[shot][0]:
+                largest[shot] = share, shard, entry
+    return largest
 
 
 @torch.inference_mode()

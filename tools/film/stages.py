@@ -84,10 +84,18 @@ def names(checkpoint: str, tuned: Path) -> list[str]:
     return short_names([checkpoint, str(tuned)])
 
 
-def convert(config: "Config", video: VideoInfo, work: Work, out: Path, winner: str) -> None:
-    """Convert the film with a network, unless it is done."""
-    how = {"layout": config.layout, "sound": config.sound} | ({} if config.crf is None else {"crf": config.crf})
-    made = {"winner": winner if winner in INCLUDED else file_sha256(winner), **how}
+def identify(network: str) -> str:
+    """What tells networks apart: the name of an included one, else the sha256 of the file."""
+    return network if network in INCLUDED else file_sha256(network)
+
+
+def convert(config: "Config", video: VideoInfo, work: Work, out: Path, winner: str, depth: Path) -> None:
+    """Convert the film with a network and this depth, unless it is done."""
+    how: dict[str, Any] = {"layout": config.layout, "sound": config.sound}
+    how |= {} if config.crf is None else {"crf": config.crf}
+    if config.confidence and work.confidence.exists():
+        how["confidence"] = str(work.confidence)
+    made = {"winner": identify(winner), **how} | ({} if depth == work.depth else work.read("held"))
     if out.exists() and work.read("film") == made:
         print(f"{out}: converted before")
         return
@@ -95,7 +103,7 @@ def convert(config: "Config", video: VideoInfo, work: Work, out: Path, winner: s
         "video": video.path,
         "out": out,
         "checkpoint": winner,
-        "depth": work.depth,
+        "depth": depth,
         "depth-range": "given",
         "depth-metric": config.depth_metric,
         "divergence": config.percent,

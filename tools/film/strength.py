@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+AUTO = "auto"  # --divergence: what suits each shot
 VIEW = 32.0  # degrees
 DEGREE = 100 / VIEW  # percent of the width
 USUAL = 2.0  # percent of the width between percentiles 5 and 95: what a divergence of 2.5 gives a usual shot

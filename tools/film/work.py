@@ -28,6 +28,21 @@ class Work:
         return self.folder / "depth"
 
     @property
+    def held(self) -> Path:
+        """The same with some shots at a share of their strength; missing where there are none."""
+        return self.folder / "held"
+
+    @property
+    def confidence(self) -> Path:
+        """The calibration of expected errors."""
+        return self.folder / "confidence.json"
+
+    @property
+    def splits(self) -> list[Path]:
+        """The folders that hold records."""
+        return [folder for folder in sorted(self.data.glob("*")) if any(folder.glob("*.json"))]
+
+    @property
     def data(self) -> Path:
         """Records: train/, eval/ for early stopping, and proof/ for the certificate where there are enough shots."""
         return self.folder / "data"

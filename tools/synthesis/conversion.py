@@ -6,6 +6,7 @@ H height, W width.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from itertools import islice, tee
 from typing import Literal
 
@@ -20,6 +21,7 @@ from pack.video.output.parts import Parts
 from pack.video.shot_reader import Shot, Timed
 from tools.evaluation.baselines import Fill
 from tools.evaluation.overlap import USUAL, Overlap
+from tools.synthesis.confidence import ErrorMaps, Filled
 from tools.synthesis.views import FrameDepth, Geometry, ShotState, View, paint, see, with_depth
 from train.evaluation.metrics import as_uint8
 
@@ -40,6 +42,7 @@ class Converter:
     depth_range: str = "minmax"  # as in `with_depth`
     made: Made = "right"  # the eyes that are made; the frames are the other one
     overlap: Overlap = USUAL  # of the queue
+    errors: ErrorMaps | None = None  # where the expected error of the first fill goes; the second one is a simple one
 
     def convert(self, parts: Parts, shots: Iterable[Shot], seconds: float, show: Callable[[int], None]) -> None:
         """Write what the parts lack of the shots, or of the first `seconds` (0: all); `show` gets the number of frames.
@@ -47,24 +50,37 @@ class Converter:
         Parts end at cuts and, with the usual overlap, in long shots after a multiple of BLOCK frames.
         """
         state = ShotState.from_arrays(parts.state, self.device) if parts.state else ShotState()
-        for view, picture in self._pictures(shots_from(shots, parts.finished, state)):
+        for view, picture, note in self._pictures(shots_from(shots, parts.finished, state)):
             # a tick less, as the first one is rounded
             if seconds and parts.ticks and view.seconds - (parts.ticks[0] - 1) * TIME_BASE >= seconds:
                 break
             can_end = view.state is not None and (view.state.start == 0 or self.overlap == USUAL)
             if can_end and parts.pending >= PART:
                 parts.finish(view.state.arrays())
+            note(len(parts.ticks))
             parts.write(view.seconds, as_uint8(picture).numpy())
             show(len(parts.ticks))
         parts.finish({}, complete=True)
 
-    def _pictures(self, shots: Iterable[tuple[Shot, ShotState]]) -> Iterator[tuple[View, torch.Tensor]]:
-        """Each view with the picture to be written, shot by shot: no queue goes through a cut."""
+    def _pictures(
+        self, shots: Iterable[tuple[Shot, ShotState]]
+    ) -> Iterator[tuple[View, torch.Tensor, Callable[[int], None]]]:
+        """Each view with the picture to be written, shot by shot: no queue goes through a cut.
+
+        With them comes what writes the expected error of the frame of a number.
+        """
         for shot, state in shots:
             framed = Framed(shot)
             frames = with_depth(framed, self.model, self.device, state, self.depth_range, shot.bars)
             for view, lefts, rights in self._eyes(frames, shot.bars, continued=state.start > 0):
-                yield view, self.compose(*framed.put_back(view, lefts, rights))
+                note = partial(self._note, view, rights, shot.bars)
+                yield view, self.compose(*framed.put_back(view, lefts, rights)), note
+
+    def _note(self, view: View, filled: list[torch.Tensor], bars: Bars, number: int) -> None:
+        if self.errors:
+            if view.state is not None:
+                self.errors.begin()
+            self.errors.write(number, Filled(filled[0], view.holes), filled[1], bars)
 
     def _eyes(
         self, frames: Iterator[FrameDepth], bars: Bars, continued: bool

@@ -1,9 +1,12 @@
+import errno
 import json
+import os
 import shutil
 import subprocess
 from itertools import cycle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +22,7 @@ from tests.support.shot_films import make_shots
 from tools import evaluate, stereo
 from tools.film import __main__ as program
 from tools.film.tune import evaluations_since_best, losses
-from tools.film.work import ROOT, Work
+from tools.film.work import ROOT, Work, run
 
 NAME = "inpaint.light_video_inpaint_v1"
 
@@ -44,6 +47,8 @@ def here(monkeypatch, tmp_path, film):
 
     def run(name, *words, watch=None):
         calls.append((name, [str(word) for word in words]))
+        if name == run.full:
+            raise SystemExit(2)
         if name == "train/main.py":
             model = Work(tmp_path / "film_LR.film").model
             model.mkdir(exist_ok=True)
@@ -61,7 +66,7 @@ def here(monkeypatch, tmp_path, film):
         if status:
             raise SystemExit(status) from RuntimeError(err)
 
-    run.calls, run.film, run.whole, run.gains = calls, film, False, [0.5, 0.6, 0.7]
+    run.calls, run.film, run.whole, run.gains, run.full = calls, film, False, [0.5, 0.6, 0.7], ""
     for module in ("tools.film.stages", "tools.film.tune"):
         monkeypatch.setattr(f"{module}.run", run)
     monkeypatch.chdir(tmp_path)
@@ -173,6 +178,53 @@ def test_mistakes_are_one_line_before_any_work(film, depth, here, tmp_path):
     finally:
         (tmp_path / "kept.yml").rename(depth / "iw3_export.yml")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_depth_of_another_film_is_refused_before_any_work(film, here, tmp_path):
+    bright = nearness(film)
+    cases = {
+        "short": (bright[:90], "has no map for the frame at 3.75 s (6 of 96 frames have none)"),
+        "long": (np.concatenate([bright, bright]), "has 96 maps of 192 behind the film's last frame"),
+        "wide": (bright[:, ::2], "expected depth of the same aspect ratio, is it of another film?"),
+    }
+    for name, (maps, line) in cases.items():
+        depth = write_export(tmp_path / "d" / name, maps, fps=24)
+        assert line in refused(program.main, "--video", film, "--depth", depth, "--device", "cpu")
+    assert not list(tmp_path.glob("film_LR*"))
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_in_any_stage_keeps_what_is_finished_and_the_same_command_continues(
+    film, depth, here, tmp_path, monkeypatch
+):
+    words = ("--video", film, "--depth", depth, "--divergence", 9, "--device", "cpu")
+    work = Work(tmp_path / "film_LR.film")
+    with monkeypatch.context() as full:
+        full.setattr("tools.film.survey.write_maps", full_disk)
+        assert "No space left on device" in refused(program.main, *words)
+    assert not work.read("shots") and not list(work.depth.rglob("*.tmp"))
+    for name in ("pack/main.py", "train/main.py", "tools/evaluate.py", "tools/stereo.py"):
+        here.full = name
+        status, _, err = run_program(program.main, *words)
+        assert status == 2 and not err and here.calls[-1][0] == name  # the program itself has said why
+        assert not (tmp_path / "film_LR.mkv").exists() and (work.depth / "iw3_export.yml").exists()
+    here.full = ""
+    with monkeypatch.context() as full:
+        full.setattr("tools.film.page.write_file", full_disk)
+        assert "No space left on device" in refused(program.main, *words)
+    here.calls.clear()
+    assert "the tuned network is used" in succeeds(program.main, *words)
+    assert not {"tools/evaluate.py", "tools/stereo.py"} & {name for name, _ in here.calls}  # finished before
+
+
+def test_a_program_that_fails_ends_the_command_with_its_status(tmp_path):
+    (tmp_path / "bad.py").write_text("import sys; sys.exit(2)")
+    with pytest.raises(SystemExit) as ended:
+        run(tmp_path / "bad.py")
+    assert ended.value.code == 2
 
 
 def test_the_training_ends_when_held_out_shots_stop_gaining(tmp_path):

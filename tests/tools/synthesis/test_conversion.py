@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -20,9 +21,11 @@ from tests.support.films import make_video, wait_for
 from tests.support.stereo_films import H264
 from tests.support.videos import grey, moving, write
 from tools.synthesis import conversion
+from tools.synthesis.confidence import Confidence, ErrorMaps
 from tools.synthesis.conversion import Converter, shots_from
 from tools.synthesis.layouts import compose
 from tools.synthesis.views import Geometry, ShotState
+from train.evaluation.fills import replicate
 
 
 class Moody:
@@ -71,11 +74,15 @@ def small_parts(monkeypatch):
     monkeypatch.setattr(conversion, "PART", 40)
 
 
-def run(out, source, stop_at=None, seconds=0):
+def run(out, source, stop_at=None, seconds=0, errors=None):
     """Convert what is left; the frames done before, and how many there are in the end."""
+    made = converter(stop_at)
+    if errors:
+        maps = ErrorMaps(errors, Confidence((2.0, 0.5, 0.2, 0.9), ""))
+        made = replace(made, fills=[*made.fills, replicate], errors=maps, geometry=Geometry(20, 0.5, mapper("none")))
     with Parts(out, {}, H264, 25) as parts:
         before = parts.finished
-        converter(stop_at).convert(parts, read_shots(source), seconds, lambda _: None)
+        made.convert(parts, read_shots(source), seconds, lambda _: None)
         join(parts, source, [], whole=not seconds)
         parts.remove()
     return before, len(parts.ticks)
@@ -113,6 +120,18 @@ def test_the_first_seconds_end_at_the_same_frame_after_a_stop(tmp_path, shots, s
         run(tmp_path / "o.mp4", shots, 12, seconds=3)
     assert run(tmp_path / "o.mp4", shots, seconds=3) == (48, 75)
     assert (tmp_path / "o.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_expected_errors_of_frames_are_the_same_after_a_stop(tmp_path, shots, small_parts):
+    def written(name):
+        return {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+
+    run(tmp_path / "whole.mp4", shots, seconds=3, errors=tmp_path / "whole")
+    with pytest.raises(Stop):
+        run(tmp_path / "o.mp4", shots, 12, seconds=3, errors=tmp_path / "o")
+    assert run(tmp_path / "o.mp4", shots, seconds=3, errors=tmp_path / "o") == (48, 75)
+    assert written("o") == written("whole") and len(written("o")) == 75
+    assert len(set(written("o").values())) > 10
 
 
 def test_shots_are_found_again_behind_any_number_of_frames():
