@@ -47,8 +47,8 @@ def write_page(
         data = base64.b64encode(picture.read_bytes()).decode()
         parts += [
             "<h2>The largest fills</h2>",
-            "<p>From left to right: the frame, its holes, the frame without what they hide, and what the network fills "
-            "in. In training and here holes are cut into the film's own frames.</p>",
+            "<p>From left to right: the frame, its holes, the same in red on the frame, and what the network fills in. "
+            "Holes are cut into the film's own frames, so the first picture is what a perfect fill would show.</p>",
             f"<img style='max-width:100%' alt='the largest fills' src='data:image/png;base64,{data}'>",
         ]
     style = f"<style>{STYLE}{MORE_STYLE}</style>"

@@ -114,7 +114,7 @@ def test_a_network_that_is_better_on_held_out_shots_converts_the_film(film, dept
     words = here.calls[-1][1]
     assert words[words.index("--checkpoint") + 1].endswith(f"film_LR.film/model/{NAME}.pth")
     page = (tmp_path / "film_LR.certificate.html").read_text()
-    assert "the tuned network is used" in page and "data:image/png" in page
+    assert "The tuned network is used" in page and "data:image/png" in page
     assert (tmp_path / "film_LR.fills.png").exists()
 
 
