@@ -311,7 +311,9 @@ def test_a_film_is_converted_with_depth_from_files(tmp_path, film, form, monkeyp
 
 def test_the_expected_error_of_each_frame_is_written_beside_the_film(tmp_path, film, checkpoint):
     Confidence((2.0, 0.5, 0.2, 0.1), "tiny").save(tmp_path / "confidence.json")
-    source = write_pngs(tmp_path / "d", nearness(film))
+    depth = np.zeros((20, 32, 48), np.float32)
+    depth[:, 10:22, 15:30] = 1  # a near box, which opens a hole beside it
+    source = write_pngs(tmp_path / "d", depth)
     words = ("--video", film, "--depth", source, "--depth-range", "robust", "--device", "cpu", "--divergence", 8)
     words = (*words, "--checkpoint", checkpoint)
     sure = (*words, "--confidence", tmp_path / "confidence.json")
