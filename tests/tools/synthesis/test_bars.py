@@ -38,7 +38,7 @@ def both_eyes(shot, divergence=8):
     )
     pictures = [
         (255 * eyes).round().byte().permute(0, 2, 3, 1).numpy()
-        for _, eyes in converter._pictures([(shot, ShotState())])
+        for _, eyes, _ in converter._pictures([(shot, ShotState())])
     ]
     return pictures, model.seen
 

@@ -44,7 +44,7 @@ def eyes(made, mirrored=False, overlap=(3, 3), **geometry):
         made=made,
         overlap=overlap,
     )
-    pairs = [pair for _, pair in converter._pictures([(Shot(iter(shot(mirrored))), ShotState())])]
+    pairs = [pair for _, pair, _ in converter._pictures([(Shot(iter(shot(mirrored))), ShotState())])]
     return torch.stack(pairs).unbind(1)
 
 
