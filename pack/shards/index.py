@@ -88,6 +88,7 @@ def parse_index(data: bytes, path: Location) -> Index:
         _check_fields(fields)
         records = tuple([_parse_entry(record, fields["bytes"]) for record in fields["records"]])
         _check_ranges(records)
+        _check_keys(records)
     except UserError as error:
         raise _invalid(path, error) from error
     return Index(tar, fields["bytes"], fields["sha256"], records, fields["source"], fields["config"])
@@ -122,6 +123,14 @@ def _parse_entry(fields: Any, size: int) -> Entry:
     if offset + length > size:
         raise UserError(f"record {key}: ends at byte {offset + length} of a tar of {size} bytes")
     return Entry(key, offset, length, crc32)
+
+
+def _check_keys(records: Sequence[Entry]) -> None:
+    """Raise UserError where two records have one key: which of them a list excludes would be unknown."""
+    keys = {entry.key for entry in records}
+    if len(keys) < len(records):
+        twice = next(one.key for one, other in pairwise(sorted(records, key=lambda e: e.key)) if one.key == other.key)
+        raise UserError(f"two records are called {twice}")
 
 
 def _check_ranges(records: Sequence[Entry]) -> None:

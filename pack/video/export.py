@@ -62,7 +62,7 @@ def read_export(folder: Path) -> Export:
         )
     found = read_yaml(path)
     if found.get("type") != "video":
-        raise UserError(f"{path} describes {quoted(found.get('type'))!r}, expected the export of a video")
+        raise UserError(f"{path} describes {_shown(found.get('type'))}, expected the export of a video")
     user_data = _mapping(path, found, "user_data")
     options = _mapping(path, user_data, "export_options")
     skips = bool(found.get("skip_mapper"))
@@ -98,17 +98,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return found
 
 
+def _shown(value):
+    return repr(quoted(value)) if isinstance(value, str) else quoted(value)
+
+
 def _mapping(path, found, name):
     value = found.get(name) or {}
     if not isinstance(value, dict):
-        raise UserError(f"{path}: {name} is {quoted(value)}, expected a mapping: export the depth again")
+        raise UserError(f"{path}: {name} is {_shown(value)}, expected a mapping: export the depth again")
     return value
 
 
 def _text(path, found, name):  # "" where it is not stated
     value = found.get(name) or ""
     if not isinstance(value, str) or len(value) > 1000 or not value.isprintable():
-        raise UserError(f"{path}: {name} is {quoted(value)}, expected a short text: export the depth again")
+        raise UserError(f"{path}: {name} is {_shown(value)}, expected a short text: export the depth again")
     return value
 
 
@@ -128,14 +132,14 @@ def _fps(path: Path, value: Any) -> Fraction:
             fps = Fraction(0)
         if fps > 0:
             return fps
-    raise UserError(f"{path}: fps is {quoted(value)}, expected a number or a fraction such as 30000/1001")
+    raise UserError(f"{path}: fps is {_shown(value)}, expected a number or a fraction such as 30000/1001")
 
 
 def _numbers(path: Path, value: Any) -> frozenset[int]:
     words = str(value).split(",") if type(value) in (str, int) and value != "" else []
     is_list = value is None or type(value) in (str, int)
     if not is_list or not all(re.fullmatch(r" *\d{1,12} *", word) for word in words):
-        raise UserError(f"{path}: scene_boundary is {quoted(value)}, expected numbers of frames with commas between")
+        raise UserError(f"{path}: scene_boundary is {_shown(value)}, expected numbers of frames with commas between")
     return frozenset(map(int, words))
 
 

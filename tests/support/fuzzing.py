@@ -3,13 +3,17 @@
 import contextlib
 import io
 import json
+import os
 import re
+import resource
+import sys
 import tarfile
+import traceback
 import zlib
 from pathlib import Path
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -24,6 +28,8 @@ from pack.shards.untrusted import CorruptRecord, check_relative
 from tests.support.shards import texture_record
 from tools.cli import UserError
 
+MEMORY = 200_000_000  # bytes that readers may take for any input
+CHECKS = list(HealthCheck)
 RECORD = texture_record(3, frames=2, size=40)
 BOX = (5, 9, 33, 30)
 INDEX = {
@@ -198,10 +204,25 @@ def readers(folder):
     }
 
 
-def fuzz(folder, name, examples):
-    """Give a reader this number of inputs."""
-    inputs, check = readers(folder)[name]
-    every = settings(
-        max_examples=examples, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
-    )
-    every(given(inputs)(check))()
+def fuzz(inputs, check, examples, seed_number=0, deadline=None):
+    """Give a reader this number of inputs, in a process of its own.
+
+    Fails where one raises another error than the reader's own, takes longer than `deadline` (a timedelta), or where the
+    process grows by more than MEMORY.
+    """
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            every = settings(max_examples=examples, deadline=deadline, database=None, suppress_health_check=CHECKS)
+            every(seed(seed_number)(given(inputs)(check)))()
+            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begin) * 1024
+            assert grown < MEMORY, f"reading took {grown / 1e6:.0f} MB"
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0, "see the traceback above"

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 if not __package__:  # run as a file: import from the repository root, not from this folder
@@ -19,14 +20,15 @@ import numpy as np
 import torch
 
 from tests.pack.shards.test_faults import KINDS, Injector, flip
-from tests.support import ROOT, trainings
-from tests.support.fuzzing import fuzz, readers
+from tests.support import ROOT, fuzzing_others, trainings
+from tests.support import fuzzing as fuzzing_files
 from tests.support.shards import make_data
 from tests.train.checkpoints.test_resume import live, random_moments
 from tests.train.data.test_stream import growth
 from train.data.plan import Plan
 
 KILLS, FAULTS, SAMPLES, RECORDS, INPUTS = 20, 1000, 5000, 10_000_000, 100_000
+BATCH, LONGEST = 5000, timedelta(seconds=10)  # of inputs; a busy machine may take ten times as long
 CASES = {"adamw": ("--optimizer", "adamw"), "adamw_schedulefree": ("--optimizer", "adamw_schedulefree")}
 
 
@@ -204,10 +206,11 @@ def disk(folder):
 
 
 def fuzzing(folder):
-    """Every reader of shards against 100,000 hostile inputs."""
-    for name in readers(folder):
+    """Every reader against 100,000 hostile inputs, each in less than LONGEST and less than 200 MB."""
+    for name, (inputs, check) in (fuzzing_files.readers(folder) | fuzzing_others.readers(folder)).items():
         began = time.monotonic()
-        fuzz(folder, name, INPUTS)
+        for number in range(INPUTS // BATCH):  # hypothesis remembers every input, which takes memory too
+            fuzzing_files.fuzz(inputs, check, BATCH, number, LONGEST)
         print(
             f"{name}: {INPUTS} inputs, no error but the reader's own, in {time.monotonic() - began:.0f} s", flush=True
         )

@@ -6,6 +6,8 @@ from typing import Any
 
 # the user and password of a URL, also of one with a mistyped `://`, and its query, which may hold a signature
 CREDENTIALS = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*:/{1,3})[^\s'\"]*@")
+# the same behind the name of a store whose punctuation is mistyped, as in `s3;//KEY:SECRET@BUCKET`
+MISTYPED = re.compile(r"(\b(?:s3a?|gcs?|gs|az|abfss?|hf|https?|ftp)[^\w'\"]{1,5})[^\s'\"]*@", re.IGNORECASE)
 QUERY = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*:/{1,3}[^\s?'\"]*)\?[^\s'\"]*")
 
 
@@ -58,7 +60,7 @@ class _Short(reprlib.Repr):
 
 def redact(text: str) -> str:
     """The text with the user, password and query of each URL removed."""
-    return QUERY.sub(r"\1?...", CREDENTIALS.sub(r"\1...@", text))
+    return QUERY.sub(r"\1?...", MISTYPED.sub(r"\1...@", CREDENTIALS.sub(r"\1...@", text)))
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:

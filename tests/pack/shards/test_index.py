@@ -72,6 +72,11 @@ def test_records_that_share_bytes_are_refused(offset):
         parsed({"offset": offset})
 
 
+def test_two_records_of_one_key_are_refused():
+    with pytest.raises(UserError, match="two records are called k_0_0"):
+        parsed({"key": "k_0_0"})
+
+
 @pytest.mark.parametrize("field", ["bytes", "sha256", "records", "source", "config", "tar", "version"])
 def test_a_missing_field_and_one_of_another_type_are_named(field):
     for index in ({k: v for k, v in INDEX.items() if k != field}, INDEX | {field: 1.5}):

@@ -54,3 +54,11 @@ def test_plain_values_are_quoted_as_they_are():
         "[1, 'b']",
     ]
     assert quoted("\x1b[0m\u00e9") == r"'\x1b[0m\xe9'" and quoted(object()) == "a object"
+
+
+@pytest.mark.parametrize("between", ["://", ":/", "///", ";//", " ://", ":\\\\", ":", "//"])
+def test_secrets_of_mistyped_urls_are_not_shown(between):
+    for scheme in ("s3", "https", "gs", "abfss", "S3"):
+        line = one_line(UserError(f"no file {scheme}{between}KEY:SECRET@bucket/x?X-Sig=1 or https://a@b"))
+        assert "SECRET" not in line and "KEY" not in line and "bucket/x" in line
+    assert one_line(UserError("no film 12:30@night.mp4")) == "no film 12:30@night.mp4"
