@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pack.depth.models import DepthEstimator
     from pack.film_depth import FilmDepth
+    from pack.video.hdr import Hdr
     from pack.video.output.encoder import Encoding
     from pack.video.output.parts import Parts
     from pack.video.output.tracks import Track
@@ -67,6 +68,7 @@ class Config:
     outer_dilation: int = 2  # pixels of the depth map by which holes grow to the right
     deinterlace: Literal["auto", "on", "off"] = "auto"  # auto: interlaced and telecined frames; on: all; off: none
     seconds: float = 0  # convert only the first seconds of the film (0: all of it)
+    hdr: Literal["tonemap", "keep"] = "tonemap"  # HDR films become SDR, or stay HDR, which needs --codec hevc10
     codec: Literal["h264", "hevc", "hevc10"] = "h264"  # H.264, or HEVC with 8 or 10 bits
     crf: int | None = None  # quality, smaller is better (default: 18 for h264, 20 for hevc)
     sound: Literal["auto", "copy", "convert", "none"] = "auto"  # auto: converted only where OUT cannot hold it as it is
@@ -115,7 +117,8 @@ def main() -> None:
     if device.type == "cpu":
         keep_freed_memory()
     layout = choose_layout(config)
-    encoding = Encoding(config.codec, config.crf, layout.stereo_mode)
+    hdr = video.hdr if config.hdr == "keep" else None
+    encoding = Encoding(config.codec, config.crf, layout.stereo_mode, hdr)
     encoding.check()
     confidence = load_confidence(Path(config.confidence)) if config.confidence else None
     fills = choose_fills(config, device)
@@ -125,7 +128,7 @@ def main() -> None:
     sound = sound_of(video.path, config.sound != "none")
     tracks = plan_tracks(sound, out, config.sound)
     model = choose_depth(config, video, device)
-    converter = create_converter(config, model, fills, device)
+    converter = create_converter(config, model, fills, device, hdr)
     total = min(video.frames, round(config.seconds * video.fps) or video.frames)
     with (
         Parts(out, describe(config, video.path, model, encoding, device), encoding, video.fps) as parts,
@@ -172,7 +175,7 @@ def describe(
     from pack.video.output.parts import fingerprint
     from tools.cli.files import file_sha256
 
-    elsewhere = ("mask_model", "video", "out", "sound", "codec", "crf", "device", "checkpoint", "depth")
+    elsewhere = ("hdr", "mask_model", "video", "out", "sound", "codec", "crf", "device", "checkpoint", "depth")
     return {name: value for name, value in asdict(config).items() if name not in elsewhere} | {
         "method": parse_method("--method", config.method, True),
         "overlap_frames": list(parse_overlap(config.overlap_frames)),
@@ -184,6 +187,7 @@ def describe(
         "crf": encoding.quality,
         "device": device.type,
         "versions": [av.__version__, torch.__version__],
+        **({"hdr": "keep"} if config.hdr == "keep" else {}),  # without the default, which earlier parts know nothing of
     }
 
 
@@ -194,7 +198,9 @@ def plan(
     from model.checkpoint import which_weights
 
     yield f"{video.path} -> {parts.out}: {cli.plural(total, 'frame')} of {video.width}x{video.height}"
-    yield f"  picture: {layout.words}; {parts.encoding.codec}, crf {parts.encoding.quality}"
+    done = "is kept" if parts.encoding.hdr else "becomes SDR"
+    hdr = f"; HDR ({video.hdr.name}) {done}" if video.hdr else ""
+    yield f"  picture: {layout.words}; {parts.encoding.codec}, crf {parts.encoding.quality}{hdr}"
     if config.checkpoint:
         yield f"  network: {config.checkpoint}{which_weights(config.checkpoint, config.weights)}"
     for track in tracks:
@@ -215,7 +221,7 @@ def convert(converter: "Converter", parts: "Parts", config: Config, total: int) 
 
     film, model = Path(config.video), converter.model
     begins_shot = model.begins_shot if isinstance(model, FilmDepth) else lambda _: False
-    shots = read_shots(film, begins_shot, config.deinterlace)
+    shots = read_shots(film, begins_shot, config.deinterlace, converter.is_hdr)
     with Pace(total, film.name) as pace, torch.inference_mode():
         converter.convert(parts, shots, config.seconds, pace.show)
 
@@ -286,7 +292,11 @@ def choose_depth(config: Config, video: "VideoInfo", device: "torch.device") -> 
 
 
 def create_converter(
-    config: Config, model: "DepthEstimator | FilmDepth", fills: "dict[str, Fill]", device: "torch.device"
+    config: Config,
+    model: "DepthEstimator | FilmDepth",
+    fills: "dict[str, Fill]",
+    device: "torch.device",
+    hdr: "Hdr | None" = None,
 ) -> "Converter":
     """What makes stereo pictures of frames as the options ask."""
     import torch
@@ -296,6 +306,7 @@ def create_converter(
     from pack.holes.mappers import mapper
     from tools.synthesis.conversion import Converter
     from tools.synthesis.layouts import compose
+    from tools.synthesis.tone import SeesSdr
     from tools.synthesis.views import Geometry
 
     files = model if isinstance(model, FilmDepth) else None
@@ -318,7 +329,8 @@ def create_converter(
         return compose(config.layout, lefts[0], rights[0], config.order)
 
     how = config.depth_range, config.synthetic_view, parse_overlap(config.overlap_frames)
-    return Converter(model, list(fills.values()), geometry, composed, device, *how)
+    seen = SeesSdr(model, hdr) if hdr and not isinstance(model, FilmDepth) else model
+    return Converter(seen, list(fills.values()), geometry, composed, device, *how, is_hdr=hdr is not None)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ H height, W width.
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 import av
 import numpy as np
@@ -18,10 +17,9 @@ from pack.video.bars import NO_BARS, Bars, place
 from pack.video.hdr import HDR, ToneMapper, light_of
 from tools.cli import UserError
 
-Hdr = Literal["tonemap", "keep"]
-
 # Without the last two, swscale's shortcut for 4:2:0 repeats chroma samples and is up to 3 levels off.
 SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+RGB = {"uint8": "rgb24", "uint16": "rgb48le"}
 UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 MATRICES = {8: "YCgCo", 10: "BT.2020 constant luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
 
@@ -29,11 +27,11 @@ MATRICES = {8: "YCgCo", 10: "BT.2020 constant luminance", 14: "ICtCp", 15: "IPT-
 class ToRgb:
     """Converts the frames of one video to RGB as a player shows them.
 
-    HDR is tone mapped and wide gamuts are converted to BT.709, unless `hdr` is "keep": then codes stay as they are.
+    HDR is tone mapped and wide gamuts are converted to BT.709; `codes` are those that the film has.
     """
 
-    def __init__(self, path: str | Path, hdr: Hdr = "tonemap", crop: Bars = NO_BARS):
-        self.path, self.hdr, self.crop = path, hdr, crop  # cropped are decoded frames, before they are turned
+    def __init__(self, path: str | Path, crop: Bars = NO_BARS):
+        self.path, self.crop = path, crop  # cropped are decoded frames, before they are turned
         self.reformatter = VideoReformatter()
         self.mapper: ToneMapper | None = None
 
@@ -42,15 +40,24 @@ class ToRgb:
 
         Raises UserError for colours that swscale does not know.
         """
-        light = light_of(frame) if self.hdr == "tonemap" else None
-        turn = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload] # the stub takes names alone
+        light = light_of(frame)
         if light is None:
-            return upright(self._cropped(self._scaled(frame, aspect, "rgb24").to_ndarray(), frame), turn)
+            return self._shown(self._scaled(frame, aspect, "rgb24").to_ndarray(), frame)
         deep = self._scaled(frame, aspect, ToneMapper.FORMAT)
-        key = (deep.height, deep.width, *light, 65535 if frame.format.is_rgb else ToneMapper.YUV_WHITE)
+        key = (deep.height, deep.width, *light, white_of(frame))
         if self.mapper is None or self.mapper.key != key:
             self.mapper = ToneMapper(*key)
-        return upright(self._cropped(self.mapper(deep), frame), turn)
+        return self._shown(self.mapper(deep), frame)
+
+    def codes(self, frame: av.VideoFrame, aspect: Fraction) -> np.ndarray:  # (H W 3) uint16
+        """The upright picture in the film's own RGB codes, HDR too."""
+        deep = self._scaled(frame, aspect, ToneMapper.FORMAT).to_ndarray()
+        white = white_of(frame)
+        return self._shown(np.minimum(deep * (65535 / white) + 0.5, 65535).astype(np.uint16), frame)
+
+    def _shown(self, picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:  # (H W 3) -> (H' W' 3)
+        turn = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload] # the stub takes names alone
+        return upright(self._cropped(picture, frame), turn)
 
     def _cropped(self, picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:  # (H W 3) -> (H' W' 3)
         height, width = frame.height, frame.width
@@ -81,6 +88,11 @@ class ToRgb:
             ) from error
 
 
+def white_of(frame: av.VideoFrame) -> int:
+    """The code of white after swscale has made 16-bit RGB of a frame."""
+    return 65535 if frame.format.is_rgb else ToneMapper.YUV_WHITE
+
+
 def guess_matrix(frame: av.VideoFrame) -> int:
     """The matrix that players use for a frame that states none; swscale would use BT.601 for all."""
     if frame.color_trc in HDR:
@@ -106,27 +118,29 @@ def fit_into(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # (H W 
     if picture.shape[:2] == size:
         return picture
     top, left, high, wide = place(picture.shape, size)
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), RGB[picture.dtype.name])
     scaled = frame.reformat(width=wide, height=high, interpolation=SCALING, threads=1).to_ndarray()
-    out = np.zeros((*size, 3), np.uint8)
+    out = np.zeros((*size, 3), picture.dtype)
     out[top : top + high, left : left + wide] = scaled
     return out
 
 
 class ToYuv:
-    """Converts RGB pictures of one size to limited-range BT.709 in 4:2:0, chroma sited at the left as H.264 assumes.
+    """Converts RGB pictures of one size to limited range in 4:2:0, chroma sited at the left as H.264 assumes.
 
-    swscale by itself sites it in the middle, which moves colours by half a pixel.
+    8-bit pictures become BT.709, 16-bit ones BT.2020. swscale by itself sites chroma in the middle, which moves
+    colours by half a pixel.
     """
 
     FLAGS = "bicubic+accurate_rnd+full_chroma_inp+full_chroma_int"
 
-    def __init__(self, height: int, width: int, pix_fmt: str = "yuv420p"):
-        self.graph = Graph()
+    def __init__(self, height: int, width: int, pix_fmt: str = "yuv420p", deep: bool = False):
+        self.graph, self.form = Graph(), RGB["uint16" if deep else "uint8"]
         source = self.graph.add_buffer(
-            width=width, height=height, format=av.VideoFormat("rgb24"), time_base=Fraction(1, 90000)
+            width=width, height=height, format=av.VideoFormat(self.form), time_base=Fraction(1, 90000)
         )
-        options = f"out_color_matrix=bt709:out_range=tv:out_chroma_loc=left:flags={self.FLAGS}"
+        matrix = "bt2020" if deep else "bt709"
+        options = f"out_color_matrix={matrix}:out_range=tv:out_chroma_loc=left:flags={self.FLAGS}"
         self.graph.link_nodes(
             source,
             self.graph.add("scale", options),
@@ -134,8 +148,10 @@ class ToYuv:
             self.graph.add("buffersink"),
         ).configure()
 
-    def __call__(self, picture: np.ndarray) -> av.VideoFrame:  # (H W 3) uint8
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+    def __call__(self, picture: np.ndarray) -> av.VideoFrame:  # (H W 3) uint8, or uint16 where it is deep
+        if self.form == RGB["uint16"]:  # whose white swscale takes for this code
+            picture = np.round(picture * np.float32(ToneMapper.YUV_WHITE / 65535)).astype(np.uint16)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), self.form)
         frame.pts, frame.time_base = 0, Fraction(1, 90000)
         self.graph.push(frame)
         return self.graph.vpull()

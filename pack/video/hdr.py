@@ -7,12 +7,14 @@ N colours.
 """
 
 import tempfile
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 
 import av
 import numpy as np
 from av.filter import Graph
+from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import ColorPrimaries, ColorTrc
 
 PEAK = 1000.0  # nits of the display that films are graded on: that of HLG, and of most HDR10 films
@@ -29,6 +31,55 @@ CHROMATICITIES = {  # of red, green and blue
     int(ColorPrimaries.SMPTE432): ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
 }
 WIDE = set(CHROMATICITIES) - {int(ColorPrimaries.BT709)}
+
+
+@dataclass(frozen=True)
+class Hdr:
+    """What an HDR film says about its colours."""
+
+    transfer: int  # PQ or HLG, as ITU-T H.273 numbers it
+    primaries: int
+    mastering: str = ""  # the display that it was graded on, and its brightest light, in the words of x265; "" unknown
+    brightest: str = ""
+
+    @property
+    def name(self) -> str:
+        """ "PQ" or "HLG"."""
+        return "PQ" if self.transfer == ColorTrc.SMPTE2084 else "HLG"
+
+    @property
+    def x265(self) -> str:
+        """What is stated of the display and of the film's light, as parameters of x265."""
+        stated = {"master-display": self.mastering, "max-cll": self.brightest}
+        return "".join(f":{name}={value}" for name, value in stated.items() if value)
+
+    @classmethod
+    def of(cls, frame: av.VideoFrame) -> "Hdr | None":
+        """That of a frame's film; None for SDR."""
+        light = light_of(frame)
+        return cls(*light, _mastering(frame), _brightest(frame)) if light and light[0] in HDR else None
+
+
+def _mastering(frame: av.VideoFrame) -> str:
+    """AVMasteringDisplayMetadata: x, y of red, green, blue and white, lowest and highest light, and what is stated."""
+    data = frame.side_data.get(SideData.MASTERING_DISPLAY_METADATA)  # type: ignore[call-overload]
+    if data is None:
+        return ""
+    values = np.frombuffer(memoryview(data), np.int32)[:22]
+    if not values[20:].all() or not values[1:20:2].all():
+        return ""
+    numbers = [Fraction(int(a), int(b)) for a, b in values[:20].reshape(-1, 2)]
+    red, green, blue, white = (
+        f"({round(x * 50000)},{round(y * 50000)})" for x, y in zip(numbers[:8:2], numbers[1:8:2], strict=True)
+    )
+    low, high = (round(number * 10000) for number in numbers[8:])
+    return f"G{green}B{blue}R{red}WP{white}L({high},{low})"
+
+
+def _brightest(frame: av.VideoFrame) -> str:
+    """AVContentLightMetadata: the brightest pixel of the film and the mean of its brightest frame, in nits."""
+    data = frame.side_data.get(SideData.CONTENT_LIGHT_LEVEL)  # type: ignore[call-overload]
+    return "" if data is None else ",".join(map(str, np.frombuffer(memoryview(data), np.uint32)[:2].tolist()))
 
 
 def light_of(frame: av.VideoFrame) -> tuple[int, int] | None:
@@ -105,11 +156,16 @@ def into_gamut(light: np.ndarray) -> np.ndarray:  # (N 3) linear BT.709 -> (N 3)
 @cache
 def cube(transfer: int, primaries: int) -> bytes:
     """The LUT as the text of a .cube file: red changes first."""
-    axis = np.linspace(0, 1, NODES)
-    blue, green, red = np.meshgrid(axis, axis, axis, indexing="ij")
-    colours = to_sdr(np.stack([red, green, blue], -1).reshape(-1, 3), transfer, primaries)
+    colours = sdr_of_nodes(transfer, primaries)
     rows = "\n".join(f"{r:.6f} {g:.6f} {b:.6f}" for r, g, b in colours.tolist())
     return f"LUT_3D_SIZE {NODES}\n{rows}\n".encode()
+
+
+def sdr_of_nodes(transfer: int, primaries: int) -> np.ndarray:  # (NODES ** 3, 3) in [0, 1]
+    """RGB codes of BT.709 at the nodes of the LUT: red changes first, blue last."""
+    axis = np.linspace(0, 1, NODES)
+    blue, green, red = np.meshgrid(axis, axis, axis, indexing="ij")
+    return to_sdr(np.stack([red, green, blue], -1).reshape(-1, 3), transfer, primaries)
 
 
 class ToneMapper:

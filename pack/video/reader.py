@@ -14,10 +14,11 @@ import av
 import numpy as np
 
 from pack.video.bars import NO_BARS, Bars, find_bars
-from pack.video.colour import Hdr, ToRgb
+from pack.video.colour import ToRgb
 from pack.video.container import open_video
 from pack.video.decode import decode
 from pack.video.fields import Deinterlace, find_telecine, progressive
+from pack.video.hdr import Hdr
 from pack.video.headers import read_header
 from pack.video.shots import mark_cuts
 from pack.video.timestamps import limit_rate
@@ -34,6 +35,7 @@ class VideoInfo:
     fps: float
     duration: float
     frames: int
+    hdr: Hdr | None = None  # None: SDR
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Picture:
     pixels: np.ndarray  # uint8 (H W 3)
     stretch: int  # damaged stretches before it
     bars: Bars = NO_BARS  # black bars, found by `mark_shots`
+    codes: np.ndarray | None = None  # uint16 (H W 3): the film's own RGB codes, where they are kept
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,14 @@ def probe(path: str | Path) -> VideoInfo:
         with closing(decode(path, container, stream)) as decoded:
             _, first = next(decoded)
         crop = read_header(path, container, stream).crop
-        height, width, _ = ToRgb(path, "keep", crop)(first.frame, first.aspect).shape
+        hdr, to_rgb = Hdr.of(first.frame), ToRgb(path, crop)
+        convert = to_rgb.codes if hdr else to_rgb  # without the LUT of tone mapping, which takes time
+        height, width, _ = convert(first.frame, first.aspect).shape
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         whole = Fraction(container.duration or 0, av.time_base)  # sound included
         duration = float(stream.duration * stream.time_base if stream.duration else whole)
-        return VideoInfo(Path(path), width, height, fps, duration, stream.frames or round(duration * fps))
+        frames = stream.frames or round(duration * fps)
+        return VideoInfo(Path(path), width, height, fps, duration, frames, hdr)
 
 
 def read_frames(
@@ -154,14 +160,15 @@ def read_clips(
 
 
 def read_timed(
-    path: str | Path, max_fps: float, deinterlace: Deinterlace = "auto", hdr: Hdr = "tonemap"
+    path: str | Path, max_fps: float, deinterlace: Deinterlace = "auto", keep_codes: bool = False
 ) -> Iterator[Picture]:
     """The pictures of `read_frames` with their seconds on the film's timeline, which sound shares."""
     telecine = find_telecine(path) if deinterlace == "auto" else None
     with open_video(path) as (container, stream), closing(decode(path, container, stream)) as decoded:
-        to_rgb = ToRgb(path, hdr, read_header(path, container, stream).crop)
+        to_rgb = ToRgb(path, read_header(path, container, stream).crop)
         for seconds, one in limit_rate(progressive(decoded, deinterlace, telecine), max_fps):
-            yield Picture(seconds, to_rgb(one.frame, one.aspect), one.stretch)
+            codes = to_rgb.codes(one.frame, one.aspect) if keep_codes else None
+            yield Picture(seconds, to_rgb(one.frame, one.aspect), one.stretch, codes=codes)
 
 
 def mark_shots(

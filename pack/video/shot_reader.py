@@ -1,6 +1,6 @@
 """Reads a film shot by shot.
 
-H height, W width; pictures are uint8 (H W 3), seconds are those of the film's timeline.
+H height, W width; pictures are uint8 (H W 3), or uint16 where codes are kept; seconds are those of the film's timeline.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,12 +34,15 @@ class Shot(Iterator[Timed]):
 
 
 def read_shots(
-    path: Path, begins_shot: Callable[[Fraction], bool] = lambda _: False, deinterlace: Deinterlace = "auto"
+    path: Path,
+    begins_shot: Callable[[Fraction], bool] = lambda _: False,
+    deinterlace: Deinterlace = "auto",
+    keep_codes: bool = False,
 ) -> Iterator[Shot]:
     """Each shot as an iterator over its (seconds, picture), which the next shot ends; memory does not grow.
 
     Shots also begin where `begins_shot` says so of a frame's seconds. Pictures of another size than the first are
-    scaled to fit into it, with black bars.
+    scaled to fit into it, with black bars. With `keep_codes` pictures are the film's own codes, uint16.
     """
 
     def numbered(pictures):
@@ -48,8 +51,9 @@ def read_shots(
             shot += begins
             size = size or picture.pixels.shape[:2]
             bars = picture.bars.fitted(picture.pixels.shape, size)
-            yield (shot, bars), (picture.seconds, fit_into(picture.pixels, size))
+            shown = picture.pixels if picture.codes is None else picture.codes
+            yield (shot, bars), (picture.seconds, fit_into(shown, size))
 
-    with closing(read_timed(path, ALL_FRAMES, deinterlace)) as timed:
+    with closing(read_timed(path, ALL_FRAMES, deinterlace, keep_codes)) as timed:
         for (_, bars), shot in groupby(numbered(timed), key=lambda item: item[0]):
             yield Shot((item for _, item in shot), bars)

@@ -18,6 +18,7 @@ from pack.video.output.encoder import Encoding
 from pack.video.reader import probe, read_frames
 from pack.video.shot_reader import read_shots
 from tests.pack.holes.test_forward import golden_depth
+from tests.pack.video.test_hdr import hdr_film
 from tests.support.depth_files import nearness, write_export, write_pngs
 from tests.support.golden_formulas import fill, video
 from tests.support.programs import refused, succeeds
@@ -238,6 +239,30 @@ def test_the_left_eye_sees_the_film_itself(tmp_path, film):
         left, right, flat = (picture @ np.array([0.299, 0.587, 0.114]) for picture in (a[:, :96], a[:, 96:], b))
         assert np.abs(left - flat).mean() < 3
         assert np.abs(right - flat).mean() > 10
+
+
+def test_hdr_stays_hdr_where_it_is_kept_and_its_depth_is_that_of_the_film_in_sdr(tmp_path, monkeypatch):
+    film, seen = hdr_film(tmp_path / "a.mkv", np.linspace(0, 0.7, 16), transfer=16), []
+
+    class Sees:
+        metric = False
+
+        def __call__(self, frames):
+            seen.append(frames)
+            return frames.mean(1, keepdim=True)
+
+    monkeypatch.setattr(stereo, "choose_depth", lambda *_: Sees())
+    words = ("--video", film, "--baseline", "replicate", "--divergence", 6)
+    out = succeeds(main, *words, "-o", tmp_path / "hdr.mp4", "--hdr", "keep", "--codec", "hevc10", "--crf", 2)
+    assert "HDR (PQ) is kept" in out and probe(tmp_path / "hdr.mp4").hdr.transfer == 16
+    assert "HDR (PQ) becomes SDR" in succeeds(main, *words, "-o", tmp_path / "sdr.mp4")
+    assert probe(tmp_path / "sdr.mp4").hdr is None
+    assert (seen[0] - seen[1]).abs().max() < 6 / 255
+    (_, kept), (_, source) = (next(next(read_shots(path, keep_codes=True))) for path in (tmp_path / "hdr.mp4", film))
+    left, right = kept[:, :128].astype(int), kept[:, 128:].astype(int)
+    assert np.abs(left - source).mean() < 65535 / 200 and np.abs(right - source).mean() > 65535 / 100
+    line = refused(main, *words, "-o", tmp_path / "o.mp4", "--hdr", "keep")
+    assert "--hdr keep needs 10 bits, --codec h264 has 8: pass --codec hevc10" in line
 
 
 def test_a_conversion_that_fails_leaves_what_was_there(tmp_path, film, monkeypatch):

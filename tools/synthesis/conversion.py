@@ -22,7 +22,7 @@ from pack.video.shot_reader import Shot, Timed
 from tools.evaluation.baselines import Fill
 from tools.evaluation.overlap import USUAL, Overlap
 from tools.synthesis.confidence import ErrorMaps, Filled
-from tools.synthesis.views import FrameDepth, Geometry, ShotState, View, paint, see, with_depth
+from tools.synthesis.views import FrameDepth, Geometry, ShotState, View, as_frames, paint, see, with_depth
 from train.evaluation.metrics import as_uint8
 
 Made = Literal["right", "left", "both"]
@@ -43,6 +43,7 @@ class Converter:
     made: Made = "right"  # the eyes that are made; the frames are the other one
     overlap: Overlap = USUAL  # of the queue
     errors: ErrorMaps | None = None  # where the expected error of the first fill goes; the second one is a simple one
+    is_hdr: bool = False  # pictures are uint16 codes, else uint8
 
     def convert(self, parts: Parts, shots: Iterable[Shot], seconds: float, show: Callable[[int], None]) -> None:
         """Write what the parts lack of the shots, or of the first `seconds` (0: all); `show` gets the number of frames.
@@ -58,7 +59,7 @@ class Converter:
             if can_end and parts.pending >= PART:
                 parts.finish(view.state.arrays())
             note(len(parts.ticks))
-            parts.write(view.seconds, as_uint8(picture).numpy())
+            parts.write(view.seconds, as_uint16(picture) if self.is_hdr else as_uint8(picture).numpy())
             show(len(parts.ticks))
         parts.finish({}, complete=True)
 
@@ -135,7 +136,7 @@ class Framed:
             return lefts, rights
         while next(iter(self.waiting)) != view.seconds:  # pictures that were only context
             del self.waiting[next(iter(self.waiting))]
-        whole = torch.from_numpy(self.waiting.pop(view.seconds)).to(view.frame.device).permute(2, 0, 1).float() / 255
+        whole = as_frames([self.waiting.pop(view.seconds)], view.frame.device)[0]
 
         def within(eye: torch.Tensor) -> torch.Tensor:
             out = whole.clone()
@@ -143,6 +144,11 @@ class Framed:
             return out
 
         return [within(eye) for eye in lefts], [within(eye) for eye in rights]
+
+
+def as_uint16(picture: torch.Tensor) -> np.ndarray:  # float (3 H W) -> uint16 (H W 3)
+    """A picture as 16-bit codes."""
+    return (picture.clamp(0, 1) * 65535).round().int().movedim(0, -1).cpu().numpy().astype(np.uint16)
 
 
 def without_bars(geometry: Geometry, bars: Bars, size: Sequence[int]) -> Geometry:

@@ -134,8 +134,7 @@ def with_depth(
     number, ahead, low, high = state.start, state.ahead, state.low, state.high
     recent = deque([] if state.nearness is None else state.nearness.split(1), maxlen=CONTEXT)
     for held, kept in windows(shot, HOP, AROUND, state.context):
-        frames = torch.from_numpy(np.stack([picture for _, picture in held])).to(device)
-        frames = frames.permute(0, 3, 1, 2).float() / 255
+        frames = as_frames([picture for _, picture in held], device)
         if number == state.start:
             for nearness, t in zip(list(recent), range(kept.start - len(recent), kept.start), strict=True):
                 yield FrameDepth(held[t][0], frames[t : t + 1], nearness)
@@ -155,14 +154,24 @@ def with_depth(
         number += kept.stop - kept.start
 
 
+def as_frames(
+    pictures: Sequence[np.ndarray], device: torch.device | str
+) -> torch.Tensor:  # T x (H W 3) uint8 or uint16 -> float (T 3 H W) in [0, 1]
+    """Pictures as frames."""
+    stacked = np.stack(pictures)
+    white = np.iinfo(stacked.dtype).max
+    if stacked.dtype == np.uint16:  # of which torch knows little
+        stacked = stacked.astype(np.int32)
+    return torch.from_numpy(stacked).to(device).permute(0, 3, 1, 2).float() / white
+
+
 def raw_windows(
     shot: Iterable[tuple[Fraction, np.ndarray]], model: DepthEstimator | FilmDepth, device: torch.device | str
 ) -> Iterator[list[tuple[Fraction, torch.Tensor, torch.Tensor]]]:
     """(seconds, frame (1 3 H W), raw nearness (1 1 h w)) of up to HOP frames of a shot at a time."""
     ahead: torch.Tensor | None = None
     for held, kept in windows(shot, HOP, AROUND):
-        frames = torch.from_numpy(np.stack([picture for _, picture in held])).to(device)
-        frames = frames.permute(0, 3, 1, 2).float() / 255
+        frames = as_frames([picture for _, picture in held], device)
         depth = cross_faded(estimate(held, frames, model), kept, ahead)
         ahead = depth[kept.stop :].clone()
         yield [(held[t][0], frames[t : t + 1], depth[t : t + 1]) for t in range(kept.start, kept.stop)]

@@ -1,6 +1,6 @@
 """Encodes pictures into one part of a film, and says how.
 
-H height, W width; pictures are uint8 (H W 3).
+H height, W width; pictures are uint8 (H W 3), those of HDR uint16.
 """
 
 from contextlib import ExitStack
@@ -14,10 +14,12 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from pack.video.colour import ToYuv
+from pack.video.hdr import Hdr
 from tools.cli import UserError
 
 TIME_BASE = Fraction(1, 90000)  # of films, fine enough for every usual frame rate
 PART_BASE = Fraction(1, 1000)  # of a part, in which the time stamp of a frame is its number plus REORDER
+BT2020_NCL = 9  # AVCOL_SPC_BT2020_NCL
 REORDER = 2  # frames by which decoding is ahead: the depth of the pyramids of B-frames below
 
 CodecName = Literal["h264", "hevc", "hevc10"]
@@ -51,13 +53,17 @@ class Encoding:
     crf: int | None = None  # quality, smaller is better; None: the codec's usual
     stereo_mode: str = ""  # as Matroska's StereoMode, in FFmpeg's words, such as "left_right"
 
+    hdr: Hdr | None = None  # what is stated of HDR; None: SDR
+
     @property
     def quality(self) -> int:
         """The CRF that is used."""
         return CODECS[self.codec].crf if self.crf is None else self.crf
 
     def check(self) -> None:
-        """Raise UserError where this installation of PyAV lacks the encoder."""
+        """Raise UserError where the codec cannot hold HDR, and where this installation of PyAV lacks the encoder."""
+        if self.hdr and self.codec != "hevc10":
+            raise UserError(f"--hdr keep needs 10 bits, --codec {self.codec} has 8: pass --codec hevc10")
         try:
             av.Codec(CODECS[self.codec].encoder, "w")
         except ValueError as error:  # PyAV's UnknownCodecError is one
@@ -108,15 +114,19 @@ class PartWriter:
         self._mux(self.video.encode(frame))
 
     def _start(self, picture):
-        codec = CODECS[self.encoding.codec]
-        self.to_yuv = ToYuv(*picture.shape[:2], codec.pix_fmt)
+        codec, hdr = CODECS[self.encoding.codec], self.encoding.hdr
+        self.to_yuv = ToYuv(*picture.shape[:2], codec.pix_fmt, deep=hdr is not None)
         options = dict(codec.options) | {"crf": str(self.encoding.quality), "preset": "medium"}
+        if hdr:
+            options["x265-params"] += hdr.x265
         self.video = self.out.add_stream(codec.encoder, rate=self.rate, options=options)
         self.video.height, self.video.width, self.video.pix_fmt = *picture.shape[:2], codec.pix_fmt
         context = self.video.codec_context
         context.time_base = TIME_BASE
         context.color_range, context.colorspace = ColorRange.MPEG, Colorspace.ITU709
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        if hdr:
+            context.colorspace, context.color_primaries, context.color_trc = BT2020_NCL, hdr.primaries, hdr.transfer
         if self.encoding.stereo_mode:
             self.video.metadata["stereo_mode"] = self.encoding.stereo_mode
         self.out.start_encoding()

@@ -93,7 +93,7 @@ class Parts:
         return self.folder / f"{number:05d}.mkv"
 
     def write(self, seconds: Fraction, picture: np.ndarray) -> None:
-        """Append a picture (H W 3) uint8 to the part in work; all of a film have one size."""
+        """Append a picture (H W 3), uint8 or in HDR uint16, to the part in work; all of a film have one size."""
         if self.writer is None:
             self.writer = PartWriter(self.path(len(self.counts)), self.encoding, self.rate).__enter__()
         tick = round(seconds / TIME_BASE)

@@ -6,9 +6,11 @@ import av
 import numpy as np
 import pytest
 
-from pack.video.hdr import ToneMapper, curve, to_sdr
-from pack.video.reader import read_timed
+from pack.video.hdr import Hdr, ToneMapper, curve, to_sdr
+from pack.video.reader import probe, read_timed
 from tests.support.videos import COLORS, corners, planes, quarters, write
+from tools.synthesis.tone import SeesSdr
+from tools.synthesis.views import as_frames
 
 PQ, HLG, SDR = 16, 18, 1  # transfers
 BT709, BT2020 = 1, 9  # primaries
@@ -139,5 +141,15 @@ def test_sdr_of_bt2020_primaries_is_converted_and_of_bt709_is_left_alone(tmp_pat
 
 def test_codes_stay_as_they_are_where_hdr_is_kept(tmp_path):
     path = hdr_film(tmp_path / "a.mkv", [0.2, 0.5, 0.58], PQ)
-    found = next(read_timed(path, 30, hdr="keep")).pixels[32, 4::8]
-    assert np.abs(found - 255 * np.array([[0.2], [0.5], [0.58]])).max() <= 1
+    picture = next(read_timed(path, 30, keep_codes=True))
+    found = picture.codes[32, 4::8] / 65535
+    assert np.abs(found - [[0.2], [0.5], [0.58]]).max() < 0.75 / 876  # of the film's 10 bits
+    assert np.array_equal(picture.pixels, next(read_timed(path, 30)).pixels)
+    assert probe(path).hdr == Hdr(PQ, BT2020) and probe(path).hdr.name == "PQ"
+
+
+def test_depth_models_see_hdr_as_it_looks_in_sdr(tmp_path):
+    path = hdr_film(tmp_path / "a.mkv", np.linspace(0.1, 0.75, 40), PQ)
+    picture = next(read_timed(path, 30, keep_codes=True))
+    seen = SeesSdr(lambda frames: frames, Hdr(PQ, BT2020))(as_frames([picture.codes] * 2, "cpu"))
+    assert np.abs(255 * seen.permute(0, 2, 3, 1).numpy() - picture.pixels).max() < 6  # trilinear

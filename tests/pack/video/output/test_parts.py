@@ -12,11 +12,12 @@ import pytest
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
+from pack.video.hdr import Hdr
 from pack.video.output.encoder import CODECS, TIME_BASE, Encoding
 from pack.video.output.join import join
 from pack.video.output.parts import Parts, fingerprint
 from pack.video.output.tracks import plan_tracks
-from pack.video.reader import read_timed
+from pack.video.reader import probe, read_timed
 from tests.support.stereo_films import H264, write_film
 from tests.support.videos import film, quarters
 from tools.cli import UserError
@@ -61,6 +62,32 @@ def test_every_frame_of_joined_parts_is_shown_at_its_time(tmp_path, source, code
         frame = next(container.decode(stream))
     assert frame.color_range == ColorRange.MPEG and frame.colorspace == Colorspace.ITU709
     assert frame.color_primaries == ColorPrimaries.BT709 and frame.color_trc == ColorTrc.BT709
+
+
+GRADED = "G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(10000000,50)"  # P3, 1000 cd/m2
+
+
+@pytest.mark.parametrize("transfer", [16, 18])  # PQ, HLG
+@pytest.mark.parametrize("name", ["o.mp4", "o.mkv"])
+def test_hdr_keeps_its_codes_its_tags_and_what_it_says_of_its_light(tmp_path, source, name, transfer):
+    hdr = Hdr(transfer, 9, *(("", "") if transfer == 18 else (GRADED, "1000,400")))
+    ramp = np.linspace(0, 65535, 96).astype(np.uint16)[None, :, None].repeat(48, 0).repeat(3, 2)
+    write_film(tmp_path / name, source, [(0, ramp), (1, ramp)], encoding=Encoding("hevc10", 1, "left_right", hdr))
+    assert probe(tmp_path / name).hdr == hdr
+    picture = next(read_timed(tmp_path / name, 30, keep_codes=True))
+    error = (picture.codes.astype(int) - ramp) / (65535 / 876)  # in codes of 10 bits
+    assert np.abs(error).max() < 2 and abs(error.mean()) < 0.25
+    with av.open(str(tmp_path / name)) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.format.name, frame.color_range, frame.colorspace) == ("yuv420p10le", ColorRange.MPEG, 9)
+    assert (frame.color_trc, frame.color_primaries) == (transfer, 9)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_codecs_of_8_bits_cannot_keep_hdr(codec):
+    with pytest.raises(UserError, match=f"--hdr keep needs 10 bits, --codec {codec} has 8: pass --codec hevc10"):
+        Encoding(codec, hdr=Hdr(16, 9)).check()
+    Encoding("hevc10", hdr=Hdr(16, 9)).check()
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc10"])
