@@ -23,12 +23,15 @@ from tests.pack.shards.test_faults import KINDS, Injector, flip
 from tests.support import ROOT, fuzzing_others, trainings
 from tests.support import fuzzing as fuzzing_files
 from tests.support.shards import make_data
+from tests.support.stereo_films import peak_of_conversion
+from tests.support.videos import film
 from tests.train.checkpoints.test_resume import live, random_moments
 from tests.train.data.test_stream import growth
 from train.data.plan import Plan
 
 KILLS, FAULTS, SAMPLES, RECORDS, INPUTS = 20, 1000, 5000, 10_000_000, 100_000
 BATCH, LONGEST = 5000, timedelta(seconds=10)  # of inputs; a busy machine may take ten times as long
+FILM = 800  # seconds: 20,000 frames
 CASES = {"adamw": ("--optimizer", "adamw"), "adamw_schedulefree": ("--optimizer", "adamw_schedulefree")}
 
 
@@ -205,6 +208,17 @@ def disk(folder):
             subprocess.run(["umount", full], check=True)
 
 
+def films(folder):
+    """Conversions of a film and of one ten times as long, sound included, take as much memory."""
+    peaks = {}
+    for seconds in (FILM // 10, FILM):
+        source = film(folder / f"{seconds}.mkv", seconds, rate=25)
+        began = time.monotonic()
+        frames, peaks[seconds] = peak_of_conversion(source, folder / f"{seconds}.mp4")
+        print(f"{frames} frames: {peaks[seconds]:.0f} MiB at most, {time.monotonic() - began:.0f} s", flush=True)
+    assert peaks[FILM] - peaks[FILM // 10] < 8
+
+
 def fuzzing(folder):
     """Every reader against 100,000 hostile inputs, each in less than LONGEST and less than 200 MB."""
     for name, (inputs, check) in (fuzzing_files.readers(folder) | fuzzing_others.readers(folder)).items():
@@ -216,7 +230,7 @@ def fuzzing(folder):
         )
 
 
-TESTS = {test.__name__: test for test in (plan, kills, faults, memory, signals, torchrun, disk, fuzzing)}
+TESTS = {test.__name__: test for test in (plan, kills, faults, memory, films, signals, torchrun, disk, fuzzing)}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -1,6 +1,10 @@
 """Films as the writer makes them."""
 
+import os
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 from pack.video.output.encoder import Encoding
 from pack.video.output.join import join
@@ -8,6 +12,7 @@ from pack.video.output.parts import Parts
 from pack.video.output.tracks import plan_tracks
 from pack.video.reader import probe
 from pack.video.shot_reader import read_shots
+from tests.support import ROOT
 
 H264 = Encoding()
 
@@ -30,3 +35,37 @@ def copy_film(source, out, sound="auto", **options):
     """The film made anew of its own pictures; its planned tracks."""
     pictures = (timed for shot in read_shots(source) for timed in shot)
     return [str(track) for track in write_film(out, source, pictures, sound, **options)]
+
+
+PEAK = """
+import resource, sys, torch
+from pathlib import Path
+from pack.holes.mappers import mapper
+from pack.video.output.encoder import Encoding
+from pack.video.output.join import join
+from pack.video.output.parts import Parts
+from pack.video.output.tracks import plan_tracks
+from pack.video.reader import probe
+from pack.video.shot_reader import read_shots
+from tests.support.films import Brightness
+from tools.evaluation.baselines import BASELINES
+from tools.synthesis.conversion import Converter
+from tools.synthesis.views import Geometry
+torch.set_num_threads(1)
+source, out = map(Path, sys.argv[1:])
+made = Converter(Brightness(), [BASELINES["empty"]], Geometry(2.5, 0.5, mapper("none")), lambda _, rights: rights[0],
+                 torch.device("cpu"))
+with torch.inference_mode(), Parts(out, {}, Encoding(), probe(source).fps) as parts:
+    made.convert(parts, read_shots(source), 0, lambda _: None)
+    join(parts, source, plan_tracks(source, out))
+    parts.remove()
+print(len(parts.ticks), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def peak_of_conversion(source: Path, out: Path) -> tuple[int, float]:
+    """Frames of a film that a process of its own converts, and the MiB that it took at most."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", PEAK, str(source), str(out)]
+    frames, peak = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout.split()
+    return int(frames), float(peak)

@@ -48,15 +48,14 @@ class Converter:
     def convert(self, parts: Parts, shots: Iterable[Shot], seconds: float, show: Callable[[int], None]) -> None:
         """Write what the parts lack of the shots, or of the first `seconds` (0: all); `show` gets the number of frames.
 
-        Parts end at cuts and, with the usual overlap, in long shots after a multiple of BLOCK frames.
+        Parts end at cuts and in long shots after a multiple of `block` frames.
         """
         state = ShotState.from_arrays(parts.state, self.device) if parts.state else ShotState()
         for view, picture, note in self._pictures(shots_from(shots, parts.finished, state)):
             # a tick less, as the first one is rounded
             if seconds and parts.ticks and view.seconds - (parts.ticks[0] - 1) * TIME_BASE >= seconds:
                 break
-            can_end = view.state is not None and (view.state.start == 0 or self.overlap == USUAL)
-            if can_end and parts.pending >= PART:
+            if view.state is not None and parts.pending >= PART:
                 parts.finish(view.state.arrays())
             note(len(parts.ticks))
             parts.write(view.seconds, as_uint16(picture) if self.is_hdr else as_uint8(picture).numpy())
@@ -72,7 +71,7 @@ class Converter:
         """
         for shot, state in shots:
             framed = Framed(shot)
-            frames = with_depth(framed, self.model, self.device, state, self.depth_range, shot.bars)
+            frames = with_depth(framed, self.model, self.device, state, self.depth_range, shot.bars, self.overlap)
             for view, lefts, rights in self._eyes(frames, shot.bars, continued=state.start > 0):
                 note = partial(self._note, view, rights, shot.bars)
                 yield view, self.compose(*framed.put_back(view, lefts, rights)), note

@@ -3,16 +3,18 @@
 T frames, H height, W width of the frames; h, w of the depth map. Nothing here holds more than a few frames.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
 import torch
 
-from model.light_video_inpaint import CONTEXT, FRAMES
+from model.light_video_inpaint import FRAMES
 from model.mask_mlbw import MaskMLBW
 from pack.depth.models import DepthEstimator, robust_range
 from pack.film_depth import FilmDepth
@@ -25,7 +27,6 @@ from tools.evaluation.overlap import USUAL, Overlap
 from tools.synthesis.warps import grown, right_eye
 
 HOP, AROUND = 16, 4  # frames of a shot whose depth is estimated at once, and those at each side that only give context
-BLOCK = 48  # frames of a shot after which it can be continued: a multiple of HOP and of the queue's 6 frames
 INERTIA = 0.9  # of the range of nearness, from frame to frame
 
 Item = TypeVar("Item")
@@ -51,19 +52,24 @@ class Geometry:
 class ShotState:
     """What the frames of a shot from `start` on need of those before, to come out as if these had just been converted.
 
-    A shot's beginning needs nothing. Elsewhere `start` is a multiple of BLOCK.
+    A shot's beginning needs nothing. Elsewhere `start` is a multiple of `block`.
     """
 
     start: int = 0  # frames of the shot that come before
     low: torch.Tensor | None = None  # () lower end of the range of depth
     high: torch.Tensor | None = None  # () upper end
     ahead: torch.Tensor | None = None  # (A 1 h w) depth of the frames from `start` on, by the window before
-    nearness: torch.Tensor | None = None  # (CONTEXT 1 h w) of the frames before
+    nearness: torch.Tensor | None = None  # (L 1 h w) of the frames before, the leading ones of the queue
+
+    @property
+    def around(self) -> int:
+        """Frames before `start` that are context of the depth."""
+        return min(AROUND, self.start)
 
     @property
     def context(self) -> int:
         """Frames before `start` that have to be read again."""
-        return min(AROUND, self.start)
+        return max(self.around, 0 if self.nearness is None else len(self.nearness))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The state for a file."""
@@ -123,24 +129,30 @@ def with_depth(
     state: ShotState = ShotState(),
     by: str = "minmax",
     bars: Bars = NO_BARS,
+    overlap: Overlap = USUAL,
 ) -> Iterator[FrameDepth]:
     """Each frame of a shot with its nearness.
 
     Where two windows overlap, their nearness is cross-faded, and the range of nearness follows slowly, so that
     depth does not jump. `by` is the range: minmax, robust (see `robust_range`), or given by files of depth. To continue
-    a shot from a `state`, pass its frames from `state.context` frames before `state.start` on; the last CONTEXT of
-    these come first. Depth from files is that of pictures with `bars`, which the frames are without.
+    a shot from a `state`, pass its frames from `state.context` frames before `state.start` on; those of them that lead
+    in the queue with this `overlap` come first. Depth from files is that of pictures with `bars`, which the frames are
+    without.
     """
     number, ahead, low, high = state.start, state.ahead, state.low, state.high
-    recent = deque([] if state.nearness is None else state.nearness.split(1), maxlen=CONTEXT)
-    for held, kept in windows(shot, HOP, AROUND, state.context):
+    recent = deque([] if state.nearness is None else state.nearness.split(1), maxlen=overlap[0])
+    pictures = iter(shot)
+    past = list(islice(pictures, state.context - state.around))  # of no use to the depth
+    for held, kept in windows(pictures, HOP, AROUND, state.around):
         frames = as_frames([picture for _, picture in held], device)
         if number == state.start:
-            for nearness, t in zip(list(recent), range(kept.start - len(recent), kept.start), strict=True):
-                yield FrameDepth(held[t][0], frames[t : t + 1], nearness)
+            past = (past + held[: kept.start])[-len(recent) :] if recent else []
+            for nearness, (seconds, picture) in zip(list(recent), past, strict=True):
+                yield FrameDepth(seconds, as_frames([picture], device), nearness)
         before = None
-        if number % BLOCK == 0:
-            before = ShotState(number, low, high, ahead, torch.cat(list(recent))) if number else ShotState()
+        if number % block(overlap) == 0:
+            leading = torch.cat(list(recent)) if recent else None
+            before = ShotState(number, low, high, ahead, leading) if number else ShotState()
         depth = cross_faded(estimate(held, frames, model, bars), kept, ahead)
         ahead = depth[kept.stop :].clone()
         if low is None or high is None:
@@ -152,6 +164,11 @@ def with_depth(
             recent.append(near)
             yield FrameDepth(held[t][0], frames[t : t + 1], near, before if t == kept.start else None)
         number += kept.stop - kept.start
+
+
+def block(overlap: Overlap) -> int:
+    """Frames of a shot after which it can be continued: windows of depth end there, and passes of the queue."""
+    return math.lcm(HOP, FRAMES - sum(overlap))
 
 
 def as_frames(
@@ -227,8 +244,8 @@ def paint(
     """Each view with what each of the fills makes of it (3 H W), in order, at most 12 frames behind.
 
     iw3's queue: 12 frames, of which those between the leading and trailing ones of the overlap leave at a time, usually
-    6; the first and last frame of a shot are repeated. Where a shot is `continued`, which the usual overlap alone can
-    be, the first CONTEXT views are those of frames that have left before.
+    6; the first and last frame of a shot are repeated. Where a shot is `continued`, the first views are the leading
+    ones, of frames that have left before.
     """
     leading, trailing = overlap
     queue: list[View] = []

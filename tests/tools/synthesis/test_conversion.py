@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from itertools import islice
 
 import numpy as np
@@ -24,7 +25,7 @@ from tools.synthesis import conversion
 from tools.synthesis.confidence import Confidence, ErrorMaps
 from tools.synthesis.conversion import Converter, shots_from
 from tools.synthesis.layouts import compose
-from tools.synthesis.views import Geometry, ShotState
+from tools.synthesis.views import Geometry, ShotState, block
 from train.evaluation.fills import replicate
 
 
@@ -145,6 +146,25 @@ def test_shots_are_found_again_behind_any_number_of_frames():
     assert [len(shot) for shot, _ in found(0, ShotState())] == [50, 3, 100]
     assert found(50, ShotState()) == [([50, 51, 52], 0), (list(range(53, 153)), 0)]
     assert found(53 + 96, ShotState(96)) == [(list(range(145, 153)), 96)]
+
+
+@pytest.mark.parametrize("overlap", [(3, 0), (0, 0), (6, 2), (5, 0)])
+def test_a_shot_continues_at_every_block_with_every_overlap_of_the_queue(overlap):
+    frames = [(Fraction(n, 25), frame.to_ndarray(format="rgb24")) for n, frame in enumerate(moving(150, (48, 32)))]
+    whole = replace(converter(), overlap=overlap)
+
+    def pictures(first, state):
+        found = whole._pictures([(Shot(iter(frames[first:])), state)])
+        return [(view, picture) for view, picture, _ in found]
+
+    expected = pictures(0, ShotState())
+    places = [n for n, (view, _) in enumerate(expected) if view.state is not None]
+    assert places == list(range(0, 150, block(overlap))) and len(places) > 1
+    for place in (places[1], places[-1]):
+        state = ShotState.from_arrays(expected[place][0].state.arrays(), torch.device("cpu"))
+        found = pictures(place - state.context, state)
+        assert [view.seconds for view, _ in found] == [view.seconds for view, _ in expected[place:]]
+        assert all(torch.equal(a, b) for (_, a), (_, b) in zip(found, expected[place:], strict=True))
 
 
 def test_a_state_survives_its_file():
