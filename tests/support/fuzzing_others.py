@@ -19,7 +19,7 @@ from tools.lineage.made_of import as_lines, lineage_of, seen_in_training
 from train.checkpoints.fields import check_fields
 from train.checkpoints.state import VERSION, Position, as_payload
 from train.config import Config
-from train.data.sources import expand
+from train.data import sources
 
 YAML = b"""type: video
 fps: 30000/1001
@@ -119,8 +119,9 @@ def check_toml(folder):
 
 
 def check_list(text):
+    sources.MOST_SHARDS = 1000  # in the process that fuzzes: a list of a million takes seconds
     with contextlib.suppress(UserError):
-        assert len(expand(text)) <= 1_000_000
+        assert len(sources.expand(text)) <= 1000
 
 
 def readers(folder):
