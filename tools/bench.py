@@ -36,6 +36,7 @@ MODULES = (
     "startup",
     "scale",
     "replicas",
+    "checkpoint",
     "gpu",
 )  # of tools/benches, each with its CASES
 

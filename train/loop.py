@@ -40,11 +40,12 @@ class EpochTimes:
 def train(run: Run, after_step: Callable[[], object] = lambda: None) -> bool:
     """Train to the last epoch; False when a signal ended it earlier, after a checkpoint."""
     times = EpochTimes()
-    with explain_worker_death(), contextlib.closing(run.data.stream):
+    with explain_worker_death(), contextlib.closing(run.data.stream), contextlib.closing(run.job.writer):
         while run.position.epoch <= run.job.config.epochs:
             if not (train_epoch(run, times, after_step) and finish_epoch(run, times)):
                 save(run)
                 return False
+        run.job.finish_writing()
     return True
 
 
@@ -67,7 +68,7 @@ def train_epoch(run: Run, times: EpochTimes, after_step: Callable[[], object] = 
         if progress:
             progress.update(position.slots_done, f"loss {report.loss:.4f}")
         if config.save_every_steps and position.step % config.save_every_steps == 0 and position.slots_done < slots:
-            save(run)
+            save(run, wait=False)
     if progress:
         progress.close()
     times.training = time.monotonic() - started
@@ -89,6 +90,7 @@ def finish_epoch(run: Run, times: EpochTimes) -> bool:
     sound = is_sound(job, run.learner, position.epoch)
     best = sound and not run.data.eval_samples  # without evaluation each epoch is the best
     if run.data.eval_samples and is_due(job.config, position.epoch):
+        job.finish_writing()  # the workers of the evaluation would inherit the open file
         started = time.monotonic()
         best = evaluate_epoch(job, run.learner, run.data, position, run.curves, sound)
         times.evaluating = time.monotonic() - started
@@ -100,7 +102,7 @@ def finish_epoch(run: Run, times: EpochTimes) -> bool:
     if job.config.save_epoch and sound:
         write_networks(job, run.learner, job.folder / "epoch" / str(position.epoch), about)
     close_epoch(run, times)
-    save(run)
+    save(run, wait=False)
     return True
 
 

@@ -23,6 +23,8 @@ class Run:
     throughput: Throughput | None = None  # on a GPU, where there are curves
 
 
-def save(run: Run) -> None:
-    """Write the checkpoint, whole, after everything that it refers to is on disk."""
+def save(run: Run, wait: bool = True) -> None:
+    """Write the checkpoint, whole, after everything that it refers to is on disk; without `wait` beside training."""
     save_checkpoint(run.job, run.learner, run.data, run.position, run.curves)
+    if wait:
+        run.job.finish_writing()

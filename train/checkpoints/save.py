@@ -1,5 +1,8 @@
 """What a run writes: the checkpoint to resume from, and networks to use."""
 
+import contextlib
+import copy
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,22 +21,52 @@ from train.runtime.log import Curves
 
 
 def save_checkpoint(job: Job, learner: Learner, data: TrainingData, position: Position, curves: Curves | None) -> None:
-    """Write the checkpoint, whole, after the curves up to it are on disk. Raises UserError when the disk is full."""
+    """Begin to write the checkpoint, from a copy, after the curves up to it are on disk: see `Job.finish_writing`.
 
-    def write() -> None:
-        try:
+    It waits for the checkpoint before, so that there is one copy at a time. Raises UserError when the disk is full.
+    """
+
+    def start() -> None:
+        job.writer.finish()
+        with explain_disk_error(job.folder):
             curves.flush()
-            if position.step:  # a checkpoint from before the first step is another run's
-                rotate(job.folder, learner.name, job.config.keep_checkpoints)
-            write_checkpoint(checkpoint_path(job.folder, learner.name), payload)
-        except OSError as error:
-            raise UserError(
-                f"the checkpoint could not be written to {job.folder} ({error.strerror or error}), the previous one is "
-                f"unchanged: free some space and continue with --resume"
-            ) from error
+        payload = copied(checkpoint_payload(job, learner, data, position))
+        keep = job.config.keep_checkpoints if position.step else 0  # one from before the first step is another run's
+        job.writer.start(lambda: write_newest(job.folder, learner.name, payload, keep))
 
-    payload = checkpoint_payload(job, learner, data, position)
-    job.group.first(write)
+    job.group.first(start)
+
+
+def write_newest(folder: Path, name: str, payload: dict, keep: int) -> None:
+    """Write the newest checkpoint, whole; of those before it, `keep` minus one stay, and all when it is 0."""
+    with explain_disk_error(folder):
+        if keep:
+            rotate(folder, name, keep)
+        write_checkpoint(checkpoint_path(folder, name), payload)
+
+
+@contextlib.contextmanager
+def explain_disk_error(folder: Path) -> Iterator[None]:
+    """Inside the block an error of the disk becomes a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"the checkpoint could not be written to {folder} ({error.strerror or error}), the previous one is "
+            f"unchanged: free some space and continue with --resume"
+        ) from error
+
+
+def copied(value: Any) -> Any:
+    """The value with its tensors copied to the CPU, so that training goes on while it is written."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        own = copy.copy(value)  # of the same kind
+        for name in own:
+            own[name] = copied(own[name])
+        return own
+    return type(value)(map(copied, value)) if type(value) in (list, tuple) else value
 
 
 def checkpoint_payload(job: Job, learner: Learner, data: TrainingData, position: Position) -> dict:

@@ -1,11 +1,12 @@
 """The job that a run is: what stays the same from its first step to its last."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from train.config import Config
 from train.runtime.dist import Group
 from train.runtime.signals import Stop
+from train.runtime.writer import BackgroundWriter
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,12 @@ class Job:
     stop: Stop
     folder: Path
     batch_size: int  # sequences of a forward pass in this process
+    writer: BackgroundWriter = field(default_factory=BackgroundWriter)  # of checkpoints, in the first process
 
     def is_stopping(self) -> bool:
-        """Whether any process was asked to stop; a collective operation."""
-        return self.group.any(bool(self.stop.name))
+        """Whether any process was asked to stop, or a checkpoint could not be written; a collective operation."""
+        return self.group.any(bool(self.stop.name) or self.writer.failed)
+
+    def finish_writing(self) -> None:
+        """Wait until the last checkpoint is on the disk. Every process raises the error of its writer."""
+        self.group.first(self.writer.finish)

@@ -40,7 +40,8 @@ def random_moments(seed):
         yield ["signal at", f"os.{call}", rng.randint(1, 6), signal.SIGKILL]
         yield ["kill inside", "train.loop.train", rng.randint(1, 150_000)]
         yield ["signal at", "train.evaluation.evaluate.measure", 1, signal.SIGKILL]
-        yield ["kill inside", "train.loop.save", rng.randint(1, 100_000)]
+        yield ["kill inside", "train.loop.save", rng.randint(1, 30_000)]
+        yield ["kill inside", "train.checkpoints.save.write_newest", rng.randint(1, 60_000)]
         yield ["kill inside", "train.loop.evaluate_epoch", rng.randint(1, 80_000)]
         yield ["kill after", "train.loop.train", rng.uniform(0, 1)]
 
@@ -67,6 +68,7 @@ def live(folder, flags, world, moments):
             "adamw",
             1,
             [
+                ["kill inside", "train.loop.save", 3_000],
                 ["signal at", "os.replace", 5, signal.SIGKILL],
                 ["kill inside", "train.loop.evaluate_epoch", 50_000],
                 ["kill inside", "train.loop.step", 40_000],
@@ -78,7 +80,7 @@ def live(folder, flags, world, moments):
             [
                 ["signal at", "os.link", 2, signal.SIGKILL],
                 ["signal at", "train.evaluation.evaluate.measure", 2, signal.SIGKILL],
-                ["kill inside", "train.loop.save", 100_000],
+                ["kill inside", "train.checkpoints.save.write_newest", 30_000],
             ],
         ),
     ],
@@ -106,6 +108,7 @@ STOPS = [  # processes, flags, and where which signal reaches the last process a
     (1, ("--num-workers", "1"), "train.step.forward_backward", 4, signal.SIGTERM),
     (2, (), "train.evaluation.evaluate.measure", 2, signal.SIGUSR1),
     (1, (), "train.loop.save", 1, signal.SIGINT),
+    (1, ("--save-every-steps", "1"), "train.checkpoints.save.write_newest", 2, signal.SIGTERM),
     (2, (), "train.build.create_loss", 1, signal.SIGTERM),
 ]
 
@@ -124,8 +127,8 @@ def test_a_run_that_is_asked_to_stop_saves_where_it_is_ends_with_status_0_and_go
         assert f"stopped by {who} in epoch" in logs[-1].splitlines()[-1]
         assert "the same command with --resume continues from there" in logs[-1].splitlines()[-1]
     trainings.train(tmp_path, *flags)
-    assert ["nothing to resume in" in log for log in logs[1:]] == [True, False, False, False]
-    assert ["resumed in epoch" in log for log in logs[1:]] == [False, True, True, True]
+    assert ["nothing to resume in" in log for log in logs[1:]] == [True, False, False, False, False]
+    assert ["resumed in epoch" in log for log in logs[1:]] == [False, True, True, True, True]
     assert trainings.results(tmp_path) == untouched["adamw"]
 
 

@@ -166,7 +166,8 @@ def test_a_shard_of_the_same_name_but_other_bytes_is_another(tmp_path):
 def test_a_full_disk_ends_the_run_with_one_line_and_leaves_the_checkpoint_as_it_was(tmp_path):
     data = make_data(tmp_path / "data", records=2, evaluation=1, size=64)
     flags = trainings.command(data, tmp_path)
-    job = trainings.start(tmp_path, *flags, world=2, hooks=[["limit files at", "train.loop.save", 3, 1_000_000]])
+    hook = ["limit files at", "train.checkpoints.save.write_checkpoint", 4, 1_000_000]  # the first is of step 0
+    job = trainings.start(tmp_path, *flags, world=2, hooks=[hook])
     assert job.wait() == [2, 2]
     assert "Traceback" not in job.log() and job.log().splitlines()[-1] == (
         f"error: the checkpoint could not be written to {tmp_path} (File too large), the previous one is unchanged: "
