@@ -32,7 +32,7 @@ def main() -> int:
 
     if config.deterministic:
         use_deterministic_algorithms()
-    with join(config.device, 60 * config.timeout) as group, explain_full_disk(config.model_dir):
+    with join(config.device, 60 * config.timeout, Path(config.model_dir)) as group, explain_full_disk(config.model_dir):
         if group.device.type == "cpu":
             keep_freed_memory()
         if config.dry_run:

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 from model.device import choose_device
 from tools.cli import UserError, duration
 from tools.cli.program import is_users
+from train.runtime.flight import FlightRecorder
 from train.runtime.watch import Watch, named
 
 MARGIN = timedelta(minutes=1)
@@ -51,7 +53,7 @@ class Group:
     def collective(self, operation: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Run an operation that all processes take part in. Raises UserError when one of them has ended."""
         try:
-            with self.watch.waiting() if self.watch else contextlib.nullcontext():
+            with self.watch.waiting(operation.__name__) if self.watch else contextlib.nullcontext():
                 return operation(*arguments, **options)
         except RuntimeError as error:
             if not is_connection_failure(error):
@@ -149,10 +151,11 @@ def is_connection_failure(error: RuntimeError) -> bool:
 
 
 @contextlib.contextmanager
-def join(device: str, timeout: float) -> Iterator[Group]:
+def join(device: str, timeout: float, folder: Path) -> Iterator[Group]:
     """This process's rank in the job that torchrun started, or a job of one process.
 
-    A wait for another process that takes more than `timeout` seconds ends this one, see train.runtime.watch.
+    A wait for another process that takes more than `timeout` seconds ends this one, see train.runtime.watch, which
+    leaves the last operations of each process in `folder`.
     """
     world_size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)))
@@ -161,11 +164,13 @@ def join(device: str, timeout: float) -> Iterator[Group]:
     if world_size == 1:
         yield Group(0, 1, chosen)
         return
-    watch = Watch(rank, world_size, timeout)
+    backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
+    recorder = FlightRecorder(folder, rank, backend)
+    recorder.start()
+    watch = Watch(rank, world_size, timeout, recorder)
     group = Group(rank, world_size, chosen, watch)
     watch.start()
     try:
-        backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
         watch.share(group.collective(connect, backend, timedelta(seconds=timeout)))
         yield group
     finally:

@@ -20,9 +20,11 @@ import torch.distributed as dist
 
 from tools.cli import duration
 from tools.cli.program import rank_prefix
+from train.runtime.flight import FlightRecorder
 from train.runtime.signals import SAME_CTRL_C, SIGNALS
 
 BEAT = 1.0  # seconds between heartbeats
+TIMED_OUT = 2  # exit status after a wait that was too long
 PATIENCE = 10.0  # seconds without a heartbeat after which a process does not answer
 
 
@@ -38,8 +40,9 @@ class Beat:
 class Watch:
     """The watch of one process, which runs from `start` to `close`. Only `waiting` is for the main thread."""
 
-    def __init__(self, rank: int, world_size: int, timeout: float):
+    def __init__(self, rank: int, world_size: int, timeout: float, recorder: FlightRecorder | None = None):
         """`timeout` is the longest wait for another process, in seconds."""
+        self.recorder, self.operation = recorder, ""  # the operation under way
         self.rank, self.world_size, self.timeout = rank, world_size, timeout
         self.patience = min(PATIENCE, timeout / 3)
         self.entered, self.depth, self.since = 0, 0, 0.0  # collective operations, those under way, start of the wait
@@ -50,8 +53,9 @@ class Watch:
         self.threads: list[threading.Thread] = []
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Inside the block the process may wait for others."""
+    def waiting(self, operation: str = "") -> Iterator[None]:
+        """Inside the block the process may wait for others, in this operation."""
+        self.operation = operation
         self.entered += 1
         self.depth += 1
         self.since = time.monotonic()
@@ -108,6 +112,8 @@ class Watch:
             if select.select([self.wakeup], [], [], BEAT / 2)[0]:
                 self.signals += [(n, time.monotonic()) for n in os.read(self.wakeup, 64) if n in SIGNALS]
             if ending := self._ending(time.monotonic()):
+                if ending[1] == TIMED_OUT and self.recorder:
+                    self.recorder.write()
                 end(*ending)
 
     def _ending(self, now: float) -> tuple[str, int] | None:
@@ -118,8 +124,9 @@ class Watch:
         if self.answered and waited > self.timeout:  # before, the timeouts of the connection apply
             culprits, reason = self._awaited(now)
             first = min({*range(self.world_size)} - culprits)  # which speaks for all that wait
-            line = f"waited {duration(waited)} for {reason}; continue with --resume, or with a longer --timeout"
-            return (f"error: {line}" if first == self.rank else ""), 2
+            advice = "continue with --resume, or with a longer --timeout"
+            line = f"waited {duration(waited)} for {reason}{self._where()}; {advice}"
+            return (f"error: {line}" if first == self.rank else ""), TIMED_OUT
         if not self.signals:
             return None
         asked = min(waited, now - self.signals[0][1])  # seconds since it both waits and was asked to stop
@@ -134,6 +141,14 @@ class Watch:
                 (128 + number),
             )
         return None
+
+    def _where(self) -> str:
+        """In which operation this process waits, and where the last operations of all are listed."""
+        name = f", in {self.operation} (operation {self.entered} of the run)" if self.operation else ""
+        listed = (
+            f"; `torchfrtrace {self.recorder.folder} -p rank_` compares the last operations" if self.recorder else ""
+        )
+        return name + listed
 
     def _silent(self, now: float) -> tuple[set[int], str] | None:
         """The processes that do not answer."""

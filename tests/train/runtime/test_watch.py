@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch.distributed as dist
 from tests.support import trainings
 from tests.support.shards import make_data
 from train.runtime import watch as module
+from train.runtime.flight import FlightRecorder
 from train.runtime.watch import Beat, Watch
 
 NOW = 1000.0
@@ -57,6 +59,13 @@ def test_after_the_timeout_the_process_ends_and_names_the_one_that_it_waited_for
     line, status = waiting(rank=speaker, beats=beats, since=NOW - 601)._ending(NOW)
     assert status == 2
     assert line.startswith(f"error: waited 10m01s for {named}") and "--timeout" in line
+
+
+def test_the_line_says_in_which_operation_and_where_the_last_operations_are(tmp_path):
+    recorder = FlightRecorder(tmp_path, rank=1, backend="gloo")
+    line, _ = waiting(rank=1, beats=silent(0), since=NOW - 601, operation="all_gather", recorder=recorder)._ending(NOW)
+    assert ", in all_gather (operation 7 of the run); " in line
+    assert f"`torchfrtrace {tmp_path / 'flight_recorder'} -p rank_` compares the last operations; continue" in line
 
 
 def test_one_of_the_processes_that_wait_speaks_for_all():
@@ -143,6 +152,9 @@ def test_a_process_that_hangs_is_named_in_one_line_and_the_job_ends(place, data,
         assert trainings.ask(wait=job.pids[0], seconds=120) == 2
     last = job.log().splitlines()[-1]
     assert last.startswith("error: waited ") and "for rank 1, which does not answer" in last
+    assert f", in {place.rpartition('.')[2]} (operation " in last
+    entries = pickle.loads((tmp_path / "flight_recorder" / "rank_0").read_bytes())["entries"]
+    assert len(entries) > 1 and not entries[-1]["retired"]
     assert "Traceback" not in job.log()
 
 
