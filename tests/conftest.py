@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from pack.shards.store import _client
-from tests.support import ROOT, s3
-from tests.support.films import Brightness, make_video
+from tests.support import ROOT
+from tests.support.media.films import Brightness, make_video
+from tests.support.servers import s3
 from tools.clips import fetch_clips
 
 # A shell's background job ignores Ctrl-C, and so would every program that tests start and interrupt.

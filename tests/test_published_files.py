@@ -1,7 +1,7 @@
 """Shards and checkpoints that an earlier version wrote are read by this one.
 
-tests/published/ was made before the folders were rearranged: a film of tests/support/films.py packed in three formats,
-and a training of a tiny network that SIGTERM stopped in its second epoch.
+tests/published/ was made before the folders were rearranged: a film of tests/support/media/films.py packed in three
+formats, and a training of a tiny network that SIGTERM stopped in its second epoch.
 """
 
 import hashlib
@@ -13,7 +13,8 @@ from model.checkpoint import load_network
 from pack.holes import nonwarp_mask
 from pack.shards.record import decode
 from pack.shards.shard import list_shards, read_record
-from tests.support import ROOT, trainings
+from tests.support import ROOT
+from tests.support.training import trainings
 
 PUBLISHED = ROOT / "tests" / "published"
 FLAGS = (

@@ -9,7 +9,7 @@ import torch
 import train.data
 from tests.support.documents import ROOT
 from tests.support.shards import make_data
-from tests.support.trainings import one_thread  # noqa: F401
+from tests.support.training.trainings import one_thread  # noqa: F401
 from train.data import library, open_stream
 
 TEXT = (ROOT / "docs/data-format.md").read_text()

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from model.blocks import ChannelNorm, GatedConv, SpatialMLP, TokenMLP, edge_pad, spatial_block, temporal_block
 from tests.support.golden_formulas import feature
-from tests.support.reference import filled, golden, near
+from tests.support.training.reference import filled, golden, near
 
 
 def test_edge_pad_repeats_the_border_and_passes_gradient_to_the_original_pixels_alone():

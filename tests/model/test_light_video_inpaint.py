@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from model.light_video_inpaint import NAMES, LightVideoInpaint, plan_passes
 from tests.support.golden_formulas import feature, video
-from tests.support.reference import (
+from tests.support.training.reference import (
     filled,
     golden,
     inputs,

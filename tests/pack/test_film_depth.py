@@ -8,8 +8,8 @@ from pack.film_depth import DepthOptions, model_type, open_depth
 from pack.geometry import rotate, transform_depth
 from pack.video.grey import frame_times
 from pack.video.reader import probe, read_frames
-from tests.support.depth_files import as_16_bits, nearness, write_export, write_grey_video, write_pngs
-from tests.support.films import Brightness, digests, make_video, pack, records, refuse
+from tests.support.media.depth_files import as_16_bits, nearness, write_export, write_grey_video, write_pngs
+from tests.support.media.films import Brightness, digests, make_video, pack, records, refuse
 from tools.cli import MissingFile, UserError
 
 FRAMES = 40

@@ -5,7 +5,7 @@ import pytest
 
 from pack import jobs
 from pack.shards.shard import list_shards
-from tests.support.films import make_video
+from tests.support.media.films import make_video
 from tests.support.programs import refused, run_program, succeeds
 
 TOML = """

@@ -8,7 +8,7 @@ import pytest
 from pack import main as program
 from pack.shards.shard import list_shards
 from tests.pack.video.test_fields import encode, interlaced
-from tests.support.films import SMALL, digests, make_video, pack, records, refuse
+from tests.support.media.films import SMALL, digests, make_video, pack, records, refuse
 from tests.support.programs import run_program, succeeds
 
 pytestmark = pytest.mark.usefixtures("quick_depth")

@@ -12,7 +12,7 @@ import pytest
 
 from pack import pipeline, workers
 from pack.shards.shard import list_shards
-from tests.support.films import ROOT, SMALL, Brightness, digests, lines, pack, records, start, wait_for
+from tests.support.media.films import ROOT, SMALL, Brightness, digests, lines, pack, records, start, wait_for
 from tools.cli import plural
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("contained")]

@@ -14,7 +14,7 @@ from pack.sampling import draw_kinds
 from pack.shards.shard import list_shards
 from pack.video.reader import read_frames
 from tests.model.test_mask_mlbw import golden_network, write_network
-from tests.support.films import Brightness, digests, pack, records, refuse
+from tests.support.media.films import Brightness, digests, pack, records, refuse
 
 pytestmark = pytest.mark.usefixtures("quick_depth")
 

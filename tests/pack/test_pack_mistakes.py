@@ -15,7 +15,7 @@ from pack import main as program
 from pack import workers
 from pack.shards.shard import list_shards
 from pack.sources import find_videos
-from tests.support.films import ROOT, SMALL, lines, make_video, refuse, start
+from tests.support.media.films import ROOT, SMALL, lines, make_video, refuse, start
 from tests.support.programs import run_program
 from tools.cli import UserError
 

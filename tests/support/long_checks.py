@@ -20,11 +20,13 @@ import numpy as np
 import torch
 
 from tests.pack.shards.test_faults import KINDS, Injector, flip
-from tests.support import ROOT, fuzzing_others, trainings
-from tests.support import fuzzing as fuzzing_files
+from tests.support import ROOT
+from tests.support.hostile import fuzzing as fuzzing_files
+from tests.support.hostile import fuzzing_others
+from tests.support.media.stereo_films import peak_of_conversion
+from tests.support.media.videos import film
 from tests.support.shards import make_data
-from tests.support.stereo_films import peak_of_conversion
-from tests.support.videos import film
+from tests.support.training import trainings
 from tests.train.checkpoints.test_resume import live, random_moments
 from tests.train.data.test_stream import growth
 from train.data.plan import Plan

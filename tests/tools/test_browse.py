@@ -12,10 +12,11 @@ from pack.shards.exclusion import LIST, read_keys
 from pack.shards.record import decode, encode
 from pack.shards.shard import ShardWriter, list_shards, read_record
 from tests.pack.shards.test_faults import flip
-from tests.support import s3, trainings
-from tests.support.browser import Viewer, browser, served
 from tests.support.programs import refused
+from tests.support.servers import s3
+from tests.support.servers.browser import Viewer, browser, served
 from tests.support.shards import make_data, make_split, texture_record
+from tests.support.training import trainings
 from tools import browse
 from train.data.mining import History
 from train.data.samples import Records

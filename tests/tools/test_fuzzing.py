@@ -1,7 +1,7 @@
 import pytest
 
-from tests.support.fuzzing import fuzz
-from tests.support.fuzzing_others import NAMES, readers
+from tests.support.hostile.fuzzing import fuzz
+from tests.support.hostile.fuzzing_others import NAMES, readers
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -19,11 +19,11 @@ from pack.video.reader import probe, read_frames
 from pack.video.shot_reader import read_shots
 from tests.pack.holes.test_forward import golden_depth
 from tests.pack.video.test_hdr import hdr_film
-from tests.support.depth_files import nearness, write_export, write_pngs
 from tests.support.golden_formulas import fill, video
+from tests.support.media.depth_files import nearness, write_export, write_pngs
+from tests.support.media.stereo_films import copy_film, write_film
+from tests.support.media.videos import grey, moving, write
 from tests.support.programs import refused, succeeds
-from tests.support.stereo_films import copy_film, write_film
-from tests.support.videos import grey, moving, write
 from tools import stereo
 from tools.evaluation.baselines import BASELINES
 from tools.stereo import main

@@ -12,8 +12,9 @@ import pytest
 from pack.shards.record import encode
 from pack.shards.shard import ShardWriter, list_shards
 from pack.shards.store import RemotePath, client
-from tests.support import ROOT, s3
+from tests.support import ROOT
 from tests.support.programs import refused, succeeds
+from tests.support.servers import s3
 from tests.support.shards import make_data, make_split, texture_record
 from tools import transfer
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.support import trainings
-from tests.support.fault_injection import PLANTED
+from tests.support.hostile.fault_injection import PLANTED
 from tests.support.shards import make_data
+from tests.support.training import trainings
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from model.checkpoint import load_network, read_file, write_checkpoint
-from tests.support import trainings
 from tests.support.shards import make_split
-from tests.support.trainings import one_thread  # noqa: F401
+from tests.support.training import trainings
+from tests.support.training.trainings import one_thread  # noqa: F401
 from tools import cli
 from train import build as setup
 from train.checkpoints.state import checkpoints

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model.light_video_inpaint import LightVideoInpaint
-from tests.support.trainings import NoStop
+from tests.support.training.trainings import NoStop
 from train import compiling
 from train.config import Config
 from train.objectives.loss import create_loss

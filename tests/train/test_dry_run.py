@@ -6,8 +6,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
 from tests.pack.shards.test_faults import flip
-from tests.support import trainings
 from tests.support.shards import make_data
+from tests.support.training import trainings
 from train.dry_run import Costs, step_seconds, workers_needed
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.support.trainings import NoStop
+from tests.support.training.trainings import NoStop
 from tools.cli import UserError
 from train.config import Config
 from train.out_of_memory import RECORDED, advice, explain_out_of_memory

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from model.discriminators import DISCRIMINATORS
-from tests.support import trainings
 from tests.support.shards import make_data
-from tests.support.small_discriminators import small_ensemble
-from tests.support.trainings import one_thread  # noqa: F401
+from tests.support.training import trainings
+from tests.support.training.small_discriminators import small_ensemble
+from tests.support.training.trainings import one_thread  # noqa: F401
 from tools import cli
 from train import build as setup
 from train import loop, passes, step

@@ -26,6 +26,8 @@ sys.exit(max(abs(node.wait()) for node in nodes))
 """
 SCONTROL = '#!/bin/bash\necho "$@" >> "$REQUEUED"\n'
 
+TINY_TRAIN = "tests/support/training/tiny_train.py"  # a network that two cores can train
+
 
 def make_slurm(folder):
     """Stand-ins for srun, which passes signals on to the tasks alone as Slurm does, and scontrol."""
@@ -35,7 +37,7 @@ def make_slurm(folder):
     for name in ("train.slurm", "node.sh"):
         text = (ROOT / "tools/recipes" / name).read_text()
         text = text.replace("tools/recipes/node.sh", str(folder / "node.sh"))
-        text = text.replace("train/main.py", "tests/support/tiny_train.py")  # a network that two cores can train
+        text = text.replace("train/main.py", TINY_TRAIN)
         text = text.replace(".venv/bin/torchrun", str(Path(sys.executable).parent / "torchrun"))
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)

@@ -5,8 +5,8 @@ import pytest
 
 from pack.shards.shard import list_shards, read_record
 from tests.pack.shards.test_faults import flip
-from tests.support import trainings
 from tests.support.shards import make_data, make_split
+from tests.support.training import trainings
 from tests.train.data.test_stream import content
 from train.data.plan import Plan, Slot, slots_of
 from train.data.samples import Records, Samples

@@ -29,7 +29,7 @@ def prepare(place: Workplace) -> Gauge:
     notes: dict[str, str] = {"network": run.job.config.arch}
 
     def check() -> None:
-        from tests.support.trainings import sha256
+        from tests.support.training.trainings import sha256
 
         save(run)
         saved, expected = read_file(path), payload(run)

@@ -60,7 +60,7 @@ def prepare_workers(place: Workplace) -> Race:
 
 
 def prepare_s3(place: Workplace) -> Race:
-    from tests.support import s3  # the S3 server of the tests, which most cases do not need
+    from tests.support.servers import s3  # the S3 server of the tests, which most cases do not need
 
     root = Path(place.stack.enter_context(tempfile.TemporaryDirectory())) / "buckets"
     port = place.stack.enter_context(s3.serve(root))

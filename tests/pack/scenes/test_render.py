@@ -6,7 +6,7 @@ import pytest
 from pack.scenes.layers import FAR, Layer, Look, mirrored, pose
 from pack.scenes.render import LEAST_RANGE, render
 from pack.scenes.scene import draw_scene
-from tests.support.scenes import card, picture, simple_scene, textures
+from tests.support.media.scenes import card, picture, simple_scene, textures
 
 CLEAN = Look()
 

@@ -6,7 +6,7 @@ import pytest
 from pack.scenes.render import render
 from pack.scenes.scene import draw_scene
 from pack.scenes.shapes import SHAPES, draw_shape
-from tests.support.scenes import textures
+from tests.support.media.scenes import textures
 from tools.cli import UserError
 
 

@@ -13,7 +13,7 @@ from pack.shards.cache import Cache
 from pack.shards.shard import list_shards, read_record
 from pack.shards.store import RemotePath, StoreError
 from pack.shards.untrusted import CorruptRecord
-from tests.support import s3
+from tests.support.servers import s3
 from tests.support.shards import make_split
 from tools.cli.sizes import parse_size
 

@@ -11,10 +11,11 @@ from pack.shards.exclusion import LIST, change_list, leave_out, leave_out_listed
 from pack.shards.index import Entry, Index, read_index, write_index
 from pack.shards.shard import list_shards, read_record
 from pack.shards.store import parse_location
-from tests.support import ROOT, trainings
+from tests.support import ROOT
 from tests.support.programs import refused, succeeds
 from tests.support.shards import make_data, make_split
-from tests.support.trainings import one_thread  # noqa: F401
+from tests.support.training import trainings
+from tests.support.training.trainings import one_thread  # noqa: F401
 from tests.tools.test_evaluate import SMALL
 from tests.tools.test_split import keys, write_split
 from tools import cli, evaluate, folders, split, transfer

@@ -10,9 +10,9 @@ import torch
 
 from pack.shards.index import index_path, read_index
 from pack.shards.shard import list_shards
-from tests.support import trainings
 from tests.support.shards import make_data, make_split
-from tests.support.trainings import one_thread  # noqa: F401
+from tests.support.training import trainings
+from tests.support.training.trainings import one_thread  # noqa: F401
 from tools.verify import verify_shard
 from train.data.plan import replacement
 from train.data.samples import BadRecord, Records, Samples

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.support.fuzzing import fuzz, readers
+from tests.support.hostile.fuzzing import fuzz, readers
 
 NAMES = sorted(readers(None))
 

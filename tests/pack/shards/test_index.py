@@ -7,12 +7,12 @@ import pytest
 
 from pack.shards.index import LARGEST_INDEX, parse_index, read_index
 from pack.shards.untrusted import DEEPEST_JSON, LONGEST_KEY
-from tests.support.fuzzing import INDEX
+from tests.support.hostile.fuzzing import INDEX
 from tools.cli import UserError
 
 
 def parsed(record=None, **fields):
-    """The index of tests.support.fuzzing with other fields, and other fields of its second record."""
+    """The index of tests.support.hostile.fuzzing with other fields, and other fields of its second record."""
     index = json.loads(json.dumps(INDEX)) | fields
     index["records"][1] |= record or {}
     return parse_index(json.dumps(index).encode(), Path("a.json"))

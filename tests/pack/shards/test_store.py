@@ -8,8 +8,9 @@ import pytest
 from pack.shards import store as stores
 from pack.shards.shard import list_shards, read_record
 from pack.shards.store import RemotePath, StoreError, parse_location
-from tests.support import s3, trainings
+from tests.support.servers import s3
 from tests.support.shards import make_data, make_split
+from tests.support.training import trainings
 from train.config import Config
 from train.data.plan import Plan
 from train.data.samples import Records, Samples

@@ -7,7 +7,7 @@ import pytest
 from pack.shards import store as stores
 from pack.shards.shard import list_shards, read_record
 from pack.shards.store import RemotePath, StoreError, parse_location
-from tests.support import web
+from tests.support.servers import web
 from tests.support.shards import make_data
 from tests.train.data.test_stream import content
 from tools.cli import MissingFile, UserError

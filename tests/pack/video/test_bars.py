@@ -8,7 +8,7 @@ import pytest
 
 from pack.video.bars import Bars, find_bars
 from pack.video.reader import Report, read_clips
-from tests.support.videos import write
+from tests.support.media.videos import write
 
 HEIGHT, WIDTH = 144, 192
 

@@ -11,8 +11,8 @@ from pack.video.export import read_pictures, sound_of
 from pack.video.grey import frame_times
 from pack.video.output.tracks import plan_tracks
 from pack.video.reader import probe, read_frames, read_timed
-from tests.support.depth_files import nearness, write_export
-from tests.support.films import make_video, pack, records, refuse
+from tests.support.media.depth_files import nearness, write_export
+from tests.support.media.films import make_video, pack, records, refuse
 from tests.support.programs import refused
 from tools import preview, stereo
 from tools.cli import MissingFile, UserError

@@ -10,7 +10,7 @@ from av.filter import Graph
 from pack.video.fields import find_telecine, same_frames
 from pack.video.reader import Report as ClipReport
 from pack.video.reader import read_clips, read_timed
-from tests.support.videos import joined, write
+from tests.support.media.videos import joined, write
 
 NTSC = Fraction(30000, 1001)
 

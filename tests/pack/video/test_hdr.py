@@ -8,7 +8,7 @@ import pytest
 
 from pack.video.hdr import Hdr, ToneMapper, curve, to_sdr
 from pack.video.reader import probe, read_timed
-from tests.support.videos import COLORS, corners, planes, quarters, write
+from tests.support.media.videos import COLORS, corners, planes, quarters, write
 from tools.synthesis.tone import SeesSdr
 from tools.synthesis.views import as_frames
 

@@ -10,7 +10,7 @@ from pack.video.bars import Bars
 from pack.video.container import open_video
 from pack.video.headers import Header, clean_aperture, read_header
 from pack.video.reader import probe, read_frames
-from tests.support.videos import COLORS, grey, planes, quarters, write
+from tests.support.media.videos import COLORS, grey, planes, quarters, write
 
 PARENTS = {b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0, b"stsd": 8, b"avc1": 78, b"hev1": 78}
 

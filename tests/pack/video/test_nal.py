@@ -4,7 +4,7 @@ import av
 import pytest
 
 from pack.video.nal import Units, length_size
-from tests.support.videos import moving, write
+from tests.support.media.videos import moving, write
 
 SLICE, SEI = {"h264": b"\x65", "hevc": b"\x26\x01"}, {"h264": b"\x06", "hevc": b"\x4e\x01"}
 

@@ -9,7 +9,7 @@ import pytest
 
 from pack.video.reader import Report, probe, read_clips, read_frames
 from tests.support import ROOT
-from tests.support.videos import COLORS, FULL, LIMITED, MATRICES, corners, grey, moving, planes, quarters, write
+from tests.support.media.videos import COLORS, FULL, LIMITED, MATRICES, corners, grey, moving, planes, quarters, write
 
 
 def ramp(path, times, rate=25, **keywords):

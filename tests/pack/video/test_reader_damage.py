@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pack.video.reader import Report, probe, read_clips, read_frames, read_timed
-from tests.support.videos import grey, joined, moving, write
+from tests.support.media.videos import grey, joined, moving, write
 
 
 def one_line(path, kind=ValueError):

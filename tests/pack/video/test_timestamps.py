@@ -7,7 +7,7 @@ import pytest
 
 from pack.video.reader import read_timed
 from pack.video.timestamps import in_order, limit_rate, origin, repaired_packets
-from tests.support.videos import film, flashing, joined, write
+from tests.support.media.videos import film, flashing, joined, write
 
 ALL = 10**6
 

@@ -8,9 +8,9 @@ import torch
 from model.checkpoint import save_network
 from pack.shards.record import encode
 from pack.shards.shard import ShardWriter
+from tests.support.media.videos import write
 from tests.support.programs import refused, succeeds
 from tests.support.shards import make_split, texture_record
-from tests.support.videos import write
 from tests.tools.test_evaluate import tiny_network
 from tools.arena import __main__ as program
 from tools.arena.__main__ import main

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests.support.browser import browser
 from tests.support.programs import succeeds
+from tests.support.servers.browser import browser
 from tests.support.shards import make_split
 from tests.tools.test_evaluate import SMALL, save_network, tiny_network
 from tools.evaluate import main

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.films import Brightness, pack
-from tests.support.shot_films import make_shots
+from tests.support.media.films import Brightness, pack
+from tests.support.media.shot_films import make_shots
 from tests.tools.film.test_certificate import shots
 from tools.film.calibration import calibrate, errors_of, fit, predict, spearman
 from train.evaluation.fills import replicate

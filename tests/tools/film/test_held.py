@@ -7,8 +7,8 @@ import torch
 from pack.film_depth import DepthOptions, open_depth
 from pack.video.grey import frame_times
 from pack.video.reader import probe
-from tests.support.films import Brightness
-from tests.support.shot_films import make_shots
+from tests.support.media.films import Brightness
+from tests.support.media.shot_films import make_shots
 from tools.film.held import LEAST, LIMIT, hold_back
 from tools.film.strength import SCREEN
 from tools.film.survey import survey

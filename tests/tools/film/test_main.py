@@ -15,10 +15,10 @@ from pack import main as packing
 from pack.shards.record import decode
 from pack.shards.shard import list_shards, read_record
 from pack.video.reader import probe
-from tests.support.depth_files import nearness, write_export
-from tests.support.films import Brightness
+from tests.support.media.depth_files import nearness, write_export
+from tests.support.media.films import Brightness
+from tests.support.media.shot_films import make_shots
 from tests.support.programs import refused, run_program, succeeds
-from tests.support.shot_films import make_shots
 from tools import evaluate, stereo
 from tools.film import __main__ as program
 from tools.film.tune import evaluations_since_best, losses

@@ -5,8 +5,8 @@ import torch
 from pack.film_depth import DepthOptions, open_depth
 from pack.video.grey import frame_times
 from pack.video.reader import probe
-from tests.support.films import Brightness
-from tests.support.shot_films import make_shots
+from tests.support.media.films import Brightness
+from tests.support.media.shot_films import make_shots
 from tools.film.strength import DEGREE, STRONGEST, WEAKEST, choose_strength, quantile
 from tools.film.survey import survey
 from tools.film.work import Work

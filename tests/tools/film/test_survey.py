@@ -5,9 +5,9 @@ import torch
 from pack.film_depth import DepthOptions, open_depth
 from pack.video.grey import frame_times
 from pack.video.reader import probe
-from tests.support.depth_files import nearness, write_pngs
-from tests.support.films import Brightness
-from tests.support.shot_films import make_shots
+from tests.support.media.depth_files import nearness, write_pngs
+from tests.support.media.films import Brightness
+from tests.support.media.shot_films import make_shots
 from tools.cli import UserError
 from tools.film.survey import shot_of, steadiness, survey
 from tools.film.work import Work

@@ -14,7 +14,7 @@ from pack.shards.record import encode
 from pack.shards.shard import ShardWriter, list_shards
 from pack.shards.untrusted import CorruptRecord
 from tests.pack.shards.test_faults import flip
-from tests.support import films
+from tests.support.media import films
 from tests.support.shards import make_split, texture_record
 from tools.cli import UserError
 from tools.inspection import gallery

@@ -12,7 +12,7 @@ import pytest
 
 from pack.shards.exclusion import LIST
 from pack.shards.shard import list_shards
-from tests.support.browser import served
+from tests.support.servers.browser import served
 from tests.support.shards import make_split
 from tools.browse import listen
 from tools.cli import UserError

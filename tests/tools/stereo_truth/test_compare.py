@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.flat_scene import flat_scene
+from tests.support.media.flat_scene import flat_scene
 from tests.tools.test_evaluate import tiny_network
 from tools.evaluation.baselines import BASELINES
 from tools.evaluation.methods import Method, choose_baselines, network_method

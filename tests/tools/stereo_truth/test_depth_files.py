@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from pack.video.reader import read_frames
-from tests.support.depth_files import write_export, write_pngs
-from tests.support.flat_scene import flat_scene
+from tests.support.media.depth_files import write_export, write_pngs
+from tests.support.media.flat_scene import flat_scene
 from tests.support.programs import refused, succeeds
 from tests.tools.stereo_truth.test_main import SMALL, film  # noqa: F401
 from tools.cli import MissingFile, UserError

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from model.checkpoint import save_network
+from tests.support.media.videos import write
 from tests.support.programs import refused, succeeds
-from tests.support.videos import write
 from tests.tools.test_evaluate import tiny_network
 from tools.stereo_truth.__main__ import main
 from tools.stereo_truth.scenes import FIRST_SEED, render_scenes

@@ -9,7 +9,7 @@ import torch
 from pack.holes.mappers import mapper
 from pack.video.bars import NO_BARS, Bars
 from pack.video.shot_reader import Shot, read_shots
-from tests.support.videos import joined, moving, write
+from tests.support.media.videos import joined, moving, write
 from tools.synthesis.conversion import Converter
 from tools.synthesis.views import Geometry, ShotState
 

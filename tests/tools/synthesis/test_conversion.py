@@ -18,9 +18,9 @@ from pack.video.output.join import join
 from pack.video.output.parts import Parts
 from pack.video.shot_reader import Shot, read_shots
 from tests.support import ROOT
-from tests.support.films import make_video, wait_for
-from tests.support.stereo_films import H264
-from tests.support.videos import grey, moving, write
+from tests.support.media.films import make_video, wait_for
+from tests.support.media.stereo_films import H264
+from tests.support.media.videos import grey, moving, write
 from tools.synthesis import conversion
 from tools.synthesis.confidence import Confidence, ErrorMaps
 from tools.synthesis.conversion import Converter, shots_from
@@ -229,7 +229,7 @@ from pack.holes.mappers import mapper
 from pack.video.output.parts import Parts
 from pack.video.output.encoder import Encoding
 from pack.video.shot_reader import read_shots
-from tests.support.films import Brightness
+from tests.support.media.films import Brightness
 from tools.evaluation.baselines import BASELINES
 from tools.synthesis.conversion import Converter
 from tools.synthesis.views import Geometry

@@ -10,8 +10,8 @@ from model.light_video_inpaint import LightVideoInpaint
 from pack.holes.mappers import mapper
 from pack.video.shot_reader import Shot
 from tests.model.test_mask_mlbw import write_network
+from tests.support.media.videos import moving, write
 from tests.support.programs import refused, succeeds
-from tests.support.videos import moving, write
 from tools.evaluation.baselines import BASELINES
 from tools.stereo import main
 from tools.synthesis.conversion import Converter

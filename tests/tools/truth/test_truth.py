@@ -16,8 +16,8 @@ from pack.scenes.layers import Look
 from pack.scenes.render import render
 from pack.shards.record import decode
 from pack.shards.shard import list_shards, read_record
+from tests.support.media.scenes import textures
 from tests.support.programs import refused, succeeds
-from tests.support.scenes import textures
 from tools.cli import UserError
 from tools.truth.__main__ import main
 from tools.truth.records import build, draw_view, frame_scene, make_record, margin, nearness, warp

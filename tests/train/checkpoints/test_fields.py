@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from model.checkpoint import write_checkpoint
-from tests.support import trainings
 from tests.support.shards import make_data
+from tests.support.training import trainings
 from tools.cli import UserError
 from train.checkpoints.fields import PLACE
 from train.checkpoints.state import VERSION, Position, as_payload, checkpoint_path, read_newest

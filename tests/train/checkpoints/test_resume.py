@@ -4,8 +4,8 @@ import signal
 import pytest
 
 from tests.pack.shards.test_faults import flip
-from tests.support import trainings
 from tests.support.shards import make_data
+from tests.support.training import trainings
 
 pytestmark = pytest.mark.slow
 

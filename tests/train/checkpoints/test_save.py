@@ -5,9 +5,9 @@ import threading
 import pytest
 import torch
 
-from tests.support import trainings
 from tests.support.shards import make_data
-from tests.support.trainings import one_thread  # noqa: F401
+from tests.support.training import trainings
+from tests.support.training.trainings import one_thread  # noqa: F401
 from tools import cli
 from tools.cli import UserError
 from train import build as setup

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from model.checkpoint import read_file, write_checkpoint
-from tests.support import trainings
 from tests.support.shards import make_data
+from tests.support.training import trainings
 from train.checkpoints.resume import moved_history
 from train.checkpoints.state import (
     Position,

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.support.trainings import one_thread  # noqa: F401
+from tests.support.training.trainings import one_thread  # noqa: F401
 from train.data.augment import jitter_, to_device_batch
 from train.data.crop import draw_params
 from train.data.looks import Look

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from model.morphology import dilate_inner, dilate_outer
-from tests.support.trainings import one_thread  # noqa: F401
+from tests.support.training.trainings import one_thread  # noqa: F401
 from train.data.crop import AugmentParams, augment_masks, choose_tile, cut, dilate_rows, draw_params, frame_indexes
 from train.runtime.seeds import generator
 

@@ -20,7 +20,7 @@ from pack.shards.shard import ShardWriter, list_shards
 from tests.pack.shards.test_faults import flip
 from tests.support import ROOT
 from tests.support.shards import make_data, make_split
-from tests.support.trainings import one_thread  # noqa: F401
+from tests.support.training.trainings import one_thread  # noqa: F401
 from tools.cli import MissingFile, UserError
 from train.data import open_stream
 from train.data.augment import to_device_batch

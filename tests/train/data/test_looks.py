@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms.functional import gaussian_blur
 
-from tests.support.trainings import one_thread  # noqa: F401
+from tests.support.training.trainings import one_thread  # noqa: F401
 from tests.train.data.test_crop import assert_shares, assert_uniform
 from train.data.augment import to_device_batch
 from train.data.crop import cut, draw_params

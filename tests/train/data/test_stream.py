@@ -16,9 +16,10 @@ import torch
 
 from pack.shards.shard import list_shards
 from tests.pack.shards.test_faults import flip
-from tests.support import ROOT, trainings
+from tests.support import ROOT
 from tests.support.shards import make_data, make_split
-from tests.support.trainings import one_thread  # noqa: F401
+from tests.support.training import trainings
+from tests.support.training.trainings import one_thread  # noqa: F401
 from tools.cli import UserError
 from train.data import stream as module
 from train.data.looks import draw_look

@@ -5,9 +5,9 @@ from PIL import Image
 
 from pack.shards.shard import list_shards
 from tests.pack.shards.test_faults import flip
-from tests.support import trainings
 from tests.support.shards import make_split
-from tests.support.trainings import one_thread  # noqa: F401
+from tests.support.training import trainings
+from tests.support.training.trainings import one_thread  # noqa: F401
 from train.data.augment import to_device_batch
 from train.data.samples import Records, Samples
 from train.evaluation.evaluate import evaluate, measure, trim

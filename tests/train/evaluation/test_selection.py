@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from model.checkpoint import read_file
-from tests.support import trainings
 from tests.support.shards import make_data
+from tests.support.training import trainings
 from train.evaluation import selection as best
 from train.evaluation.evaluate import Result
 

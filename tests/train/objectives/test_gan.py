@@ -5,9 +5,9 @@ import torch
 
 from model.discriminators import DISCRIMINATORS
 from model.light_video_inpaint import LightVideoInpaint
-from tests.support import trainings
 from tests.support.shards import make_data
-from tests.support.small_discriminators import small_ensemble
+from tests.support.training import trainings
+from tests.support.training.small_discriminators import small_ensemble
 from train.config import Config
 from train.evaluation.evaluate import trim
 from train.objectives.adversarial import AdaptiveWeight, clamp_leaky

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from model.checkpoint import read_file
-from tests.support import trainings
 from tests.support.shards import make_data
+from tests.support.training import trainings
 from train.config import Config
 from train.optimizers import recipe
 from train.optimizers.ema import EMA

@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
-from tests.support import ROOT, trainings
+from tests.support import ROOT
 from tests.support.shards import make_data
+from tests.support.training import trainings
 
 
 @pytest.mark.slow

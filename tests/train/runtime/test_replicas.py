@@ -8,8 +8,8 @@ import torch.distributed as dist
 import torch.multiprocessing as processes
 from torch.nn.parallel import DistributedDataParallel
 
-from tests.support import trainings
 from tests.support.shards import make_data
+from tests.support.training import trainings
 from train.runtime.dist import Group
 from train.runtime.replicas import last_pass, replicate, sum_bucket
 

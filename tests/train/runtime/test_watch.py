@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 
-from tests.support import trainings
 from tests.support.shards import make_data
+from tests.support.training import trainings
 from train.runtime import watch as module
 from train.runtime.flight import FlightRecorder
 from train.runtime.watch import Beat, Watch

@@ -9,8 +9,8 @@ import pytest
 from pack.video.colour import ToYuv
 from pack.video.output.tracks import plan_tracks
 from pack.video.shot_reader import read_shots
-from tests.support.stereo_films import copy_film
-from tests.support.videos import beeps, film, flashes, joined, moving, write
+from tests.support.media.stereo_films import copy_film
+from tests.support.media.videos import beeps, film, flashes, joined, moving, write
 
 
 def in_time(path):

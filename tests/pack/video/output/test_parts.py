@@ -18,8 +18,8 @@ from pack.video.output.join import join
 from pack.video.output.parts import Parts, fingerprint
 from pack.video.output.tracks import plan_tracks
 from pack.video.reader import probe, read_timed
-from tests.support.stereo_films import H264, write_film
-from tests.support.videos import film, quarters
+from tests.support.media.stereo_films import H264, write_film
+from tests.support.media.videos import film, quarters
 from tools.cli import UserError
 
 TIMES = [Fraction(t, 1000) for t in (0, 33, 80, 81, 150, *range(200, 1500, 40))]  # of variable rate

@@ -8,8 +8,8 @@ import pytest
 
 from pack.video.output.subtitles import Line, until
 from pack.video.output.tracks import plan_tracks
-from tests.support.stereo_films import copy_film
-from tests.support.videos import film
+from tests.support.media.stereo_films import copy_film
+from tests.support.media.videos import film
 
 LINES = [(200, 500, "One"), (700, 600, "<i>Two</i>"), (1000, 500, "Three"), (1000, 200, "Four, five")]
 

@@ -47,7 +47,7 @@ from pack.video.output.parts import Parts
 from pack.video.output.tracks import plan_tracks
 from pack.video.reader import probe
 from pack.video.shot_reader import read_shots
-from tests.support.films import Brightness
+from tests.support.media.films import Brightness
 from tools.evaluation.baselines import BASELINES
 from tools.synthesis.conversion import Converter
 from tools.synthesis.views import Geometry

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 if not __package__:  # run as a file, as the server that the trainings fork from
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
 
 import pytest
 import torch
@@ -30,7 +30,8 @@ from model.light_video_inpaint import LightVideoInpaint
 NAME = "inpaint.light_video_inpaint_v1"
 # what a training imports, which takes seconds
 PRELOADED = (
-    "tests.support.fault_injection train.main train.build train.loop torch.utils.tensorboard torch._dynamo sympy"
+    "tests.support.hostile.fault_injection train.main train.build train.loop "
+    "torch.utils.tensorboard torch._dynamo sympy"
 ).split()
 FLAGS = (
     "--loss temporal_l1 --tile 64 --num-samples 48 --backward-step 2 --max-epoch 4 --learning-rate-cycles 1 "
@@ -231,7 +232,7 @@ def wait(pid, seconds) -> int:
 def run_training(argv, env, log, hooks) -> None:
     """Run train/main.py in this process, which ends with it; its output goes to `log`."""
     # imported here: the server preloads them, tests that use this module need not
-    from tests.support.fault_injection import HOOKS
+    from tests.support.hostile.fault_injection import HOOKS
     from tools import cli
     from train import build as setup
     from train import main

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from model.checkpoint import read_file
 from pack.video.export import EXPORT, read_export
-from tests.support.fuzzing import VALUES, damaged
+from tests.support.hostile.fuzzing import VALUES, damaged
 from tools.cli import UserError
 from tools.cli.config_file import read_config
 from tools.cli.fields import read_flags

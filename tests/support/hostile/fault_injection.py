@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from tests.support.small_discriminators import use_small_discriminators
+from tests.support.training.small_discriminators import use_small_discriminators
 
 PLANTED = "RuntimeError: a planted bug"  # the last line of the traceback of `raise at`
 

@@ -1,0 +1,1 @@
+"""Films, pictures, depth and scenes that tests make."""

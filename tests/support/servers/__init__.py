@@ -1,0 +1,1 @@
+"""Object stores, web servers and browsers that tests start."""
