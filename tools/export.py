@@ -26,20 +26,27 @@ class Config:
     # --no-ema: the weights of the last step
     half: bool = False  # store weights as float16, half the size; loading converts them to float32
 
+    blend: tuple[str, ...] = ()  # networks of the same architecture whose weights are averaged in, as FILE=SHARE; the
+    # checkpoint has what is left of 1. Of a network that was fine-tuned and its start: old skill beside the new one
+
     ALIASES: ClassVar = {"out": ("-o",)}
 
 
 def main():
     config = cli.parse(Config)
     from model.checkpoint import load_network, locate, network_name, read_file, write_checkpoint
+    from tools.lineage.blend import blend, read_shares
 
-    out = Path(config.out)
-    if out.exists() and os.path.samefile(out, locate(config.checkpoint)):
-        raise UserError(f"{out} would overwrite the checkpoint that is exported: pass another -o")
+    out, shares = Path(config.out), read_shares(config.blend)
+    for path in (config.checkpoint, *shares):
+        if out.exists() and locate(path).exists() and os.path.samefile(out, locate(path)):
+            raise UserError(f"{out} would overwrite the checkpoint that is exported: pass another -o")
     payload = read_file(config.checkpoint)
     net = load_network(config.checkpoint, weights="averaged" if config.ema else "raw")
     weights, origin = choose_weights(payload, config.ema)
     net.load_state_dict(weights)  # float32, in the network's order
+    if shares:
+        payload = blend(net, payload, config.checkpoint, shares, "averaged" if config.ema else "raw")
     file = as_file(net, payload, config.half)
     check_finite(file["state_dict"], config.checkpoint)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +56,8 @@ def main():
     kind = "float16" if config.half else "float32"
     print(f"{out}: {network_name(net)}, {count:,} parameters, {kind}, {out.stat().st_size:,} bytes")
     print(f"from {config.checkpoint}: {origin}{describe_progress(payload)}")
+    for path, share in shares.items():
+        print(f"and {100 * share:g} % of {path}")
 
 
 def choose_weights(payload: dict[str, Any], ema: bool = True) -> "tuple[dict[str, torch.Tensor], str]":

@@ -55,6 +55,8 @@ def train_epoch(run: Run, times: EpochTimes, after_step: Callable[[], object] = 
     set_rates(run.learner.optimizer, config, position.epoch)
     if run.learner.gan:
         set_rates(run.learner.gan.optimizer, run.learner.gan.config, position.epoch)
+    if not run.data.stream.has_workers:
+        run.job.finish_writing()  # its workers would inherit the open file, and the locks of the thread
     started, times.waiting, times.sequences = time.monotonic(), 0.0, slots - position.slots_done
     samples = run.data.stream.samples(slots_to_do(run, slots))
     label = f"epoch {position.epoch}/{config.epochs}"
@@ -90,7 +92,7 @@ def finish_epoch(run: Run, times: EpochTimes) -> bool:
     sound = is_sound(job, run.learner, position.epoch)
     best = sound and not run.data.eval_samples  # without evaluation each epoch is the best
     if run.data.eval_samples and is_due(job.config, position.epoch):
-        job.finish_writing()  # the workers of the evaluation would inherit the open file
+        job.finish_writing()  # as above, for the workers of the evaluation
         started = time.monotonic()
         best = evaluate_epoch(job, run.learner, run.data, position, run.curves, sound)
         times.evaluating = time.monotonic() - started

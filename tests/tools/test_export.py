@@ -5,6 +5,7 @@ from model.checkpoint import create_network, describe, load_network, read_file, 
 from model.light_video_inpaint import LightVideoInpaint
 from tests.support.programs import refused, succeeds
 from tools.export import main
+from tools.lineage.__main__ import main as lineage
 from train.checkpoints.state import Position, as_payload
 from train.optimizers.ema import EMA
 
@@ -101,6 +102,35 @@ def test_the_same_checkpoint_gives_the_same_bytes(paths):
     first = paths[1].read_bytes()
     succeeds(main, "--checkpoint", paths[0], "-o", paths[1])
     assert paths[1].read_bytes() == first
+
+
+def test_a_blend_has_the_shares_of_every_weight_and_the_films_of_every_network(paths, tmp_path):
+    nets = [network(seed) for seed in (0, 1, 2)]
+    files = [tmp_path / f"{name}.pth" for name in "abc"]
+    for net, file in zip(nets, files, strict=True):
+        sources = [{"video": f"{file.stem}.mp4", "records": 3, "holes": {"forward": 1.0}}, {"video": "all.mp4"}]
+        write_checkpoint(file, describe(net, {"lr": 1, "lineage": {"dataset": file.stem, "sources": sources}}))
+    out = succeeds(main, "--checkpoint", files[0], "-o", paths[1], "--blend", f"{files[1]}=0.25", f"{files[2]}=0.15")
+    assert f"and 15 % of {files[2]}" in out
+    weights = [net.state_dict() for net in nets]
+    for name, found in load_network(paths[1]).state_dict().items():
+        torch.testing.assert_close(found, 0.6 * weights[0][name] + 0.25 * weights[1][name] + 0.15 * weights[2][name])
+    lines = succeeds(lineage, "--checkpoint", paths[1])
+    assert all(lines.count(f"{name}.mp4") == 1 for name in ("a", "b", "c", "all"))
+    assert "blended: 60 % of a.pth" in lines and "blended: 15 % of c.pth" in lines
+
+
+@pytest.mark.parametrize("words", [["b.pth"], ["b.pth=1.5"], ["b.pth=x"], ["=0.5"], ["b.pth=.2", "b.pth=.3"]])
+def test_a_blend_without_a_share_between_0_and_1_is_refused(paths, words):
+    assert "expected FILE=SHARE" in refused(main, "--checkpoint", "base", "-o", paths[1], "--blend", *words)
+
+
+def test_a_blend_leaves_something_for_the_checkpoint_and_knows_one_architecture(paths, tmp_path):
+    found = refused(main, "--checkpoint", "base", "-o", paths[1], "--blend", "b.pth=0.5", "c.pth=0.5")
+    assert "nothing is left for --checkpoint" in found
+    write_checkpoint(tmp_path / "small.pth", describe(network()))
+    found = refused(main, "--checkpoint", "base", "-o", paths[1], "--blend", f"{tmp_path / 'small.pth'}=0.5")
+    assert "architecture" in found and not paths[1].exists()
 
 
 def test_a_checkpoint_is_never_overwritten_by_its_own_export(paths):

@@ -47,6 +47,7 @@ def as_lines(found: dict[str, Any]) -> list[str]:
         *(f"  {describe_source(one)}" for one in sources),
         f"trained for {plural(count(found, 'steps'), 'step')}, to epoch {found.get('epoch')}, seed {found.get('seed')}",
         f"started from {start.get('name')}, sha256 {start.get('sha256')}" if start else "started from random weights",
+        *(f"blended: {describe_part(one)}" for one in list_of(found, "blend")),
         f"code {found.get('code') or 'unknown'}",
         f"evaluation: {measured or 'none'}",
     ]
@@ -69,10 +70,21 @@ def describe_source(one: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
+def describe_part(one: dict[str, Any]) -> str:
+    """A network whose weights were averaged into this one."""
+    share = one.get("share")
+    return f"{100 * share if is_number(share) else 0:.3g} % of {one.get('name')}, sha256 {one.get('sha256')}"
+
+
 def list_sources(found: dict[str, Any]) -> list[dict[str, Any]]:
     """The sources of a lineage."""
-    sources = found.get("sources")
-    return [one for one in sources if isinstance(one, dict)] if isinstance(sources, list) else []
+    return list_of(found, "sources")
+
+
+def list_of(found: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The dicts of a list in a lineage."""
+    values = found.get(name)
+    return [one for one in values if isinstance(one, dict)] if isinstance(values, list) else []
 
 
 def textures_of(source: dict[str, Any]) -> list[Any]:

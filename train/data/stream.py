@@ -94,6 +94,11 @@ class Stream:
                 raise StoreError(f"{found.reason}; then continue with --resume")
             yield self.handover.fetch(found) if self.handover else found
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether worker processes live, which were forked from this one and inherit no file opened since."""
+        return isinstance(self.loader.pipeline[0]._iterator, _MultiProcessingDataLoaderIter)
+
     def close(self) -> None:
         """End the workers, which ignore the signals of an exiting process, so that it would wait for them.
 
