@@ -118,6 +118,7 @@ def test_a_blend_has_the_shares_of_every_weight_and_the_films_of_every_network(p
     lines = succeeds(lineage, "--checkpoint", paths[1])
     assert all(lines.count(f"{name}.mp4") == 1 for name in ("a", "b", "c", "all"))
     assert "blended: 60 % of a.pth" in lines and "blended: 15 % of c.pth" in lines
+    assert "random weights" not in lines and "does not say" not in lines
 
 
 @pytest.mark.parametrize("words", [["b.pth"], ["b.pth=1.5"], ["b.pth=x"], ["=0.5"], ["b.pth=.2", "b.pth=.3"]])

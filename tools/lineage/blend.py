@@ -48,7 +48,8 @@ def blend(
     """
     own = 1 - sum(shares.values())
     total = {name: own * weight.double() for name, weight in net.state_dict().items()}
-    parts, lineages = [part(checkpoint, own)], [lineage_of(dict(payload))]
+    lineages = [lineage_of(dict(payload))]
+    parts, dates = [part(checkpoint, own, lineages[0])], [str(payload.get("updated_at", ""))]
     for path, share in shares.items():
         other = load_network(path, weights=weights)
         if other.kwargs != net.kwargs:
@@ -57,17 +58,19 @@ def blend(
             )
         for name, weight in other.state_dict().items():
             total[name] += share * weight.double()
-        parts.append(part(path, share))
-        lineages.append(lineage_of(read_file(path)))
+        file = read_file(path)
+        lineages.append(lineage_of(file))
+        parts.append(part(path, share, lineages[-1]))
+        dates.append(str(file.get("updated_at", "")))
     net.load_state_dict({name: weight.float() for name, weight in total.items()})
     sources = {str(source): source for found in lineages for source in list_sources(found)}
     settings = payload.get("train_kwargs")
     lineage = lineages[0] | {"blend": parts, "sources": list(sources.values())}
     settings = (settings if isinstance(settings, dict) else {}) | {"lineage": lineage}
-    return dict(payload) | {"train_kwargs": settings}
+    return dict(payload) | {"train_kwargs": settings, "updated_at": max(dates)}
 
 
-def part(path: str, share: float) -> dict[str, Any]:
-    """Name, sha256 and share of a network of a blend."""
+def part(path: str, share: float, lineage: dict[str, Any]) -> dict[str, Any]:
+    """Name, sha256 and share of a network of a blend, and whether it says what it was made of."""
     file = locate(path)
-    return {"name": file.name, "sha256": file_sha256(file), "share": round(share, 6)}
+    return {"name": file.name, "sha256": file_sha256(file), "share": round(share, 6), "has_lineage": bool(lineage)}

@@ -42,12 +42,15 @@ def as_lines(found: dict[str, Any]) -> list[str]:
     records = sum(count(one, "records") for one in sources)
     numbers = [(name, value) for name, value in table(found, "evaluation").items() if is_number(value)]
     measured = ", ".join(f"{name} {value:.4g}" for name, value in numbers)
+    blend = [f"blended: {describe_part(one)}" for one in list_of(found, "blend")]
+    if blend and "steps" not in found:  # the network whose lineage this is the first part of has none
+        return [*(describe_source(one) for one in sources), *blend]
     return [
         f"dataset {found.get('dataset')}: {plural(records, 'record')} of {plural(len(sources), 'source')}",
         *(f"  {describe_source(one)}" for one in sources),
         f"trained for {plural(count(found, 'steps'), 'step')}, to epoch {found.get('epoch')}, seed {found.get('seed')}",
         f"started from {start.get('name')}, sha256 {start.get('sha256')}" if start else "started from random weights",
-        *(f"blended: {describe_part(one)}" for one in list_of(found, "blend")),
+        *blend,
         f"code {found.get('code') or 'unknown'}",
         f"evaluation: {measured or 'none'}",
     ]
@@ -73,7 +76,8 @@ def describe_source(one: dict[str, Any]) -> str:
 def describe_part(one: dict[str, Any]) -> str:
     """A network whose weights were averaged into this one."""
     share = one.get("share")
-    return f"{100 * share if is_number(share) else 0:.3g} % of {one.get('name')}, sha256 {one.get('sha256')}"
+    unknown = "" if one.get("has_lineage") else ", which does not say what it was made of"
+    return f"{100 * share if is_number(share) else 0:.3g} % of {one.get('name')}, sha256 {one.get('sha256')}{unknown}"
 
 
 def list_sources(found: dict[str, Any]) -> list[dict[str, Any]]:
