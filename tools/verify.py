@@ -1,7 +1,6 @@
 """Checks shards against their indexes, and reports for every fault where it is and what fixes it."""
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -128,7 +127,7 @@ def check_content(report: Report, index: Index, each: Callable) -> Report:
 
 
 def layout_faults(index: Index) -> Iterator[str]:
-    """Gaps between the ranges of an index, ranges that end behind the tar's content, and keys that it has twice."""
+    """Gaps between the ranges of an index, and ranges that end behind the tar's content."""
     end = 0
     for entry in index.records:
         if entry.offset != end:
@@ -142,9 +141,6 @@ def layout_faults(index: Index) -> Iterator[str]:
             f"{index.tar}: its index says {index.bytes} bytes, expected {end + END} or more "
             f"for its {len(index.records)} records: {COPY}"
         )
-    for key, times in Counter(entry.key for entry in index.records).items():
-        if times > 1:
-            yield f"{index.tar} record {key}: its key is there {times} times, expected unique keys: {REPACK}"
 
 
 def tar_faults(index: Index) -> Iterator[str]:

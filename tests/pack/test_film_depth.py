@@ -168,7 +168,7 @@ def test_damaged_sources_are_refused_in_one_line(film, depth, tmp_path):
         ("a: [", "not valid YAML"),
         ("- 1", "holds no mapping"),
         ("type: video\nfps: 0", "fps is 0"),
-        ("type: video\nfps: 25\nuser_data: {scene_boundary: a}", "scene_boundary is a, expected"),
+        ("type: video\nfps: 25\nuser_data: {scene_boundary: a}", "scene_boundary is 'a', expected"),
         ("type: video\nfps: 25\nuser_data: 3", "user_data is 3"),
     ):
         (export / "iw3_export.yml").write_text(text)
