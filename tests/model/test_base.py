@@ -19,7 +19,7 @@ def test_an_included_network_is_found_by_its_name_and_stored_in_half_precision(n
     assert all(torch.equal(w, payload["state_dict"][name].float()) for name, w in network.state_dict().items())
 
 
-@pytest.mark.parametrize("name, loss", [("base", "hole_l1"), ("second-eye", "band_l1")])
+@pytest.mark.parametrize("name, loss", [("base", "hole_l1"), ("second-eye", "band_psnr")])
 def test_an_included_file_says_how_it_was_trained_without_a_path_of_any_machine(name, loss):
     values = read_file(name)["train_kwargs"]
     assert values["loss"] == loss and values["checkpoint_file"]

@@ -217,7 +217,7 @@ def fuzz(inputs, check, examples, seed_number=0, deadline=None):
         status = 1
         try:
             gc.freeze()
-            gc.collect()  # from now on garbage is collected as in a small process, not in proportion to that of the tests
+            gc.collect()  # from now on garbage is collected as in a small process
             begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             every = settings(max_examples=examples, deadline=deadline, database=None, suppress_health_check=CHECKS)
             every(seed(seed_number)(given(inputs)(check)))()
