@@ -186,13 +186,11 @@ def summarise(out: Path, metrics: dict[str, dict[str, float]], eyes: dict[str, f
     print(f"network             {out}/{NETWORK}.pth, which iw3 loads unchanged")
     print(f"filled holes        {out}/filled.png (rows: masked input, holes, filled, ground truth)")
     print(f"metrics             {out}/metrics.json, on a clip that was not used in training:")
-    for key, unit in (("masked_psnr", "dB in the holes"), ("psnr", "dB over the frame"), ("loss", "loss")):
+    for key, unit in (("masked_psnr", "dB in the holes"), ("psnr", "dB over the frame")):
         before, after = (metrics[name][key] for name in ("untrained", "trained"))
         print(f"                    {before:8.4f} untrained -> {after:8.4f} trained, {unit}")
-    before, after, simple = (eyes[name] for name in ("untrained", "trained", "replicate"))
-    print(f"true second eye     {out}/second-eye/report.html, on {SCENES} rendered scenes of that clip:")
-    print(f"                    {before:8.4f} untrained -> {after:8.4f} trained, dB in uncovered pixels")
-    print(f"                    {simple:8.4f} the simple fill replicate")
+    numbers = " -> ".join(f"{eyes[name]:.2f} {name}" for name in ("untrained", "trained"))
+    print(f"true second eye     {out}/second-eye/report.html: {numbers} ({eyes['replicate']:.2f} replicate), dB")
     print(f"TensorBoard         {Path(sys.executable).parent / 'tensorboard'} --logdir {out}/model/logs")
     print("A few minutes on a CPU only show that everything works: a good network takes many hours on a GPU.")
 
