@@ -63,6 +63,8 @@ class Config:
     tiles_per_record: int = 1  # sequences cut from each record that is read and decoded
     frames: int = FRAMES  # frames per sequence; the networks expect 12
     augment: Literal["iw3", "strong"] = "iw3"  # strong adds random scale, vertical flip, colour, contrast and blur
+    holes_as_used: float = 0.0  # share of sequences whose holes are closed and grown as iw3 does in use: by 2 pixels of
+    # the depth map to the right and 1 to the left; the others grow at random, as in iw3's training
     hard_example: Literal["linear", "none"] = "linear"  # linear samples records by their recent losses, none uniformly
     shuffle_shards: int = 0  # shuffle window, in shards (0: global shuffle); a small window suits a cache
 
@@ -176,6 +178,7 @@ class Config:
             _expect(self, name, 0 <= getattr(self, name) < 1, "0 or more and less than 1")
         for name in ("seed", "num_workers"):
             _expect(self, name, getattr(self, name) >= -1, "-1 or more")
+        _expect(self, "holes_as_used", 0 <= self.holes_as_used <= 1, "0 to 1")
         _expect(self, "lpips_frames", self.lpips_frames <= self.frames, f"at most {self.frames}")
         _expect(self, "learning_rate_decay", 0 < self.learning_rate_decay <= 1, "more than 0, at most 1")
 

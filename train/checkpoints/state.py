@@ -23,8 +23,8 @@ from train.data.samples import Records
 VERSION = 1
 # settings that decide what a step computes: with another value it would not be the same run
 FIXED = (
-    "arch loss lpips_frames diff_aug num_samples backward_step tile tiles_per_record frames augment hard_example "
-    "shuffle_shards optimizer ema_model ema_decay ema_step discriminator seed"
+    "arch loss lpips_frames diff_aug num_samples backward_step tile tiles_per_record frames augment holes_as_used "
+    "hard_example shuffle_shards optimizer ema_model ema_decay ema_step discriminator seed"
 ).split()
 
 

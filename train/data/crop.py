@@ -4,18 +4,23 @@ T frames (12), H height and W width of the record, S side of the tile. The param
 Colours change on the training device (train.data.augment), so a tile consists of bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
+from model.morphology import dilate, erode
 from pack.shards.record import Box
 from tools.cli import UserError
 from train.data.looks import Look, draw_look
 
 EVAL_STRIDE = 64  # pixels between the candidate windows of evaluation
 TILES = 4  # random candidate windows of training
+USED_OUTER, USED_INNER = 2, 1  # pixels of the depth map by which iw3 grows holes in use, to the right and to the left
+USED_CLOSING = 2  # gaps of up to twice as many pixels are closed before
+USUAL_DEPTH_SIDE = 392  # short side of the depth map of iw3's models, for records that do not say theirs
 
 
 Jitter = tuple[tuple[float, ...], tuple[float, ...]] | str | None  # (scale, bias) by channel, "gray" or none
@@ -36,6 +41,7 @@ class AugmentParams:
     inner: int  # and to the left
     tiles: tuple[tuple[float, float], ...]  # (y, x) of each candidate window
     look: Look | None = None  # with --augment strong
+    as_used: bool = False  # holes are closed and grown as in use: outer and inner are pixels of the depth map
 
 
 @dataclass(frozen=True)
@@ -75,11 +81,32 @@ def frame_indexes(available: int, frames: int, params: AugmentParams | None) -> 
     return [available - 1 - t for t in indexes] if params.reverse else indexes
 
 
-def augment_masks(masks: torch.Tensor, params: AugmentParams | None) -> torch.Tensor:  # uint8 (T H W) -> same
-    """Masks with their holes dilated; a dilated mask has no half values."""
-    if params is None or not params.outer + params.inner:
+def as_used(params: AugmentParams) -> AugmentParams:
+    """The same parameters with the growth of holes that iw3 has in use, instead of a random one."""
+    return replace(params, outer=USED_OUTER, inner=USED_INNER, as_used=True)
+
+
+def depth_pixel(info: Mapping[str, Any]) -> float:
+    """Pixels of a record per pixel of its depth map, from KEY.json; 0 where the holes are those of use already."""
+    if "truth" in info:
+        return 0.0
+    frame, depth = (_size(info.get(name)) for name in ("frame_size", "depth_size"))
+    if frame is None:
+        return 1.0
+    return frame[0] / depth[0] if depth else min(frame) / USUAL_DEPTH_SIDE
+
+
+def augment_masks(
+    masks: torch.Tensor, params: AugmentParams | None, pixel: float = 1.0
+) -> torch.Tensor:  # uint8 (T H W) -> same
+    """Masks with their holes dilated; a dilated mask has no half values. `pixel` is that of `depth_pixel`."""
+    if params is None or not params.outer + params.inner or (params.as_used and not pixel):
         return masks
-    grown = dilate_rows(masks.numpy(), params.outer, params.inner)
+    outer, inner = params.outer, params.inner
+    if params.as_used:
+        outer, inner = (min(max(round(pixel * n), 1), 63) for n in (outer, inner))
+        masks = torch.maximum(erode(dilate(masks, USED_CLOSING), USED_CLOSING), masks)
+    grown = dilate_rows(masks.numpy(), outer, inner)
     return torch.from_numpy(np.negative(grown, out=grown))  # 1 becomes 255
 
 
@@ -128,12 +155,18 @@ def choose_tile(
     return windows[int(np.argmax(sums))]
 
 
-def cut(frames: Callable[[Box], np.ndarray], masks: np.ndarray, side: int, params: AugmentParams | None) -> Tile:
-    """The tile of a sample with this side; masks are uint8 (T H W).
+def cut(
+    frames: Callable[[Box], np.ndarray],
+    masks: np.ndarray,
+    side: int,
+    params: AugmentParams | None,
+    pixel: float = 1.0,
+) -> Tile:
+    """The tile of a sample with this side; masks are uint8 (T H W), `pixel` is that of `depth_pixel`.
 
-    They alone decide where the tile is, so `frames` decodes only that box: uint8 (T S S 3).
+    The masks alone decide where the tile is, so `frames` decodes only that box: uint8 (T S S 3).
     """
-    grown = augment_masks(torch.from_numpy(masks), params)
+    grown = augment_masks(torch.from_numpy(masks), params, pixel)
     look = params.look if params else None
     if look and side * look.shrink > min(masks.shape[1:]):
         look = replace(look, shrink=1)
@@ -141,6 +174,13 @@ def cut(frames: Callable[[Box], np.ndarray], masks: np.ndarray, side: int, param
     y, x = choose_tile(grown, seen, params)
     holes = grown[:, y : y + seen, x : x + seen].bool()
     return Tile(frames((x, y, x + seen, y + seen)), holes, (y, x), look)
+
+
+def _size(value: Any) -> tuple[int, int] | None:
+    """Width and height of untrusted JSON; none where it is something else."""
+    if not (isinstance(value, list) and len(value) == 2 and all(type(n) is int and 0 < n < 1 << 16 for n in value)):
+        return None
+    return value[0], value[1]
 
 
 def _jitter(scales: list[float], biases: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:

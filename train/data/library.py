@@ -52,6 +52,7 @@ def open_stream(
     tiles_per_record: int = 1,
     shuffle_shards: int = 0,
     augment: Literal["iw3", "strong"] = "iw3",
+    holes_as_used: float = 0.0,
     stages: Sequence[Stage] = (),
     exclude: str = "",
     endpoint_url: str = "",
@@ -64,12 +65,13 @@ def open_stream(
     """Batches of the shards in `data`/train, augmented and shuffled, or of `data`/eval, unchanged and in order.
 
     `data` is a folder, a URL, a list with braces or a mixture, as `-i` of train/main.py, whose options `tile`,
-    `tiles_per_record`, `shuffle_shards`, `augment`, `exclude`, `endpoint_url`, `cache_dir` and `cache_size` are the
-    same. `batch_size` counts samples over all processes; each gets an equal share. An epoch of training has
-    `samples_per_epoch` samples, by default as many as there are records, rounded up to whole batches; every record is
-    shown once before any is shown twice, across the ends of epochs. `workers` are processes of this one that prepare
-    samples, which changes no sample. `stages` are generators over samples (train.data.own). Pixels become float on
-    `device`. `rank` and `world_size` are by default those of torch.distributed, or of torchrun's environment.
+    `tiles_per_record`, `shuffle_shards`, `augment`, `holes_as_used`, `exclude`, `endpoint_url`, `cache_dir` and
+    `cache_size` are the same. `batch_size` counts samples over all processes; each gets an equal share. An epoch of
+    training has `samples_per_epoch` samples, by default as many as there are records, rounded up to whole batches;
+    every record is shown once before any is shown twice, across the ends of epochs. `workers` are processes of this
+    one that prepare samples, which changes no sample. `stages` are generators over samples (train.data.own). Pixels
+    become float on `device`. `rank` and `world_size` are by default those of torch.distributed, or of torchrun's
+    environment.
 
     Raises UserError (a ValueError) for a setting out of range, records that do not fit the tile or an empty source,
     MissingFile (a FileNotFoundError) where there are no shards, and StoreError when an object store does not answer.
@@ -80,7 +82,7 @@ def open_stream(
     config = Config(
         data_dir=str(data), backward_step=batch_size, seed=seed, num_workers=workers, tile=tile, augment=augment,
         tiles_per_record=tiles_per_record, shuffle_shards=shuffle_shards, exclude=exclude, endpoint_url=endpoint_url,
-        cache_dir=cache_dir, cache_size=cache_size,
+        cache_dir=cache_dir, cache_size=cache_size, holes_as_used=holes_as_used,
     )  # fmt: skip
     use_endpoint(endpoint_url)
     records = load_split(config, split, read_keys(Path(exclude)) if exclude else frozenset())
@@ -92,7 +94,7 @@ def open_stream(
         tiles_per_record = 1
     else:
         keep = tiles_per_record > 1
-        samples = Samples(records, config.frames, tile, seed, read, keep=keep, strong=strong, own=stages)
+        samples = Samples(records, config.frames, tile, seed, read, keep, strong, holes_as_used, stages)
         slots = -(-(samples_per_epoch or len(records)) // batch_size) * batch_size
         plan = Plan(records.sizes, slots, seed, shuffle_shards, records.shares, tiles_per_record)
     stream = Stream(samples, workers, tiles_per_record)
@@ -269,7 +271,8 @@ class SampleStream:
 
     def _settings(self) -> dict[str, Any]:
         samples, plan = self.stream.source, self.plan
-        own = {"stages": samples.own_names, "augment": "strong" if samples.strong else "iw3"}
+        own: dict[str, Any] = {"stages": samples.own_names, "augment": "strong" if samples.strong else "iw3"}
+        own |= {"holes_as_used": samples.used} if samples.used else {}
         planned = {"seed": plan.seed, "tiles_per_record": plan.tiles, "shuffle_shards": plan.window} if plan else {}
         sizes = {"batch_size": self.batch_size, "samples_per_epoch": self.slots, "tile": samples.tile}
         return {"split": "train" if plan else "eval", "data": samples.records.fingerprint()} | own | planned | sizes

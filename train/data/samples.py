@@ -17,12 +17,12 @@ import torch
 from torch.utils.data import Dataset
 
 from pack.shards.index import Entry, Index
-from pack.shards.record import Box, Record, decode, decode_frames, decode_masks, frame_count
+from pack.shards.record import Box, Record, decode, decode_frames, decode_masks, frame_count, parse_info
 from pack.shards.shard import read_record
 from pack.shards.store import RemotePath, StoreError
 from tools.cli import UserError, one_line
 from tools.cli.program import is_users
-from train.data.crop import AugmentParams, DoesNotFit, Jitter, cut, draw_params, frame_indexes
+from train.data.crop import AugmentParams, DoesNotFit, Jitter, as_used, cut, depth_pixel, draw_params, frame_indexes
 from train.data.looks import MAX_SHRINK, Look
 from train.data.plan import Slot, replacement
 from train.runtime.seeds import generator
@@ -109,8 +109,8 @@ class Samples(Dataset):
     """Samples by slot: augmented for training with a seed, the fixed ones of evaluation without.
 
     `read` fetches the members of a record: from its shard, or through a cache. With `keep` the last record stays
-    decoded, for consecutive slots that show the same one. `strong` augmentation adds looks to iw3's. `own` are stages
-    of the user, which take and yield samples.
+    decoded, for consecutive slots that show the same one. `strong` augmentation adds looks to iw3's. `used` is the
+    share of samples whose holes grow as in use. `own` are stages of the user, which take and yield samples.
     """
 
     def __init__(
@@ -122,10 +122,11 @@ class Samples(Dataset):
         read: Reader | None = None,
         keep: bool = False,
         strong: bool = False,
+        used: float = 0.0,
         own: Sequence[Stage] = (),
     ):
         self.records, self.frames, self.tile, self.seed = records, frames, tile, seed
-        self.reader, self.keep, self.strong = read or read_record, keep, strong
+        self.reader, self.keep, self.strong, self.used = read or read_record, keep, strong, used
         self.stages: tuple[Stage, ...] = (self.draw, self.read, self.check, self.decode_tile, *own)
         self.guarded: tuple[Stage, ...] = tuple(partial(self._guard, stage) for stage in self.stages)
         self.pipeline: tuple[Stage, ...] = (*self.guarded, self.replace_bad)  # from a slot to its sample
@@ -135,9 +136,7 @@ class Samples(Dataset):
     def draw(self, items: Iterator[Item]) -> Iterator[Item]:  # slot -> + params
         """Draw the random parameters, from the slot alone; none in evaluation."""
         for item in items:
-            epoch, index, _ = item["slot"]
-            drawn = self.seed is not None and draw_params(generator(self.seed, epoch, index, "crop"), self.strong)
-            yield item | {"params": drawn or None}
+            yield item | {"params": None if self.seed is None else self._params(item["slot"])}
 
     def read(self, items: Iterator[Item]) -> Iterator[Item]:  # -> + members
         """Read the record of the slot, checked against length and crc32 of its index; nothing if it is kept."""
@@ -160,7 +159,8 @@ class Samples(Dataset):
         for item in items:
             slot, params, indexes, members = (item[name] for name in ("slot", "params", "indexes", "members"))
             masks, frames_in = self._decoders(slot.record, members, indexes)
-            tile = cut(frames_in, masks, self.tile, params)
+            pixel = depth_pixel(self._info(slot.record, members)) if params and params.as_used else 1.0
+            tile = cut(frames_in, masks, self.tile, params, pixel)
             digest = _digest(self.records[slot.record][1], indexes, tile.corner, params, self.own_names)
             jitter = params.jitter if params else None
             yield Sample(torch.from_numpy(tile.frames), tile.holes, slot, digest, jitter, tile.look)
@@ -223,6 +223,18 @@ class Samples(Dataset):
             raise TypeError(f"the stage {stage} made {len(found)} samples of one, expected 1")
         return found[0]
 
+    def _params(self, slot: Slot) -> AugmentParams:
+        place = (self.seed or 0, slot.epoch, slot.index)
+        params = draw_params(generator(*place, "crop"), self.strong)
+        # a generator of its own: without this growth, samples are those of earlier versions
+        grows = self.used and torch.rand((), generator=generator(*place, "as used"), dtype=torch.float64) < self.used
+        return as_used(params) if grows else params
+
+    def _info(self, number: int, members: dict[str, bytes] | None) -> dict[str, Any]:
+        if members is None:
+            return self._whole(number, members).info
+        return parse_info(self._key(number), members["json"])
+
     def _key(self, number: int) -> str:
         return self.records[number][1].key
 
@@ -270,5 +282,7 @@ def _digest(
     entry: Entry, indexes: list[int], corner: tuple[int, int], params: AugmentParams | None, own: Sequence[str] = ()
 ) -> int:
     drawn = params and [params.jitter, params.outer, params.inner, *([astuple(params.look)] if params.look else [])]
+    if params and params.as_used:
+        drawn = [*(drawn or []), "as used"]
     text = json.dumps([entry.key, entry.crc32, indexes, corner, drawn, *own])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "big")

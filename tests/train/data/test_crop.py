@@ -4,7 +4,18 @@ import torch
 
 from model.morphology import dilate_inner, dilate_outer
 from tests.support.training.trainings import one_thread  # noqa: F401
-from train.data.crop import AugmentParams, augment_masks, choose_tile, cut, dilate_rows, draw_params, frame_indexes
+from tools.synthesis.warps import grown
+from train.data.crop import (
+    AugmentParams,
+    as_used,
+    augment_masks,
+    choose_tile,
+    cut,
+    depth_pixel,
+    dilate_rows,
+    draw_params,
+    frame_indexes,
+)
 from train.runtime.seeds import generator
 
 COUNT = 20_000
@@ -156,17 +167,40 @@ def test_a_half_hole_counts_half_until_holes_have_grown():
     masks[:, :30, 98:] = 255
     draws = fixed(tiles=((0.0, 0.0), (0.0, 0.999), (0.0, 0.0), (0.0, 0.999)))
     assert choose_tile(augment_masks(masks, draws), 64, draws) == (0, 64)
-    grown = fixed(tiles=draws.tiles, inner=1)
-    assert choose_tile(augment_masks(masks, grown), 64, grown) == (0, 0)
+    whole = fixed(tiles=draws.tiles, inner=1)
+    assert choose_tile(augment_masks(masks, whole), 64, whole) == (0, 0)
 
 
 def test_holes_grow_to_the_right_by_outer_and_then_to_the_left_by_inner():
     masks = torch.zeros(2, 8, 40, dtype=torch.uint8)
     masks[0, 3, 20], masks[1, 5, 10:12] = 255, 128
-    grown = augment_masks(masks, fixed(outer=5, inner=2))
-    assert torch.equal(grown > 0, dilate_inner(dilate_outer(masks > 0, 5), 2))
-    assert set(grown.unique().tolist()) == {0, 255}
-    assert torch.nonzero(grown[0, 3]).flatten().tolist() == list(range(18, 26))
+    wider = augment_masks(masks, fixed(outer=5, inner=2))
+    assert torch.equal(wider > 0, dilate_inner(dilate_outer(masks > 0, 5), 2))
+    assert set(wider.unique().tolist()) == {0, 255}
+    assert torch.nonzero(wider[0, 3]).flatten().tolist() == list(range(18, 26))
+
+
+@pytest.mark.parametrize("depth_width", [40, 100, 256])
+def test_holes_as_used_are_those_that_iw3_shows_a_network_in_use(depth_width):
+    masks = torch.from_numpy(
+        np.random.default_rng(1).choice(np.array([0, 128, 255], np.uint8), (3, 60, 320), p=[0.9, 0.05, 0.05])
+    )
+    used = augment_masks(masks, as_used(fixed(outer=9, inner=4)), 320 / depth_width)
+    assert torch.equal(used > 0, grown(masks[:, None] > 0, 1, 2, depth_width)[:, 0])
+    assert set(used.unique().tolist()) == {0, 255}
+
+
+def test_the_pixel_of_a_depth_map_is_that_of_the_record_or_of_a_usual_map():
+    assert depth_pixel({"frame_size": [1280, 720], "depth_size": [640, 360]}) == 2
+    assert depth_pixel({"frame_size": [1176, 784]}) == depth_pixel({"frame_size": [784, 1176]}) == 2
+    assert depth_pixel({}) == depth_pixel({"frame_size": [1e9, "x"], "depth_size": [0, 1]}) == 1
+
+
+def test_rendered_records_whose_holes_are_those_of_use_stay_as_they_are():
+    masks = torch.zeros(1, 8, 40, dtype=torch.uint8)
+    masks[0, 3, 20] = 128
+    pixel = depth_pixel({"truth": "rendered", "frame_size": [1280, 720]})
+    assert augment_masks(masks, as_used(fixed()), pixel) is masks
 
 
 def test_a_sample_is_its_place_in_the_record_with_half_holes_as_holes():

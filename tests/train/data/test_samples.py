@@ -64,3 +64,19 @@ def test_the_digest_of_the_stream_tells_two_records_apart_that_differ_in_their_b
     digests = [module._digest(each, [0, 1], (2, 3), None) for each in (entry, entry, replace(entry, crc32=2))]
     assert digests[0] == digests[1] != digests[2]
     assert digests[0] == module._digest(replace(entry, offset=512), [0, 1], (2, 3), None)  # where it lies is no matter
+
+
+def test_the_share_whose_holes_are_as_used_changes_no_other_sample(split):
+    records = Records(list_shards(split))
+    slots = [Slot(1, index, index % len(records)) for index in range(60)]
+    random, half, all_used = (
+        [Samples(records, 12, 64, 3, used=share)[slot] for slot in slots] for share in (0, 0.5, 1)
+    )
+    chosen = [a.digest != b.digest for a, b in zip(random, half, strict=True)]
+    assert 15 <= sum(chosen) <= 45
+    for is_used, *samples in zip(chosen, random, half, all_used, strict=True):
+        without, found, used = samples
+        assert used.digest != without.digest
+        assert found.digest == (used if is_used else without).digest
+        assert found.holes.equal((used if is_used else without).holes)
+    assert sum(not a.holes.equal(b.holes) for a, b in zip(random, all_used, strict=True)) > 30
