@@ -17,7 +17,7 @@ import torch
 
 from model.light_video_inpaint import NAMES, Init, LightVideoInpaint
 from model.payload import check_payload
-from tools.cli import UserError, one_line, quoted
+from tools.cli import UserError, is_shortage, one_line, quoted
 from tools.cli.archives import check_stored
 from tools.cli.files import write_file
 
@@ -123,6 +123,8 @@ def read_file(path: str | Path) -> dict:
         except pickle.UnpicklingError:
             raise UserError(f"{path} holds more than tensors and plain values: pass a weight file") from None
         except Exception as error:  # zipfile and torch.load raise nearly every kind for a file that was altered
+            if is_shortage(error):
+                raise
             reason = one_line(error) or type(error).__name__
             raise UserError(f"{path} cannot be read as a checkpoint ({reason}): {advice}") from error
     if not isinstance(payload, dict):

@@ -14,7 +14,7 @@ from torch import nn
 
 from model.checkpoint import first_not_finite, read_file
 from model.morphology import dilate, erode
-from tools.cli import UserError, quoted
+from tools.cli import UserError, is_shortage, quoted
 
 NAME = "sbs.mask_mlbw_l2"
 LAYERS = 2  # of the warped image, each with its own displacement, blended by weights
@@ -169,7 +169,9 @@ def load_mask_network(path: str | Path, device: torch.device | str = "cpu") -> M
     net = MaskMLBW()
     try:
         net.load_state_dict(payload["state_dict"])
-    except Exception:  # no state_dict, not a dict, or not the network's tensors: load_state_dict raises many kinds
+    except Exception as error:  # no state_dict, or of another network: load_state_dict raises many kinds
+        if is_shortage(error):
+            raise
         raise UserError(f"{path} does not hold the weights of {NAME!r}: download iw3's file again") from None
     if key := first_not_finite(net.state_dict()):
         raise UserError(f"{path}: {key} of {NAME!r} holds NaN or infinity: download iw3's file again")

@@ -28,9 +28,9 @@ from pack.depth.models import load_depth
 from pack.packing import Outcome, VideoTask, pack_videos
 from pack.pipeline import Models
 from pack.report import ProgressReport
-from tools.cli import UserError, one_line
+from tools.cli import UserError
 from tools.cli.machine import memory_bytes, usable_cores
-from tools.cli.program import is_users
+from tools.cli.program import users_line
 
 MEMORY = 4 * 2**30  # bytes for one process: a few clips of full HD, their depth and holes, and the libraries
 CLIP_MEMORY = 2 * 2**30  # and for each clip that it computes at once
@@ -61,7 +61,7 @@ class VideoDone:
 
 @dataclass(frozen=True)
 class WorkerFailed:
-    """A worker ended because of an error that a user can fix, or because of a bug."""
+    """A worker ended because of an error that a user can fix, such as a lack of memory, or because of a bug."""
 
     message: str  # one line, or the traceback
     is_bug: bool
@@ -192,8 +192,8 @@ def work(
             for outcome in pack_videos([task], config, settings, models, lambda video: messages.put(ClipDone(video))):
                 messages.put(VideoDone(outcome))
     except Exception as error:  # raised again by the main process, in `receive`
-        is_bug = not is_users(error)
-        messages.put(WorkerFailed(traceback.format_exc() if is_bug else one_line(error), is_bug))
+        line = users_line(error)
+        messages.put(WorkerFailed(line or traceback.format_exc(), is_bug=not line))
 
 
 def exit_with_parent() -> None:

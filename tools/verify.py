@@ -20,7 +20,7 @@ from pack.shards.shard import check_size, read_record
 from pack.shards.tar_layout import END
 from pack.shards.untrusted import CorruptRecord
 from tools import cli
-from tools.cli import MissingFile, UserError, one_line, plural
+from tools.cli import MissingFile, UserError, is_shortage, one_line, plural
 from tools.cli.files import file_sha256
 
 COPY = "copy or pack the shard again"
@@ -168,6 +168,8 @@ def check_record(shard: Index, entry: Entry) -> RecordReport:
         members = read_record(shard, entry)
         colours, masks = image_members(entry.key, members)
     except (OSError, UserError) as error:
+        if is_shortage(error):
+            raise
         reason = one_line(error).removeprefix(f"record {entry.key}: ").removesuffix(f": {COPY} its shard again")
         return RecordReport((f"{place}: {reason}: {COPY}",))
     faults, images = [], {}

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from tools.cli import MissingFile, UserError, one_line
+from tools.cli import MissingFile, UserError, is_shortage, one_line
 from tools.cli.machine import memory_bytes
 
 log = logging.getLogger(__name__)
@@ -110,6 +110,8 @@ def read_map(path: Path) -> np.ndarray:  # -> float32 (h w)
     except UserError:
         raise
     except Exception as error:  # Pillow passes on what its decoders raise: OSError, SyntaxError, struct.error and more
+        if is_shortage(error):
+            raise
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise UserError(f"{path} is cut short, damaged or no PNG: export or copy it again") from error
@@ -135,6 +137,8 @@ def load_array(path: Path) -> np.ndarray:
             raise
         raise UserError(f"{path} is not an array that can be read ({one_line(error)}): export it again") from error
     except Exception as error:  # zipfile and zlib have exceptions of their own for a damaged file
+        if is_shortage(error):
+            raise
         raise UserError(f"{path} is damaged ({one_line(error)}): export or copy it again") from error
 
 

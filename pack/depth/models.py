@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from pack.depth.motion import MotionDepth
-from tools.cli import UserError
+from tools.cli import UserError, is_shortage
 
 OFFLINE = "Motion"
 OUTLIERS = 0.005  # of the pixels of a frame, at each end of a robust range
@@ -281,6 +281,8 @@ def reading(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # transformers and safetensors raise many kinds for a file that is damaged
+        if is_shortage(error):
+            raise
         reason = first_line(error) or type(error).__name__
         raise UserError(f"{what} cannot be read ({reason}): copy or download the model again") from error
 

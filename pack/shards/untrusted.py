@@ -44,7 +44,7 @@ def parse_object(data: bytes, largest: int = LARGEST_JSON) -> dict[str, Any]:
         raise UserError(f"has more than {largest} bytes")
     try:
         value = json.loads(data, parse_constant=_refuse_constant, parse_float=_finite)
-    except (ValueError, RecursionError, MemoryError) as error:  # undecodable text and numbers of too many digits too
+    except (ValueError, RecursionError) as error:  # undecodable text and numbers of too many digits too
         raise UserError(f"cannot be read as JSON ({error or type(error).__name__})") from error
     if not isinstance(value, dict):
         raise UserError("cannot be read as a JSON object")

@@ -28,7 +28,8 @@ def test_one_bad_video_among_several_is_named_at_the_end(short_films, tmp_path):
     status, out, err = run_program(program.main, *words)
     assert status == 1
     assert "3 videos packed" in out and "1 failed" in out
-    assert err.count("\n") == 1 and err.startswith("failed: ") and "bad.mp4" in err
+    failed = [line for line in err.splitlines() if not line.startswith("packing ")]  # a slow machine shows progress
+    assert len(failed) == 1 and failed[0].startswith("failed: ") and "bad.mp4" in failed[0]
     assert len(list_shards(tmp_path / "out")) == 3
 
 

@@ -1,5 +1,6 @@
 """Errors that a user can cause and fix, and the wording of messages."""
 
+import errno
 import re
 import reprlib
 from typing import Any
@@ -9,6 +10,15 @@ CREDENTIALS = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*:/{1,3})[^\s'\"]*@")
 # the same behind the name of a store whose punctuation is mistyped, as in `s3;//KEY:SECRET@BUCKET`
 MISTYPED = re.compile(r"(\b(?:s3a?|gcs?|gs|az|abfss?|hf|https?|ftp)[^\w'\"]{1,5})[^\s'\"]*@", re.IGNORECASE)
 QUERY = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*:/{1,3}[^\s?'\"]*)\?[^\s'\"]*")
+
+# texts of errors that are a lack of memory though Python has no MemoryError for them
+SHORTAGES = (
+    "DefaultCPUAllocator: can't allocate",
+    "CUDA out of memory",
+    "can't start new thread",
+    "failed to map segment",
+    "Cannot allocate memory",
+)
 
 
 class UserError(ValueError):
@@ -21,6 +31,17 @@ class UserError(ValueError):
 
 class MissingFile(UserError, FileNotFoundError):
     """A file or folder that a user named does not exist."""
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether an error is a lack of memory: then nothing is known of the file that was being read, it may be whole.
+
+    Code that takes any exception of a decoder for a damaged file asks this first, and raises the error again.
+    """
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    says_so = isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in SHORTAGES)
+    return isinstance(error, MemoryError) or says_so
 
 
 def one_line(message: object) -> str:

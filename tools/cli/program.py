@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.cli.errors import UserError, one_line
+from tools.cli.errors import UserError, is_shortage, one_line
 from tools.cli.files import naming
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,13 +20,6 @@ REMEDIES = {
     errno.EROFS: "choose a folder that can be written to",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
-# texts of errors that are a lack of memory though Python has no MemoryError for them
-SHORTAGES = (
-    "DefaultCPUAllocator: can't allocate",
-    "can't start new thread",
-    "failed to map segment",
-    "Cannot allocate memory",
-)
 
 
 def run(main: Callable[[], int | None]) -> typing.NoReturn:
@@ -72,13 +65,14 @@ def refuse_windows() -> None:
 
 
 def is_users(error: BaseException) -> bool:
-    """Whether a user can cause and fix the error: a UserError, or an OSError with an error number of the system."""
-    return isinstance(error, UserError) or (isinstance(error, OSError) and error.errno is not None)
+    """Whether the error is of a user's file: a UserError, or an OSError of the system other than a lack of memory."""
+    is_systems = isinstance(error, OSError) and error.errno is not None and not is_shortage(error)
+    return isinstance(error, UserError) or is_systems
 
 
 def users_line(error: Exception) -> str:
     """What a user is told of an error: what is wrong, where, and what to do; empty for a bug."""
-    if isinstance(error, MemoryError) or any(words in str(error) for words in SHORTAGES):
+    if is_shortage(error):
         words = one_line(error)[:200]
         return (
             f"out of memory in {place_of(error)}{f' ({words})' if words else ''}: end other programs, or ask for less"

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from tools.cli.errors import UserError, one_line
+from tools.cli.errors import UserError, is_shortage, one_line
 
 MOST_NODES = 20_000  # values and keys
 DEEPEST = 32  # lists and mappings within each other
@@ -31,4 +31,6 @@ def parse_yaml(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except Exception as error:  # PyYAML passes on what int, float, datetime and base64 raise for a wrong value
+        if is_shortage(error):
+            raise
         raise UserError(f"is not valid YAML ({one_line(error) or type(error).__name__})") from error

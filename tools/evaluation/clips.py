@@ -8,7 +8,7 @@ import torch
 from pack.holes.kinds import kind_of
 from pack.shards.record import decode, frame_count
 from pack.shards.shard import Entry, Index, read_record
-from tools.cli import UserError, one_line
+from tools.cli import UserError, is_shortage, one_line
 from tools.evaluation.methods import STREAM, Method
 from tools.evaluation.perception import Lpips
 from tools.evaluation.quality import Truth, hole_widths, iw3_psnr, measure
@@ -43,6 +43,8 @@ def read_clip(shard: Index, entry: Entry, tile: int, device: torch.device | str)
     except DoesNotFit:  # the tile is larger than the record: --tile is wrong, not the record
         raise
     except (UserError, OSError) as error:
+        if is_shortage(error):
+            raise
         return f"{entry.key} is left out: {one_line(error)}"
     middle = middle_of(len(record.frames))
     masks = torch.from_numpy(record.masks)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from tools.cli import UserError
+from tools.cli import UserError, is_shortage
 
 TRUNK_FILE = "alexnet-owt-7be5be79.pth"
 TRUNK_URL = f"https://download.pytorch.org/models/{TRUNK_FILE}"
@@ -66,6 +66,8 @@ def load_lpips(weights_dir: str | Path | None = None, device: torch.device | str
         state = torch.load(path, map_location="cpu", weights_only=True)
         load_trunk(network, {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")})
     except Exception as error:  # torch.load raises many kinds for a file that is something else
+        if is_shortage(error):
+            raise
         raise UserError(f"{path} does not hold the weights of AlexNet: download {TRUNK_URL} again") from error
     return Lpips(network.to(device))
 

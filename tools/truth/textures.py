@@ -12,7 +12,7 @@ from PIL import Image
 
 from pack.sources import find_videos, fingerprint
 from pack.video.reader import probe, read_frames
-from tools.cli import MissingFile, UserError, one_line
+from tools.cli import MissingFile, UserError, is_shortage, one_line
 from tools.cli.files import file_sha256
 
 FIRST_FRAMES = 3000  # of a video, from which pictures are taken: a whole film would take minutes to decode
@@ -115,7 +115,9 @@ def _view(photo, zoom, random):
             pixels = np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
     except UserError:
         raise
-    except Exception as error:  # Pillow passes on what its decoders raise: OSError, struct.error, MemoryError, and more
+    except Exception as error:  # Pillow passes on what its decoders raise: OSError, struct.error, and more
+        if is_shortage(error):
+            raise
         words = one_line(error)[:200] or type(error).__name__
         raise UserError(f"{photo} cannot be read: {words}: remove it from the folder") from None
     return _crop(pixels, random)

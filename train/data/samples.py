@@ -204,7 +204,8 @@ class Samples(Dataset):
     def _guard(self, stage: Stage, items: Iterator[Any]) -> Iterator[Any]:
         """What the stage makes of each item, or its failure; the stage starts anew, so that no item affects another.
 
-        Errors of the record readers and of the operating system mark the record as bad; any other error is a bug.
+        Errors of the record readers and of the operating system mark the record as bad. Any other error is a bug, or
+        a lack of memory, which says nothing of the record.
         """
         for item in items:
             yield item if isinstance(item, Failure) else self._attempt(stage, item)

@@ -9,7 +9,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from tools.cli import UserError
+from tools.cli import UserError, is_shortage
 
 # N images, H height, W width of the images; C channels, h height, w width of a layer's features
 
@@ -106,6 +106,8 @@ def load_perceptual(weights_dir=None, device="cpu"):
         state = torch.load(path, map_location="cpu", weights_only=True)
         trunk.load_state_dict({k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")})
     except Exception as error:  # torch.load and load_state_dict raise many kinds for a file that is something else
+        if is_shortage(error):
+            raise
         raise UserError(
             f"{path} cannot be read as VGG16's weights: delete it, then {TRUNK_URL} is downloaded"
         ) from error

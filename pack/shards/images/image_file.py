@@ -15,10 +15,11 @@ from PIL import Image
 from pack.shards.images import jpeg, png, webp
 from pack.shards.images.limits import LARGEST_SIDE
 from pack.shards.untrusted import CorruptRecord
-from tools.cli import UserError, plural
+from tools.cli import UserError, is_shortage, plural
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
 FORMATS = ("PNG", "WEBP", "JPEG")
+DECODING = 16  # bytes a pixel that decoding takes at most: two canvases of RGBA, libwebp's own ARGB, and the result
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     # about 0.7 of PNG's bytes, decoded faster; more effort saves a fifth and takes four to seven times as long
     "webp": {"format": "WEBP", "lossless": True, "method": 0, "quality": 0},
@@ -47,7 +48,7 @@ def encode_image(pixels: np.ndarray, image_format: str) -> bytes:  # uint8 (H W 
 def decode_image(data: bytes, mode: str, box: Box | None = None) -> np.ndarray:  # -> uint8 (H W 3) of RGB, (H W) of L
     """The pixels of an image file, or of a box in it, for which no more is decoded than necessary.
 
-    Raises CorruptImage.
+    Raises CorruptImage, or MemoryError.
     """
     if box and mode == "RGB":
         decode_part = webp.decode_part if data[8:12] == b"WEBP" else png.decode_part
@@ -66,7 +67,7 @@ def decode_image(data: bytes, mode: str, box: Box | None = None) -> np.ndarray: 
 
 def to_pixels(image: Image.Image, mode: str, box: Box | None = None) -> np.ndarray:
     """The pixels of an image of `open_image`, or of a box in it. Raises CorruptImage, also for transparent pixels."""
-    with _reading():
+    with _reading(image.size):
         opaque = not image.has_transparency_data or image.convert("RGBA").getextrema()[3][0] == 255
         shown = image if image.mode == mode else image.convert(mode)
         pixels = np.asarray(shown.crop(box) if box else shown)
@@ -79,7 +80,7 @@ def to_pixels(image: Image.Image, mode: str, box: Box | None = None) -> np.ndarr
 def open_image(file: BinaryIO | Path) -> Iterator[Image.Image]:
     """An image of one frame whose pixels are not read yet. Raises CorruptImage, also where its pixels turn out bad.
 
-    Raises OSError when the file cannot be opened.
+    Raises OSError when the file cannot be opened, MemoryError when its pixels do not fit into memory.
     """
     if isinstance(file, Path):
         with open(file, "rb") as opened, open_image(opened) as image:
@@ -90,11 +91,11 @@ def open_image(file: BinaryIO | Path) -> Iterator[Image.Image]:
     file.seek(0)
     if size:
         _check_size(*size)  # Pillow allocates the whole canvas when it opens a WebP
-    with _reading():
+    with _reading(size or (0, 0)):
         image = Image.open(file, formats=FORMATS)
     with image:
         _check_size(*image.size)
-        with _reading():
+        with _reading(image.size):
             frames = getattr(image, "n_frames", 1)
         if frames != 1:
             raise CorruptImage(f"found {plural(frames, 'frame')} in one image file, expected 1")
@@ -106,15 +107,19 @@ def open_image(file: BinaryIO | Path) -> Iterator[Image.Image]:
 
 
 @contextlib.contextmanager
-def _reading() -> Iterator[None]:
-    """Inside the block, which only calls Pillow, every exception becomes CorruptImage.
+def _reading(size: tuple[int, int]) -> Iterator[None]:
+    """Inside the block, which only calls Pillow, every exception but a lack of memory becomes CorruptImage.
 
     Pillow passes on the exceptions of its decoders: OSError, SyntaxError, ValueError, struct.error, EOFError,
-    MemoryError, DecompressionBombError, and more.
+    DecompressionBombError, and more. For want of memory libwebp and libjpeg fail as for a damaged file: an image of
+    this size is refused only when the memory that decoding it takes is there.
     """
     try:
         yield
     except Exception as error:
+        if is_shortage(error):
+            raise
+        np.empty((*size, DECODING), np.uint8)  # raises MemoryError
         words = " ".join(str(error).split())[:200] or type(error).__name__
         raise CorruptImage(f"cannot be decoded ({words})") from error
 

@@ -1,8 +1,10 @@
+import ast
 import errno
 
 import pytest
 
-from tools.cli import MissingFile, UserError, one_line, plural, quoted
+from tests.support import ROOT
+from tools.cli import MissingFile, UserError, is_shortage, one_line, plural, quoted
 
 
 @pytest.mark.parametrize(
@@ -62,3 +64,25 @@ def test_secrets_of_mistyped_urls_are_not_shown(between):
         line = one_line(UserError(f"no file {scheme}{between}KEY:SECRET@bucket/x?X-Sig=1 or https://a@b"))
         assert "SECRET" not in line and "KEY" not in line and "bucket/x" in line
     assert one_line(UserError("no film 12:30@night.mp4")) == "no film 12:30@night.mp4"
+
+
+def test_a_text_that_a_file_holds_is_no_lack_of_memory():
+    words = "Cannot allocate memory"
+    assert not any(is_shortage(kind(words)) for kind in (UserError, ValueError, OSError, KeyError))
+    assert is_shortage(OSError(errno.ENOMEM, "any words")) and is_shortage(RuntimeError(f"mmap: {words} (12)"))
+
+
+def handlers_of_everything():
+    """Where an exception of any kind becomes a UserError, as a damaged file's may."""
+    for path in (path for folder in ("model", "pack", "train", "tools") for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.ExceptHandler) and ast.unparse(node.type) in ("Exception", "BaseException")):
+                continue
+            if any(isinstance(inner, ast.Raise) and isinstance(inner.exc, ast.Call) for inner in ast.walk(node)):
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", ast.unparse(node.body[0])
+
+
+def test_no_file_is_called_damaged_for_a_lack_of_memory():
+    found = dict(handlers_of_everything())
+    assert len(found) > 5
+    assert {place: first for place, first in found.items() if not first.startswith("if is_shortage(error):")} == {}

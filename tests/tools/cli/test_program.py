@@ -110,6 +110,8 @@ SHORT_OF_MEMORY = {
     "Python": too_much_memory,
     "numpy": lambda: np.zeros(1 << 56, np.uint8),
     "torch": raising(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ...")),
+    "the system": raising(OSError(errno.ENOMEM, "Cannot allocate memory")),
+    "CUDA": raising(RuntimeError("CUDA out of memory. Tried to allocate 2.50 GiB.")),
     "threads": raising(RuntimeError("can't start new thread")),
 }
 

@@ -3,6 +3,7 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
 from model.checkpoint import read_file, write_checkpoint
 from tests.support.shards import make_data
@@ -183,3 +184,20 @@ def test_a_position_survives_the_file(tmp_path):
     write_checkpoint(tmp_path / "x", {"place": vars(position)})
     again = Position(**read_file(tmp_path / "x")["place"])
     assert again == position
+
+
+@pytest.mark.parametrize(
+    "shortage", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=repr
+)
+def test_a_lack_of_memory_sets_no_checkpoint_aside(shortage, tmp_path, monkeypatch):
+    for number in range(2):
+        save(tmp_path, number, 2)
+    before = sorted(tmp_path.iterdir())
+
+    def fail(*_, **__):
+        raise shortage
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(type(shortage)):
+        read_newest(tmp_path, NAME)
+    assert sorted(tmp_path.iterdir()) == before

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pack.shards.images import png
-from pack.shards.images.image_file import CorruptImage, decode_image, encode_image
+from pack.shards.images.image_file import DECODING, CorruptImage, decode_image, encode_image
 from pack.shards.images.limits import LARGEST_SIDE
 from tools.cli import UserError
 
@@ -113,3 +113,32 @@ def test_transparent_pixels_are_refused_and_opaque_ones_with_an_alpha_channel_ar
         holed[3, 4, 3] = 254
         with pytest.raises(CorruptImage, match="transparent"):
             decode_image(saved(Image.fromarray(holed), **kwargs), "RGB")
+
+
+@pytest.mark.parametrize("where", ["open", "Image.convert", "Image.crop"])
+def test_a_lack_of_memory_is_not_taken_for_a_damaged_image(where, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    data = saved(Image.new("L", (32, 32)), format="JPEG")
+    monkeypatch.setattr(f"PIL.Image.{where}", fail)
+    with pytest.raises(MemoryError):
+        decode_image(data, "RGB", (0, 0, 8, 8))
+
+
+def test_a_decoder_that_fails_is_believed_only_when_the_image_would_fit_into_memory(monkeypatch):
+    asked, empty = [], np.empty
+
+    def full(shape, *_):
+        asked.append(int(np.prod(shape)))
+        raise MemoryError
+
+    data = encode_image(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8), "webp")
+    data = data[: len(data) // 2]  # libwebp says no more of it than where memory is short
+    monkeypatch.setattr(np, "empty", full)
+    with pytest.raises(MemoryError):
+        decode_image(data, "RGB")
+    monkeypatch.setattr(np, "empty", empty)
+    with pytest.raises(CorruptImage):
+        decode_image(data, "RGB")
+    assert asked == [40 * 60 * DECODING]
