@@ -22,10 +22,11 @@ if not __package__:  # run as a file: import from the repository root, not from 
 from pack.shards.exclusion import leave_out, listed_keys
 from pack.shards.index import Entry, Index, index_path, read_index, write_index
 from pack.shards.shard import ShardWriter, list_shards, read_record
+from pack.shards.store import list_folder
 from pack.shards.untrusted import CorruptRecord
 from tools import cli
 from tools.cli import UserError, plural
-from tools.cli.files import file_sha256, remove_leftovers, whole_file
+from tools.cli.files import file_sha256, locked, remove_leftovers, whole_file
 
 KEPT = ".kept"  # train/NAME.kept has the records that NAME keeps, until it replaces NAME
 MARK = "takes_place_of"  # in the source of such a shard's index: the tar that it replaces, and its sha256
@@ -51,7 +52,16 @@ class Config:
 
 def main():
     config = cli.parse(Config)
-    train, held = Path(config.data_dir) / "train", Path(config.data_dir) / "eval"
+    data = Path(config.data_dir)
+    list_folder(data / "train")  # raises MissingFile
+    with locked(data, wait=False) as alone:
+        if not alone:
+            raise UserError(f"{data}: another split.py moves its records: wait for its end, then start again")
+        split(data / "train", data / "eval", config)
+
+
+def split(train: Path, held: Path, config: Config) -> None:
+    """Move records from `train` to `held`, after what a killed run left was completed."""
     finish(train, held)
     shards = list_shards(train)
     held_shards = list_shards(held) if any(held.glob("*.json")) else []
@@ -79,17 +89,22 @@ def find_copies(shards: Iterable[Index], held_shards: Iterable[Index]) -> set[st
             if entry.key not in held:
                 continue
             other_shard, other = held[entry.key]
-            if (other.length, other.crc32) != (entry.length, entry.crc32):
+            if identity(other) != identity(entry):
                 raise UserError(
                     f"{shard.tar}: record {entry.key} differs from that of the same key in eval/: "
                     f"pack one of them again with another --prefix, or remove its shard"
                 )
-            try:
-                read_record(other_shard, other)
-            except CorruptRecord as error:
-                raise UserError(f"{other_shard.tar}: {error}: restore this shard, train/ has the record") from error
+            read_entry(other_shard, other)
             copies.add(entry.key)
     return copies
+
+
+def read_entry(shard: Index, entry: Entry) -> None:
+    """Raise UserError where this record of eval/ cannot be read; then the one in train/ must stay."""
+    try:
+        read_record(shard, entry)
+    except CorruptRecord as error:
+        raise UserError(f"{shard.tar}: {error}: restore this shard, train/ has the record") from error
 
 
 def moved_records(held_shards: Iterable[Index], by: str) -> int:
@@ -210,7 +225,9 @@ def finish(train: Path, held: Path) -> None:
     for path in sorted(train.glob(f"*{KEPT}*.json")):
         kept = read_index(path)
         if MARK in kept.source:
-            take_place(replaced_tar(train, kept), kept)
+            tar = replaced_tar(train, kept)
+            check_complete(tar, kept, held)
+            take_place(tar, kept)
     for tar in train.glob(f"*{KEPT}*.tar"):  # a second name of the shard that it replaced
         old = index_path(train / f"{tar.stem.rpartition(KEPT)[0]}.tar")
         if not index_path(tar).exists() and old.exists() and read_index(old).sha256 == file_sha256(tar):
@@ -227,6 +244,30 @@ def replaced_tar(train: Path, kept: Index) -> Path:
     if old.exists() and read_index(old).sha256 not in (mark.get("sha256"), kept.sha256):
         raise UserError(f"{kept.tar}: was made of another {name}.tar than there is now: remove one of the two")
     return train / f"{name}.tar"
+
+
+def check_complete(tar: Path, kept: Index, held: Path) -> None:
+    """Raise UserError unless each record of the shard at `tar` is in `kept`, or can be read in `held`.
+
+    The mark of `kept` proves nothing: it may come from someone else's split, or eval/ may have been removed since.
+    """
+    old = read_index(index_path(tar)) if index_path(tar).exists() else kept
+    moved = {identity(entry) for entry in old.records} - {identity(entry) for entry in kept.records}
+    for shard in list_shards(held) if moved and any(held.glob("*.json")) else []:
+        for entry in shard.records:
+            if identity(entry) in moved:
+                read_entry(shard, entry)
+                moved.remove(identity(entry))
+    if moved:
+        raise UserError(
+            f"{kept.tar}: is to replace {tar.name}, whose record {min(moved)[0]} is neither in it nor in eval/: "
+            f"restore eval/, or remove {kept.tar.name} with its index"
+        )
+
+
+def identity(entry: Entry) -> tuple[str, int, int]:
+    """What the same record has in every shard."""
+    return entry.key, entry.length, entry.crc32
 
 
 if __name__ == "__main__":

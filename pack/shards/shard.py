@@ -21,7 +21,7 @@ from pack.shards.store import Location, file_size, list_folder, read_range
 from pack.shards.tar_layout import member_info, read_members
 from pack.shards.untrusted import CorruptRecord, check_key
 from tools.cli import MissingFile, UserError
-from tools.cli.files import naming, open_temporary, sync
+from tools.cli.files import locked, naming, open_temporary, sync
 
 Members = dict[str, bytes]  # of a record, by extension
 READERS = 16  # indexes that are read from a store at a time
@@ -41,6 +41,7 @@ class ShardWriter:
         self.tar = tar
         self.entries: list[Entry] = []
         tar.parent.mkdir(parents=True, exist_ok=True)
+        self.earlier = published_sha256(tar)
         self.temporary, file = open_temporary(tar)
         self.file = _Checked(file, self.temporary)
         # webdataset.TarWriter writes in blocks that do not end with a record, and sorts json behind the images
@@ -71,16 +72,34 @@ class ShardWriter:
         self.entries.append(Entry(key, offset, self.file.offset - offset, self.file.crc32))
 
     def publish(self, source: dict[str, Any], config: dict[str, Any]) -> Index:
-        """Rename the tar into place, then its index."""
+        """Rename the tar into place, then its index.
+
+        Raises UserError where another program has published a shard of this name with other content since this one
+        was begun: it has reported success, and would be lost.
+        """
         self.writer.close()
         with naming(self.temporary):
             sync(self.file.file)
             self.file.file.close()
         index = Index(self.tar, self.file.offset, self.file.sha256.hexdigest(), tuple(self.entries), source, config)
-        index_path(self.tar).unlink(missing_ok=True)  # an old index must never vouch for a new tar
-        os.replace(self.temporary, self.tar)
-        write_index(index)
+        with locked(self.tar.parent):  # a tar and the index of another one must never meet
+            if published_sha256(self.tar) not in ("", self.earlier, index.sha256):
+                raise UserError(
+                    f"{self.tar}: another program has just published other records under this name: pass another "
+                    f"--prefix, or start again when it is done"
+                )
+            index_path(self.tar).unlink(missing_ok=True)  # an old index must never vouch for a new tar
+            os.replace(self.temporary, self.tar)
+            write_index(index)
         return index
+
+
+def published_sha256(tar: Path) -> str:
+    """The sha256 in the index of a shard; empty where there is none that is valid."""
+    try:
+        return read_index(index_path(tar)).sha256
+    except (UserError, FileNotFoundError):
+        return ""
 
 
 class _Checked:

@@ -9,6 +9,7 @@ from pack.shards.shard import list_shards, read_record
 from tests.support.programs import refused, succeeds
 from tests.tools.test_verify import write_records, write_shard
 from tools import split
+from tools.cli.files import locked
 from tools.split import main
 from tools.verify import check_splits
 
@@ -252,4 +253,35 @@ def test_a_shard_that_was_made_of_another_one_does_not_replace_it(tmp_path):
     write_records(data / "train" / "video0-00000.kept.tar", [], mark)
     before = contents(data)
     assert "was made of another video0-00000.tar" in refused(main, "-i", data, "--num-samples", 2)
+    assert contents(data) == before
+
+
+def split_of_another(data, tmp_path):
+    """Put a .kept of `data` there that is right in itself, from a split of a copy whose eval/ is elsewhere."""
+    copy = tmp_path / "copy"
+    shutil.copytree(data, copy)
+    at = 0
+    while not any(copy.glob("train/*.kept.json")):
+        assert run_killed(["-i", str(copy), "--num-samples", "4"], at)
+        at += 1
+    for path in copy.glob("train/*.kept.*"):
+        shutil.copy(path, data / "train")
+
+
+def test_a_kept_shard_of_another_split_never_takes_records_away(tmp_path):
+    data = write_split(tmp_path / "data")
+    everything = set(keys(data / "train"))
+    split_of_another(data, tmp_path)
+    assert "is neither in it nor in eval/" in refused(main, "-i", data, "--num-samples", 2)
+    assert set(keys(data / "train")) == everything
+    shutil.copytree(tmp_path / "copy" / "eval", data / "eval")  # as its message advises
+    succeeds(main, "-i", data, "--num-samples", 4)
+    assert set(keys(data / "train")) | set(keys(data / "eval")) == everything and whole(data) == []
+
+
+def test_two_splits_at_once_are_refused_before_either_changes_a_file(tmp_path):
+    data = write_split(tmp_path)
+    before = contents(data)
+    with locked(data):
+        assert "another split.py" in refused(main, "-i", data, "--num-samples", 2)
     assert contents(data) == before

@@ -84,7 +84,7 @@ def is_at(file: IO[Any], path: Path) -> bool:
 def locked(path: str | Path, wait: bool = True) -> Iterator[bool]:
     """Inside the block this thread alone holds the lock of a folder, or of a file, which is created if it is missing.
 
-    False when another holds it and `wait` is not set.
+    False when another holds it and `wait` is not set. A file system without locks is as if no other held it.
     """
     flags = os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT
     handle = os.open(path, flags, 0o666)
@@ -94,6 +94,8 @@ def locked(path: str | Path, wait: bool = True) -> Iterator[bool]:
             held = True
         except BlockingIOError:
             held = False
+        except OSError:  # a file system without locks
+            held = True
         yield held
     finally:
         os.close(handle)

@@ -68,7 +68,9 @@ class Gallery:
         self.places = [(shard, entry) for shard in shards for entry in shard.records]
         if not self.places:
             raise UserError(f"{split}: its shards hold no record, expected at least one: pack a video with holes")
-        self.numbers = {entry.key: number for number, (_, entry) in enumerate(self.places)}
+        self.numbers: dict[str, list[int]] = {}  # by key, which records of several shards may share
+        for number, (_, entry) in enumerate(self.places):
+            self.numbers.setdefault(entry.key, []).append(number)
         self.videos = [str(shard.source.get("video") or shard.name) for shard, _ in self.places]
         self.areas = HoleAreas(self.hole_area, len(self.places))
         self.read_lock, self.depth_lock = threading.Lock(), threading.Lock()
@@ -138,11 +140,11 @@ class Gallery:
         """The numbers of the records on the split's own list or on the list at `path`."""
         own = read_keys(self.path) if self.path and self.path.exists() else frozenset()
         listed = own if self.path == self.split / LIST else own | listed_keys(self.split)
-        return {self.numbers[key] for key in listed if key in self.numbers}
+        return {number for key in listed for number in self.numbers.get(key, ())}
 
     def exclude(self, key: str, excluded: bool) -> None:
         """Add the record of this key to the list, or remove it. Raises UserError or OSError."""
-        number = self.numbers[key]
+        number = self.numbers[key][0]
         if self.path is None:
             raise UserError(f"{self.split} is read-only here: start with --exclude FILE, and train with the same flag")
         change_list(self.path, key, excluded)

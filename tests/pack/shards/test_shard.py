@@ -16,7 +16,7 @@ from pack.shards.shard import ShardWriter, list_shards, parse_record, read_recor
 from pack.shards.untrusted import CorruptRecord
 from tests.pack.shards.test_record import example
 from tools.cli import UserError
-from tools.cli.files import file_sha256
+from tools.cli.files import file_sha256, locked
 
 
 def write(path, count=3, config=None):
@@ -168,3 +168,34 @@ def test_the_old_index_is_gone_before_a_new_tar_has_its_name(tmp_path, monkeypat
 def test_a_key_that_cannot_be_read_back_is_not_written(tmp_path):
     with pytest.raises(UserError, match="has a dot, a slash"), ShardWriter(tmp_path / "a.tar") as writer:
         writer.add("../k", {})
+
+
+def begun(path, seed):
+    writer = ShardWriter(path)
+    record = example(seed=seed)
+    writer.add(record.key, encode(record))
+    return writer
+
+
+def test_of_two_writers_of_one_name_the_second_never_replaces_other_records_of_the_first(tmp_path):
+    write(tmp_path / "a.tar")  # what was there before is replaced
+    with begun(tmp_path / "a.tar", 1) as first, begun(tmp_path / "a.tar", 2) as second:
+        index = first.publish({}, {})
+        with pytest.raises(UserError, match="another program has just published"):
+            second.publish({}, {})
+    assert list_shards(tmp_path) == [index] and index.sha256 == file_sha256(index.tar)
+    with begun(tmp_path / "a.tar", 1) as same, begun(tmp_path / "a.tar", 1) as other:
+        assert same.publish({}, {}) == other.publish({}, {}) == index  # the same records lose nothing
+
+
+def test_a_shard_is_published_while_no_other_program_changes_its_folder(tmp_path, monkeypatch):
+    free, replace = [], os.replace
+
+    def replaced(*paths):
+        with locked(tmp_path, wait=False) as held:
+            free.append(held)
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", replaced)
+    write(tmp_path / "a.tar")
+    assert free == [False, False]  # the tar, then its index

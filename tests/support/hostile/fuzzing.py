@@ -9,6 +9,7 @@ import re
 import resource
 import sys
 import tarfile
+import time
 import traceback
 import zlib
 from pathlib import Path
@@ -30,6 +31,7 @@ from tests.support.shards import texture_record
 from tools.cli import UserError
 
 MEMORY = 200_000_000  # bytes that readers may take for any input
+SECONDS = 1.0  # of CPU time for one input, which a busy machine does not lengthen; usual inputs take a thousandth
 CHECKS = list(HealthCheck)
 RECORD = texture_record(3, frames=2, size=40)
 BOX = (5, 9, 33, 30)
@@ -206,10 +208,22 @@ def readers(folder):
     }
 
 
-def fuzz(inputs, check, examples, seed_number=0, deadline=None):
+def in_time(check):
+    """The check, which fails where it takes more than SECONDS of CPU time."""
+
+    def timed(data):
+        began = time.process_time()
+        check(data)
+        taken = time.process_time() - began
+        assert taken < SECONDS, f"one input took {taken:.1f} s of CPU time"
+
+    return timed
+
+
+def fuzz(inputs, check, examples, seed_number=0):
     """Give a reader this number of inputs, in a process of its own.
 
-    Fails where one raises another error than the reader's own, takes longer than `deadline` (a timedelta), or where the
+    Fails where one raises another error than the reader's own or takes more than SECONDS of CPU time, or where the
     process grows by more than MEMORY.
     """
     pid = os.fork()
@@ -218,9 +232,9 @@ def fuzz(inputs, check, examples, seed_number=0, deadline=None):
         try:
             gc.freeze()
             gc.collect()  # from now on garbage is collected as in a small process
+            give(inputs, check, 3, seed_number)  # packages that a reader imports are not the input's
             begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            every = settings(max_examples=examples, deadline=deadline, database=None, suppress_health_check=CHECKS)
-            every(seed(seed_number)(given(inputs)(check)))()
+            give(inputs, in_time(check), examples, seed_number)
             grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begin) * 1024
             assert grown < MEMORY, f"reading took {grown / 1e6:.0f} MB"
             status = 0
@@ -230,3 +244,8 @@ def fuzz(inputs, check, examples, seed_number=0, deadline=None):
         finally:
             os._exit(status)
     assert os.waitpid(pid, 0)[1] == 0, "see the traceback above"
+
+
+def give(inputs, check, examples, seed_number):
+    every = settings(max_examples=examples, deadline=None, database=None, suppress_health_check=CHECKS)
+    every(seed(seed_number)(given(inputs)(check)))()

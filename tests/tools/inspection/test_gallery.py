@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from model.checkpoint import write_checkpoint
-from pack.shards.exclusion import LIST
+from pack.shards.exclusion import LIST, leave_out_listed
 from pack.shards.record import encode
 from pack.shards.shard import ShardWriter, list_shards
 from pack.shards.untrusted import CorruptRecord
@@ -208,3 +209,17 @@ def save_training(folder, shard):
     data = {"shards": [[shard.name, shard.sha256, 2]]}
     ours = {"mining": history.state_dict(), "place": {"losses": [(1, 0.75)]}, "data": data}
     write_checkpoint(folder / "net.checkpoint.pth", {"backfill": ours})
+
+
+def test_records_of_one_key_are_excluded_together_as_in_training(tmp_path):
+    make_split(tmp_path, records=4, shards=2, frames=1, size=32)
+    for name in ("a", "z"):
+        shutil.copy(tmp_path / "s0-01.tar", tmp_path / f"{name}.tar")
+        index = (tmp_path / "s0-01.json").read_text()
+        (tmp_path / f"{name}.json").write_text(index.replace("s0-01.tar", f"{name}.tar"))
+    shown_here = shown(tmp_path)
+    shown_here.exclude("test_1_0", True)
+    rows = shown_here.page(Wish())["records"]
+    assert [row["key"] for row in rows if row["excluded"]] == ["test_1_0"] * 3
+    used, _ = leave_out_listed(tmp_path, list_shards(tmp_path))
+    assert sorted(e.key for s in used for e in s.records) == sorted(row["key"] for row in rows if not row["excluded"])
