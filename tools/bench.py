@@ -20,6 +20,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from tools import cli
 from tools.cli import UserError, plural
+from tools.cli.files import append_line
 from tools.cli.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ def main() -> int:
     table, missed = Table(), 0
     for module, name in chosen:
         result = measure(module, name, Path(config.out) / "work", config.rounds)
-        with open(results, "a") as file:
-            file.write(json.dumps({"time": time.strftime("%F %T"), "machine": facts} | result) + "\n")
+        append_line(results, json.dumps({"time": time.strftime("%F %T"), "machine": facts} | result))
         table.show(result)
         missed += result["reached"] is False
     print(f"{plural(len(chosen), 'case')}, {plural(missed, 'goal')} missed; results are in {results}")

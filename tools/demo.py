@@ -16,6 +16,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from tools import cli
 from tools.cli import UserError, plural
+from tools.cli.files import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,7 +137,7 @@ def evaluate(out: Path) -> dict[str, dict[str, float]]:
         rows = [measure(network, criterion, sample, "cpu")[0] for sample in chosen]
         metrics[name] = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
     write_sheet(out / "filled.png", networks["trained"], chosen[:: max(len(chosen) // SHOWN, 1)][:SHOWN])
-    found.write_text(json.dumps({"network": sha256, "metrics": metrics}, indent=2) + "\n")
+    write_file(found, json.dumps({"network": sha256, "metrics": metrics}, indent=2).encode() + b"\n")
     return metrics
 
 

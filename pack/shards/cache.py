@@ -137,7 +137,7 @@ class Cache:
                 excess -= _evict(path)
             if excess > 0:
                 return None
-            with open(temporary, "wb") as file:
+            with naming(temporary), open(temporary, "wb") as file:
                 file.truncate(shard.bytes)
             return temporary
 

@@ -1,16 +1,22 @@
 """A full disk ends each program that writes files with status 2, the path and a remedy; nothing is left half done."""
 
+import ast
 import errno
 import os
+import resource
 
 import pytest
 
 from model.checkpoint import save_network
+from tests.support import ROOT
+from tests.support.media.films import make_video
 from tests.support.programs import refused
 from tests.support.shards import make_data
 from tests.tools.test_evaluate import tiny_network
+from tests.tools.test_folders import write_iw3
 from tests.tools.test_install_iw3 import iw3_folder
-from tools import evaluate, export, peek, split, transfer
+from tools import evaluate, export, folders, peek, preview, split, transfer
+from tools.cli.files import append_line
 from tools.installing import __main__ as installing
 
 
@@ -38,11 +44,23 @@ def commands(data, network, out):
             ("--iw3", iw3_folder(out / "nunif"), "--checkpoint", network, "--no-trial"),
             "backfill.pth",
         ),
+        "folders": (folders.main, ("--from-shards", data / "train", "-o", out), "test_"),
+        "import": (folders.main, ("--from-folders", iw3_folders(out), "-o", out / "shards"), "imported-00000.tar"),
+        "preview": (preview.main, (*words_of_preview(out), "-o", out / "x.png"), "x.png"),
         "evaluate": (evaluate.main, (*evaluation, "--checkpoint", network), str(out)),
     }
 
 
-PROGRAMS = ("evaluate", "export", "install-iw3", "peek", "split", "transfer")
+def iw3_folders(out):
+    write_iw3(out / "iw3" / "p_1_0")
+    return out / "iw3"
+
+
+def words_of_preview(out):
+    return "--video", make_video(out / "film.mp4", 18), "--clips", 1, "--resolution", 64
+
+
+PROGRAMS = ("evaluate", "export", "folders", "import", "install-iw3", "peek", "preview", "split", "transfer")
 
 
 def files(folder):
@@ -64,3 +82,56 @@ def test_a_full_disk_is_one_line_with_the_path_and_a_remedy(program, data, netwo
     assert "No space left on device" in line and named in line and "free some space" in line
     kept = {path: content for path, content in files(out).items() if not path.name.endswith(".tmp")}
     assert (files(data), kept) == before
+
+
+def test_a_line_that_does_not_fit_on_the_disk_leaves_none_of_it(tmp_path):
+    path = tmp_path / "results.jsonl"
+    append_line(path, "first")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40, before[1]))  # a write stops in the middle; Python ignores SIGXFSZ
+    try:
+        with pytest.raises(OSError) as caught:
+            append_line(path, "x" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(path) and path.read_text() == "first\n"
+    append_line(path, "second")
+    assert path.read_text() == "first\nsecond\n"
+
+
+WRITERS = {"write_text", "write_bytes", "copy", "copy2", "copyfile", "open"}
+NAMED_BY = ("naming(", "explain_disk_error(")  # blocks inside which an error gets the file's name
+OTHERS = {
+    "pack/shards/cache.py": "inside its method _disk",
+    "tools/cli/files.py": "its functions give the name themselves",
+    "train/checkpoints/state.py": "second_name is called inside explain_disk_error",
+    "train/runtime/lock.py": "a lock of a few bytes",
+}
+
+
+def unnamed_writes(path):
+    """Calls that write a file outside of the blocks that name it when the disk is full."""
+    tree = ast.parse(path.read_text())
+    named = [node for node in ast.walk(tree) if isinstance(node, ast.With) and is_naming(node)]
+    inside = {id(inner) for node in named for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and id(node) not in inside and writes(node):
+            yield f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
+
+
+def is_naming(node):
+    return any(ast.unparse(item.context_expr).startswith(NAMED_BY) for item in node.items)
+
+
+def writes(call):
+    owner, _, name = ast.unparse(call.func).rpartition(".")
+    if name in ("write_text", "write_bytes") or (owner == "shutil" and name in WRITERS):
+        return True
+    modes = [word.value for word in call.args if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+    return name == "open" and not owner and any(set("wax+") & set(mode) and len(mode) < 4 for mode in modes[-1:])
+
+
+def test_every_file_is_written_where_a_full_disk_names_it():
+    paths = [path for folder in ("model", "pack", "train", "tools") for path in (ROOT / folder).rglob("*.py")]
+    found = [line for path in paths for line in unnamed_writes(path)]
+    assert [line for line in found if line.partition(":")[0] not in OTHERS] == []

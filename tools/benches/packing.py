@@ -19,6 +19,7 @@ from tools import cli
 from tools.benches.case import Case, Gauge, Goal, Race, Workplace, run_program
 from tools.benches.records import TINY
 from tools.cli import plural
+from tools.cli.files import write_file
 from tools.cli.machine import usable_cores
 
 CORES = min(16, usable_cores())
@@ -41,7 +42,7 @@ def copies(place: Workplace, count: int) -> Iterator[Path]:
         for number in range(count):
             path = folder / f"{clip.stem}{number}{clip.suffix}"
             if not path.exists():
-                shutil.copy(clip, path)
+                write_file(path, clip.read_bytes())
             yield path
 
 

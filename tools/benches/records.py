@@ -8,6 +8,7 @@ from PIL import Image
 from pack.shards.record import decode, encode
 from pack.shards.shard import ShardWriter, list_shards, read_record
 from tools.benches.case import Workplace, run_program
+from tools.cli.files import naming
 
 TINY = (
     *("--short-sides", "216", "--size", "160", "--skip-interval", "40"),
@@ -60,6 +61,8 @@ def as_folders(split: Path, out: Path) -> list[Path]:
             made.mkdir(parents=True, exist_ok=True)
             for kind, images in (("C", record.frames), ("M", record.masks)):
                 for t, image in enumerate(images):
-                    Image.fromarray(np.asarray(image)).save(made / f"{t:04d}_{kind}.png")
+                    path = made / f"{t:04d}_{kind}.png"
+                    with naming(path):
+                        Image.fromarray(np.asarray(image)).save(path)
             made.rename(folder)
     return folders

@@ -43,6 +43,19 @@ def write_file(path: str | Path, data: bytes | memoryview) -> None:
         file.write(data)
 
 
+def append_line(path: str | Path, line: str) -> None:
+    """Add a line to a file, which is created if it is missing. Raises OSError, and then adds no part of the line."""
+    with naming(path), open(path, "ab", buffering=0) as file:
+        end, data = os.fstat(file.fileno()).st_size, f"{line}\n".encode()
+        try:
+            while data:
+                data = data[file.write(data) :]
+            sync(file)
+        except OSError:
+            file.truncate(end)
+            raise
+
+
 def open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
     """A new temporary file beside `path` and its name. It is locked while it is open: its writer is alive."""
     while True:

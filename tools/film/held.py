@@ -85,6 +85,6 @@ def write_held(work: Work, shots: Sequence[Shot], shares: Mapping[int, float]) -
             try:
                 os.link(path, folder / path.name)
             except OSError:  # a disk without links
-                shutil.copyfile(path, folder / path.name)
+                write_file(folder / path.name, path.read_bytes())
     write_file(work.held / EXPORT, (work.depth / EXPORT).read_bytes())
     work.write("held", noted)

@@ -27,7 +27,7 @@ from pack.video.grey import frame_times
 from pack.video.reader import VideoInfo
 from pack.video.shot_reader import read_shots
 from tools.cli import Progress, UserError, plural
-from tools.cli.files import remove_leftovers, whole_file, write_file
+from tools.cli.files import naming, remove_leftovers, whole_file, write_file
 from tools.film.strength import SCREEN, STRONGEST, Strength, choose_strength
 from tools.film.work import Work
 from tools.synthesis.views import raw_windows
@@ -113,7 +113,7 @@ def write_shot(
     """
     numbers, ranges, flicker, still, changes = [], [], 0.0, 0, [0.0]
     jump, held = None, None
-    with open(folder / "shot.raw", "w+b") as raws:
+    with naming(folder / "shot.raw"), open(folder / "shot.raw", "w+b") as raws:
         for part in parts:
             for seconds, frame, raw in part:
                 raw = raw.float().cpu()

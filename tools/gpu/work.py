@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from tools.cli import UserError, one_line
+from tools.cli.files import append_line
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,8 +55,7 @@ class Work:
         """Write a row at once, so that an interruption leaves it."""
         self.rows.append(row)
         line = json.dumps({"time": time.strftime("%F %T"), **asdict(row), "ok": row.ok})
-        with open(self.folder / "results.jsonl", "a") as file:
-            file.write(line + "\n")
+        append_line(self.folder / "results.jsonl", line)
         print(f"  {row.part}  {'  '.join(cells(row)[1:])}", flush=True)
 
     @property

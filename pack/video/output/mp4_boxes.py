@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from tools.cli.files import naming
+
 CONTAINERS = ("moov", "trak", "mdia", "minf", "stbl", "stsd")
 HEADERS = {"stsd": 8, "avc1": 78, "hvc1": 78, "hev1": 78}  # bytes of a box's own before the boxes in it
 PACKINGS = {"left_right": b"side", "right_left": b"side", "top_bottom": b"over", "bottom_top": b"over"}
@@ -23,7 +25,7 @@ def state_packing(path: Path, mode: str) -> None:
     if mode not in PACKINGS:
         return
     box = struct.pack(">I4sI4sI4s", 24, b"pack", 16, b"pkin", 0, PACKINGS[mode])
-    with open(path, "r+b") as file:
+    with naming(path), open(path, "r+b") as file:
         _insert(file, "vexu", box, inside=True)
         if mode == "right_left" and path.suffix.lower() != ".mov":
             _insert(file, "vexu", struct.pack(">I4sIB", 13, b"st3d", 0, RIGHT_LEFT))
