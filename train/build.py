@@ -34,7 +34,7 @@ from train.objectives.loss import create_loss
 from train.optimizers.ema import EMA
 from train.optimizers.optim import is_schedule_free
 from train.optimizers.recipe import create_optimizer_of, create_scaler, precision
-from train.passes import check_shares, choose_batch_size
+from train.passes import check_shares, divide
 from train.run import Run, save
 from train.runtime.dist import Group
 from train.runtime.job import Job
@@ -51,7 +51,7 @@ def build(config: Config, group: Group, stop: Stop) -> Run:
     Raises UserError or MissingFile, with what fixes it, before any work starts.
     """
     check_shares(config, group.world_size)
-    job = Job(config, group, stop, Path(config.model_dir), choose_batch_size(config, group))
+    job = Job(config, group, stop, Path(config.model_dir), divide(config, group))
     records, eval_records = group.first(load_splits, config)
     description = describe_data(records, eval_records)
     network = create_network(config.arch, config.init)
@@ -165,7 +165,7 @@ def announce(run: Run, saved: dict[str, Any] | None) -> None:
         f"seed {position.seed}",
         f"{plural(plan.count, 'record')}, {len(eval_samples.records) if eval_samples else 0} for evaluation; "
         f"{plural(config.epochs, 'epoch')} of {plan.slots} sequences, {config.backward_step} per step, "
-        f"{job.batch_size} per pass",
+        f"{job.passes.batch_size} per pass",
     ]
     if saved is not None and is_continued(config, saved):
         lines += describe_resume(run, saved)

@@ -33,7 +33,7 @@ def failure(forward: Callable[..., torch.Tensor], network: LightVideoInpaint, jo
     config, device = job.config, job.group.device
     if config.discriminator != "none":
         return "--discriminator needs the gradient at the output, which a compiled step does not give"
-    frames = torch.zeros(job.batch_size * FRAMES, 3, config.tile, config.tile, device=device)
+    frames = torch.zeros(job.passes.batch_size * FRAMES, 3, config.tile, config.tile, device=device)
     try:
         with autocast(config, device):
             output = forward(*network.preprocess(frames, frames[:, :1] > 0))

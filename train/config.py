@@ -56,8 +56,8 @@ class Config:
     max_epoch: int = 200  # number of epochs; cosine schedules end one epoch earlier, at their minimum, as in iw3
     num_samples: int = 20000  # frames per epoch; an epoch has 1/12 as many sequences
     backward_step: int = 4  # sequences per optimizer step, over all processes
-    batch_size: int = 0  # sequences per forward pass of a process, which changes no result; 0: 1 on a CPU, on a GPU as
-    # many as it has memory for, 6 GB each
+    batch_size: int = 0  # most sequences per forward pass of a process, which changes no result; 0: 1 on a CPU, on a
+    # GPU as many as it has memory for, 6 GB each
     tile: int = 256  # side of the square training crop, in pixels; padded to the next larger multiple of 64,
     # so that 248 takes 0.74 of the time of 256
     tiles_per_record: int = 1  # sequences cut from each record that is read and decoded

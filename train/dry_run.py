@@ -19,7 +19,7 @@ from train.data.stream import Stream
 from train.evaluation.evaluate import measure
 from train.evaluation.selection import is_due
 from train.loop import slots_to_do
-from train.passes import largest_batch
+from train.passes import largest_batch, share_of
 from train.run import Run
 from train.runtime.job import Job
 from train.step import step
@@ -116,8 +116,9 @@ def describe(run: Run, costs: Costs, loss: float, steps: int, evaluations: int) 
     records = len(run.data.eval_samples.records) if run.data.eval_samples else 0
     weights = 2 if run.learner.ema else 1  # averaged and raw
     evaluation = math.ceil(records / world_size) * costs.record * weights
-    need = workers_needed(costs, size // world_size)
-    left = steps * step_seconds(costs, size // world_size, run.data.workers) + evaluations * evaluation
+    share = share_of(run.job.config, 0, world_size)  # the largest
+    need = workers_needed(costs, share)
+    left = steps * step_seconds(costs, share, run.data.workers) + evaluations * evaluation
     return [
         f"dry run: a step of {size} sequences takes {costs.step:.2f} s ({1 / costs.step:.3f} steps/s, "
         f"{size / costs.step:.2f} sequences/s), its loss is {loss:.4f}",
@@ -152,12 +153,12 @@ def describe_workers(workers: int, needed: int) -> str:
 
 def describe_batch(job: Job, costs: Costs) -> str:
     """The advice on --batch-size: the largest that fits if memory grows in proportion to the sequences of a pass."""
-    sequence = max(costs.grown / job.batch_size, 1)
-    share = job.config.backward_step // job.group.world_size
+    sequence = max(costs.grown / job.passes.batch_size, 1)
+    share = share_of(job.config, 0, job.group.world_size)  # the largest
     fits = largest_batch(share, int((USABLE * device_memory(job.group.device) - costs.before) / sequence))
     return (
         f"a pass needs {sequence / GIB:.2f} GiB per sequence: --batch-size {fits} is the largest that fits of the "
-        f"{plural(share, 'sequence')} of a process, this run has {job.batch_size}"
+        f"{plural(share, 'sequence')} of a process, this run has {job.passes.batch_size}"
     )
 
 

@@ -82,7 +82,8 @@ def slots_to_do(run: Run, stop: int) -> list[Slot]:
     position, group, data = run.position, run.job.group, run.data
     weights = data.history.weights() if data.history else None
     records = group.broadcast(data.plan.records(position.epoch, weights))
-    indexes = slots_of(group.rank, group.world_size, position.slots_done, stop, data.plan.tiles)
+    step = run.job.config.backward_step
+    indexes = slots_of(group.rank, group.world_size, position.slots_done, stop, step, data.plan.tiles)
     return [Slot(position.epoch, index, int(records[index])) for index in indexes]
 
 

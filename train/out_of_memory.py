@@ -10,7 +10,7 @@ import torch
 
 from tools.cli import UserError
 from tools.cli.files import whole_file
-from train.passes import largest_batch
+from train.passes import largest_batch, share_of
 from train.runtime.job import Job
 
 GIB = 2**30
@@ -64,7 +64,7 @@ def explanation(job: Job, error: torch.OutOfMemoryError, snapshot: Path | None) 
     others = total - free - torch.cuda.memory_reserved(device)
     tried = re.search(r"Tried to allocate ([\d.]+ \w+)", str(error))
     return (
-        f"{device} is out of memory with --batch-size {job.batch_size} and --tile {config.tile}: peak "
+        f"{device} is out of memory with --batch-size {job.passes.batch_size} and --tile {config.tile}: peak "
         f"{torch.cuda.max_memory_allocated(device) / GIB:.1f} of {total / GIB:.1f} GiB"
         + (f", {tried[1]} more were needed" if tried else "")
         + (f", other processes use {others / GIB:.1f} GiB" if others > total / 20 else "")
@@ -75,9 +75,9 @@ def explanation(job: Job, error: torch.OutOfMemoryError, snapshot: Path | None) 
 
 def advice(job: Job) -> Iterator[str]:
     """What lowers the memory that a step needs, from what costs least."""
-    config, share = job.config, job.config.backward_step // job.group.world_size
-    if job.batch_size > 1:
-        yield f"--batch-size {largest_batch(share, job.batch_size - 1)}"
+    config, share = job.config, share_of(job.config, job.group.rank, job.group.world_size)
+    if job.passes.batch_size > 1:
+        yield f"--batch-size {largest_batch(share, job.passes.batch_size - 1)}"
     if not config.checkpoint_blocks:
         yield "--checkpoint-blocks"
     if config.disable_amp:

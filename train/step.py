@@ -48,26 +48,21 @@ class StepReport(NamedTuple):
 
 def step(run: Run, samples: Iterator[Sample]) -> StepReport | None:
     """One optimizer step of the whole job; None when the run was stopped before it was complete."""
-    job, learner, position = run.job, run.learner, run.position
+    job, learner = run.job, run.learner
     started, waited = time.monotonic(), 0.0
     learner.optimizer.zero_grad()
     if learner.gan:
         learner.gan.optimizer.zero_grad()
-    own = []
-    passes = job.config.backward_step // job.group.world_size // job.batch_size
-    for number in range(passes):
-        if job.is_stopping():
+    own: list[SequenceResult] = []
+    for number, size in enumerate(job.passes.sizes):
+        # where processes have unequal numbers of passes, the first ones are simultaneous: DDP's first pass after it
+        # formed its buckets is a collective operation, too
+        if number < job.passes.fewest and job.is_stopping():
             return None
         asked = time.monotonic()
-        batch = [next(samples) for _ in range(job.batch_size)]
+        batch = [next(samples) for _ in range(size)]
         waited += time.monotonic() - asked
-        gens = [generator(position.seed, position.epoch, sample.slot.index, "loss") for sample in batch]
-        with last_pass(learner.forward, number == passes - 1):
-            work = learner, job.config, job.group.device, batch, position.step, gens
-            passed = job.group.collective(forward_backward, *work)
-        for sample, (terms, adversarial) in zip(batch, passed, strict=True):
-            slot = sample.slot
-            own.append(SequenceResult(slot.index, slot.record, sample.digest, terms, adversarial, sample.bad_records))
+        own += one_pass(run, batch, is_last=number == len(job.passes.sizes) - 1)
     results = [result for part in job.group.gather_objects(own) for result in part]
     run.data.quarantine.add(record for result in results for record in result.bad_records)
     results.sort(key=lambda result: result.index)  # every sum below is in the order of slots
@@ -78,6 +73,21 @@ def step(run: Run, samples: Iterator[Sample]) -> StepReport | None:
         discriminator_step(run, [result.adversarial for result in results])
     log_step(run, results, float(outcome.norm), time.monotonic() - started, waited)
     return StepReport(float(matrix.sum(1).mean()), waited)
+
+
+def one_pass(run: Run, batch: list[Sample], is_last: bool) -> list[SequenceResult]:
+    """The results of a pass, whose gradients are added to those of the step; the last one sums over the processes."""
+    job, learner, position = run.job, run.learner, run.position
+    gens = [generator(position.seed, position.epoch, sample.slot.index, "loss") for sample in batch]
+    if is_last:
+        job.group.leave_out(job.passes.most - len(job.passes.sizes))
+    with last_pass(learner.forward, is_last):
+        work = learner, job.config, job.group.device, batch, position.step, gens
+        passed = job.group.collective(forward_backward, *work)
+    return [
+        SequenceResult(sample.slot.index, sample.slot.record, sample.digest, terms, adversarial, sample.bad_records)
+        for sample, (terms, adversarial) in zip(batch, passed, strict=True)
+    ]
 
 
 def forward_backward(

@@ -10,7 +10,7 @@ from train.config import Config
 from train.objectives.loss import create_loss
 from train.objectives.perceptual import Perceptual, vgg16_trunk
 from train.runtime.dist import Group
-from train.runtime.job import Job
+from train.runtime.job import Job, Passes
 
 CONFIG = Config(tile=64, loss="temporal_l1lpips", disable_amp=True)
 WIDTHS = (2, 3, 4, 5, 6)
@@ -18,7 +18,7 @@ WIDTHS = (2, 3, 4, 5, 6)
 
 def alone(config, batch_size=1):
     """A job of one process."""
-    return Job(config, Group(0, 1, torch.device("cpu")), NoStop(), Path(), batch_size)
+    return Job(config, Group(0, 1, torch.device("cpu")), NoStop(), Path(), Passes((batch_size,), 1, 1))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tools.cli import UserError
 from train.config import Config
 from train.out_of_memory import RECORDED, advice, explain_out_of_memory
 from train.runtime.dist import Group
-from train.runtime.job import Job
+from train.runtime.job import Job, Passes
 
 GIB = 2**30
 ERROR = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 80 GiB")
@@ -20,7 +20,7 @@ SNAPSHOT = {"segments": [], "device_traces": []}
 
 @pytest.fixture
 def job(tmp_path):
-    return Job(Config(backward_step=8), Group(0, 1, torch.device("cuda", 0)), NoStop(), tmp_path, batch_size=4)
+    return Job(Config(backward_step=8), Group(0, 1, torch.device("cuda", 0)), NoStop(), tmp_path, Passes((4, 4), 2, 2))
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def line_of(job, **options):
 def test_the_line_names_the_sizes_what_the_gpu_held_and_what_to_lower(job):
     assert line_of(job).startswith(
         "cuda:0 is out of memory with --batch-size 4 and --tile 256: peak 58.2 of 80.0 GiB, 2.50 GiB more were needed, "
-        "other processes use 19.0 GiB: pass --batch-size 2, or --checkpoint-blocks, or a --tile below 256 in a new "
+        "other processes use 19.0 GiB: pass --batch-size 3, or --checkpoint-blocks, or a --tile below 256 in a new "
         "run, and --resume to continue; "
     )
 
@@ -95,7 +95,7 @@ def test_other_errors_stay_what_they_are(job):
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 6, 12])
 @pytest.mark.parametrize("flags", [{}, {"checkpoint_blocks": True}, {"disable_amp": True}, {"tile": 64}])
 def test_the_batch_size_that_is_advised_is_smaller_and_divides_the_share_of_a_process(job, batch_size, flags):
-    job = replace(job, config=Config(backward_step=24, **flags), batch_size=batch_size)
+    job = replace(job, config=Config(backward_step=24, **flags), passes=Passes((batch_size,), 1, 1))
     job = replace(job, group=Group(0, 2, job.group.device))
     advised = " ".join(advice(job))
     assert ("--batch-size" in advised) == (batch_size > 1)

@@ -12,6 +12,7 @@ from tools import cli
 from train import build as setup
 from train import loop, passes, step
 from train.config import Config
+from train.data.plan import slots_of
 from train.objectives import loss
 from train.objectives.perceptual import Perceptual, vgg16_trunk
 from train.runtime.dist import Group
@@ -105,11 +106,30 @@ def test_a_training_with_more_sequences_a_pass_sees_the_same_stream_and_can_be_r
         assert row == pytest.approx(wanted, rel=1e-4)
 
 
-@pytest.mark.parametrize(("world", "advice"), [(1, 4), (2, 4), (4, 2)])
-def test_a_batch_that_does_not_divide_the_share_of_a_process_is_refused_with_one_that_does(world, advice):
-    config = Config(backward_step=8, batch_size=5)
-    with pytest.raises(ValueError, match=rf"--batch-size 5 does not divide .*: pass --batch-size {advice}$"):
-        passes.choose_batch_size(config, Group(0, world, CPU))
+@pytest.mark.parametrize("tiles", [1, 3])
+@pytest.mark.parametrize("world", [1, 2, 3, 4, 5])
+def test_processes_share_the_sequences_of_a_step_as_evenly_as_records_allow(world, tiles):
+    config = Config(backward_step=15, tiles_per_record=tiles)
+    shares = [passes.share_of(config, rank, world) for rank in range(world)]
+    assert sum(shares) == 15 and max(shares) - min(shares) in (0, tiles)
+    assert shares == [len(slots_of(rank, world, 30, 45, 15, tiles)) for rank in range(world)]
+
+
+def test_passes_are_as_few_as_a_batch_allows_and_nearly_equal():
+    assert passes.pass_sizes(8, 5) == (4, 4) and passes.pass_sizes(7, 3) == (3, 2, 2)
+    for share in range(1, 20):
+        for limit in range(25):
+            sizes = passes.pass_sizes(share, limit)
+            assert sum(sizes) == share and max(sizes) <= max(limit, 1) and max(sizes) - min(sizes) <= 1
+            assert len(sizes) == -(-share // max(limit, 1))
+
+
+@pytest.mark.parametrize(("world", "tiles", "least"), [(9, 1, 9), (5, 2, 10)])
+def test_more_processes_than_a_step_has_work_for_are_refused(world, tiles, least):
+    with pytest.raises(ValueError, match=rf"^--backward-step 8 .* found {world} processes.*: pass {least} or more"):
+        passes.check_shares(Config(backward_step=8, tiles_per_record=tiles), world)
+    with pytest.raises(ValueError, match="--backward-step 8 with 3 tiles per record: expected a multiple of 3"):
+        passes.check_shares(Config(backward_step=8, tiles_per_record=3), 1)
 
 
 def test_by_default_a_pass_has_one_sequence_on_a_cpu_and_what_the_memory_of_a_gpu_allows(monkeypatch):

@@ -173,7 +173,7 @@ class SampleStream:
                     last = min(first + self.batch_size, stop)
                     if loop != self.loops:
                         raise RuntimeError("the position of the stream was changed, or another loop over it was begun")
-                    share = len(slots_of(rank, world_size, first, last, self.stream.tiles))
+                    share = len(slots_of(rank, world_size, first, last, self.batch_size, self.stream.tiles))
                     found = self._usable(islice(samples, share))
                     if self.plan:
                         self.epoch, self.samples_done = (epoch, last) if last < self.slots else (epoch + 1, 0)
@@ -241,7 +241,7 @@ class SampleStream:
         self, epoch: int, start: int, stop: int, order: np.ndarray, rank: int, world_size: int
     ) -> Iterator[Sample | BadRecord]:
         """The samples of this process, of the slots from `start` to `stop`."""
-        indexes = slots_of(rank, world_size, start, stop, self.stream.tiles)
+        indexes = slots_of(rank, world_size, start, stop, self.batch_size, self.stream.tiles)
         slots = [Slot(epoch, index, int(order[index])) for index in indexes]
         return self.stream.samples(slots) if self.plan else self.stream(slots)
 

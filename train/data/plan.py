@@ -130,6 +130,10 @@ def replacement(seed: int, epoch: int, slot: int, attempt: int, count: int) -> i
     return mix(seed, "replacement", epoch, slot, attempt) % count
 
 
-def slots_of(rank: int, world_size: int, start: int, stop: int, tiles: int = 1) -> list[int]:
-    """The slots in start..stop that a rank computes, all `tiles` of a record; start begins an optimizer step."""
-    return [index for index in range(start, stop) if (index - start) // tiles % world_size == rank]
+def slots_of(rank: int, world_size: int, start: int, stop: int, step: int, tiles: int = 1) -> list[int]:
+    """The slots in start..stop that a rank computes, all `tiles` of a record; start begins an optimizer step.
+
+    The records of each step, which has `step` slots, are dealt out from rank 0 on, so the first ranks may have one
+    record more.
+    """
+    return [index for index in range(start, stop) if (index - start) % step // tiles % world_size == rank]

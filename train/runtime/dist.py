@@ -64,6 +64,11 @@ class Group:
                 f"--resume"
             ) from error
 
+    def leave_out(self, operations: int) -> None:
+        """Count operations that other processes enter and this one need not, so that the watch compares like counts."""
+        if self.watch:
+            self.watch.entered += operations
+
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Every process gets the sum of all processes' gradients, identical to the last bit."""
         if self.world_size == 1:

@@ -10,6 +10,20 @@ from train.runtime.writer import BackgroundWriter
 
 
 @dataclass(frozen=True)
+class Passes:
+    """The forward passes of a process in each optimizer step."""
+
+    sizes: tuple[int, ...]  # sequences of each pass
+    fewest: int  # passes of the process that has the fewest
+    most: int
+
+    @property
+    def batch_size(self) -> int:
+        """Sequences of the largest pass."""
+        return max(self.sizes)
+
+
+@dataclass(frozen=True)
 class Job:
     """The settings of a run, its processes, the signals that stop it, and the folder that it writes to."""
 
@@ -17,7 +31,7 @@ class Job:
     group: Group
     stop: Stop
     folder: Path
-    batch_size: int  # sequences of a forward pass in this process
+    passes: Passes  # of this process in each step
     writer: BackgroundWriter = field(default_factory=BackgroundWriter)  # of checkpoints, in the first process
 
     def is_stopping(self) -> bool:

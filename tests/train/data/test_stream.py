@@ -115,7 +115,8 @@ def test_slots_beyond_the_memory_for_them_are_done_in_several_passes_by_the_same
 @pytest.mark.parametrize("world", [2, 4])
 def test_any_number_of_ranks_shows_the_same_samples(world, split, expected):
     parts = [
-        Stream(samples(split), 0).samples([slots(16)[p] for p in slots_of(rank, world, 0, 16)]) for rank in range(world)
+        Stream(samples(split), 0).samples([slots(16)[p] for p in slots_of(rank, world, 0, 16, 4)])
+        for rank in range(world)
     ]
     assert sorted(content(sample) for part in parts for sample in part) == expected
 
