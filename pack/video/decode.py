@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 
 from pack.video import nal, timestamps
+from pack.video.frame_numbers import FrameNumbers
 from pack.video.headers import goes_on, unusual_colours
 from tools.cli import UserError, plural
 
@@ -114,7 +115,7 @@ def _all_frames(
     context.copy_opaque = True  # each frame then carries the number of its packet
     hints = _hints(_lost(path, _readable(path, container), container, stream), stream)
     for number, (packet, begins) in enumerate(_inspected(path, hints, context)):
-        packet.opaque = number
+        packet.opaque = (number,)  # a new object: PyAV keeps them by identity, and small integers exist only once
         for start in begins:
             damage.begins(max(start, 0))
         try:
@@ -125,7 +126,7 @@ def _all_frames(
             damage.begins(number)
             continue
         for frame in frames:
-            own = frame.opaque if isinstance(frame.opaque, int) else number
+            own = frame.opaque[0] if isinstance(frame.opaque, tuple) else number
             is_first = not damage.seen
             damage.seen = True
             if frame.is_corrupt or (is_first and context.name in NEEDS_KEY and not frame.key_frame):
@@ -146,7 +147,7 @@ def _release(damage, held):
 
 
 def _inspected(
-    path: str | Path, packets: Iterable[tuple[av.Packet, list[int]]], context: av.VideoCodecContext
+    path: str | Path, packets: Iterable[tuple[av.Packet, list[int], bool]], context: av.VideoCodecContext
 ) -> Iterator[tuple[av.Packet, list[int]]]:
     """Each packet with the numbers of those where damage begins, also as its NAL units show it.
 
@@ -154,9 +155,12 @@ def _inspected(
     """
     codec = context.name
     size = nal.length_size(context) if codec in nal.LAST_SLICE else 0
-    for number, (packet, begins) in enumerate(packets):
+    numbers = FrameNumbers(context) if codec == "h264" else None
+    for number, (packet, begins, gap) in enumerate(packets):
         if codec in nal.LAST_SLICE and packet.size:
             units = nal.Units.of(bytes(packet), size, codec)
+            if numbers is not None and numbers.skip(units.units, packet.is_keyframe) and gap:
+                begins = [*begins, number]
             if units.is_profile_5:
                 raise unusual_colours(path, 5)
             if not units.is_whole:
@@ -166,8 +170,10 @@ def _inspected(
         yield packet, begins
 
 
-def _hints(packets: Iterable[tuple[av.Packet, bool]], stream: av.VideoStream) -> Iterator[tuple[av.Packet, list[int]]]:
-    """The stream's packets, and the number of the first that is damaged where the container shows new damage."""
+def _hints(
+    packets: Iterable[tuple[av.Packet, bool]], stream: av.VideoStream
+) -> Iterator[tuple[av.Packet, list[int], bool]]:
+    """The stream's packets, the numbers of those where the container shows damage, and whether stamps have a gap."""
     step = 1 / (stream.guessed_rate or Fraction(25))
     noticed = stream.codec_context.name in CHECKING
     last = shown = hint = None
@@ -181,13 +187,16 @@ def _hints(packets: Iterable[tuple[av.Packet, bool]], stream: av.VideoStream) ->
             begins.append(number - 1)  # in which the loss began
             if packet.size and not packet.is_keyframe:
                 begins.append(number)
-        if hint is not None and number - hint <= NEAR and not packet.is_keyframe and (gap or not noticed):
-            begins.append(min(hint + 1, number) if noticed else hint)
+        if hint is not None and number - hint <= NEAR and packet.size and not packet.is_keyframe:
+            if not noticed:
+                begins.append(hint)
+            elif gap or number == hint + 2:  # a recording that was joined would go on with a key frame
+                begins.append(min(hint + 1, number))
         if not noticed:
             hint = number if packet.is_corrupt else None  # judged by whether the next packet is a key frame
         last = packet.dts if packet.dts is not None else last
         shown = max(packet.pts, packet.pts if shown is None else shown) if packet.pts is not None else shown
-        yield packet, begins
+        yield packet, begins, gap
 
 
 def _lost(

@@ -171,6 +171,35 @@ def test_a_frame_of_which_some_bytes_became_zeros_is_damaged_although_it_decodes
     assert "4 frames are left out" in caplog.text
 
 
+@pytest.mark.parametrize("options", [{"bf": "2"}, {"bf": "0"}])
+@pytest.mark.parametrize("lost", [1, 3])
+def test_no_broken_frame_is_read_of_a_recording_that_lost_transport_packets(tmp_path, options, lost):
+    """FFmpeg conceals what is missing, and marks few of these pictures."""
+    path = write(tmp_path / "a.ts", sudden(60), "libx264", options={"g": "12"} | options)
+    whole = [picture.pixels for picture in read_timed(path, 30)]
+    data = path.read_bytes()
+    for start in range(len(data) // 188 // 5, len(data) // 188 * 4 // 5, 23):
+        path.write_bytes(data[: start * 188] + data[(start + lost) * 188 :])
+        numbers = [as_in(picture.pixels, whole) for picture in read_timed(path, 30)]
+        assert None not in numbers and len(numbers) >= 30, start
+
+
+def test_two_readers_of_a_damaged_film_at_the_same_time_read_the_same(tmp_path):
+    """Packets are told apart by objects that PyAV keeps by identity for all decoders."""
+    path = write(tmp_path / "a.ts", sudden(60), "libx264", options={"g": "12", "bf": "2"})
+    data = path.read_bytes()
+    middle = len(data) // 188 // 2 * 188
+    path.write_bytes(data[:middle] + data[middle + 188 :])
+    alone = [picture.seconds for picture in read_timed(path, 30)]
+    assert len(alone) < 60
+    for ahead in range(10, 18):
+        one, other = read_timed(path, 30), read_timed(path, 30)
+        first = [next(one).seconds for _ in range(ahead)]
+        read = [(next(other).seconds, next(one, None)) for _ in alone]
+        assert [seconds for seconds, _ in read] == alone, ahead
+        assert first + [picture.seconds for _, picture in read if picture] == alone
+
+
 def test_a_damaged_stretch_ends_a_clip(tmp_path):
     path = write(tmp_path / "a.mp4", sudden(96), options={"g": "12"})
     data = bytearray(path.read_bytes())
