@@ -85,6 +85,9 @@ def test_holes_grow_as_often_and_as_far_as_in_iw3(drawn):
     assert_shares([d.inner for d in drawn], {0: 0.75} | dict.fromkeys(range(1, 5), 0.25 / 4))
     both = [(d.outer > 0, d.inner > 0) for d in drawn]
     assert_shares(both, {(a, b): 0.5 * (0.25 if b else 0.75) for a in (True, False) for b in (True, False)})
+    far = [(d.outer > 10, d.inner > 2) for d in drawn if d.outer and d.inner]  # how far is drawn for each side
+    assert_shares(far, {(a, b): 0.25 for a in (True, False) for b in (True, False)})
+    assert_shares([d.inner > 0 for d in drawn if d.outer > 10], {True: 0.25, False: 0.75})
 
 
 def test_each_window_lies_anywhere(drawn):
@@ -223,6 +226,13 @@ def test_rows_are_dilated_as_morphology_says_at_any_width(width):
         for inner in (0, 1, 4):
             expected = dilate_inner(dilate_outer(masks > 0, outer), inner)
             assert np.array_equal(dilate_rows(masks.numpy(), outer, inner), expected.numpy())
+
+
+@pytest.mark.parametrize("width", [64, 65, 130, 520])
+def test_holes_at_the_borders_never_reach_the_next_row(width):
+    masks = torch.zeros(1, 3, width, dtype=torch.uint8)
+    masks[0, 1, [0, -1]] = 255
+    assert dilate_rows(masks.numpy(), 63, 63)[0].any(1).tolist() == [False, True, False]
 
 
 def test_a_tile_larger_than_the_records_is_told_with_one_that_fits():

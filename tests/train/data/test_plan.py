@@ -103,3 +103,30 @@ def test_replacements_differ_by_slot_and_attempt_and_spread_over_all_records():
     assert counts.min() > 60 and counts.max() < 140
     assert drawn == [replacement(3, 1, slot, attempt, 10) for slot in range(500) for attempt in (1, 2)]
     assert drawn[::2] != drawn[1::2]
+
+
+def test_consecutive_slots_of_a_record_are_one_draw_each():
+    for weights in (None, np.arange(1, 11, dtype=np.float32)):
+        visits = Plan([5, 5], 4, seed=1).records(2, weights)
+        assert np.array_equal(Plan([5, 5], 12, seed=1, tiles=3).records(2, weights), visits.repeat(3))
+
+
+SOURCES = ((1, 1.0), (2, 3.0))
+
+
+def test_a_plan_is_the_same_in_every_version_because_resumed_runs_continue_it():
+    weights = np.arange(1, 10, dtype=np.float32)
+    rows = [
+        Plan([3, 2, 4], 8, seed=5, **options).records(1, drawn).tolist()
+        for drawn in (None, weights)
+        for options in ({}, {"window": 2}, {"sources": SOURCES})
+    ]
+    assert rows == [
+        [6, 7, 8, 0, 1, 4, 3, 5],
+        [2, 4, 1, 0, 3, 5, 6, 7],
+        [1, 4, 5, 8, 3, 7, 6, 0],
+        [4, 7, 7, 6, 6, 3, 3, 4],
+        [7, 6, 6, 7, 3, 4, 4, 3],
+        [3, 7, 6, 5, 6, 2, 2, 3],
+    ]
+    assert [replacement(5, 2, slot, 1, 9) for slot in range(8)] == [3, 0, 3, 2, 7, 0, 8, 4]
