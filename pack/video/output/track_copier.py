@@ -97,6 +97,9 @@ class TrackCopier:
         words = packet.stream.type == "subtitle"
         if words and packet.stream.codec_context.name == "mov_text" and bytes(packet)[:2] == b"\0\0":
             return  # a pause, which the container writes itself
+        ahead = self.origin - (packet.pts or packet.dts) * packet.time_base
+        if packet.is_discard and ahead >= 2 * (packet.duration or 0) * packet.time_base:
+            return  # cut off by an edit list; the last one before the film begins is what decoders start with
         end = self.ends.get(index)
         if end is not None and (packet.dts < end or (packet.dts == end and not words)):
             return  # sound that overlaps itself at a splice; no container takes stamps that do not ascend

@@ -58,6 +58,29 @@ def test_beep_and_flash_stay_together_where_recordings_were_joined_or_begin_anyw
     assert flashes(tmp_path / "wrap.mp4")[0] < 0.1
 
 
+@pytest.mark.parametrize("out", ["o.mp4", "o.mkv"])
+def test_sound_that_an_edit_list_cuts_off_stays_away(tmp_path, out):
+    source = film(tmp_path / "a.mp4", 3)
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(source)) as whole, av.open(str(tmp_path / "b.mp4"), "w", options=options) as cut:
+        streams = [cut.add_stream_from_template(stream) for stream in whole.streams]
+        for packet in whole.demux():
+            if packet.size:
+                ticks = round(Fraction(3, 5) / packet.time_base)
+                packet.pts, packet.dts, packet.stream = (
+                    packet.pts - ticks,
+                    packet.dts - ticks,
+                    streams[packet.stream.index],
+                )
+                cut.mux(packet)
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        assert sum(packet.is_discard for packet in container.demux(audio=0)) > 20
+    copy_film(tmp_path / "b.mp4", tmp_path / out)
+    times = flashes(tmp_path / out)
+    assert times == pytest.approx([0.4, 1.4], abs=0.07)
+    assert beeps(tmp_path / out) == pytest.approx(times, abs=0.041)
+
+
 def test_sound_is_copied_converted_or_left_out_as_asked(tmp_path):
     source = film(tmp_path / "a.wmv", 1, "wmv2", "wmav2")
     with pytest.raises(ValueError, match=r"cannot hold audio track 1 \(wmav2\).*--sound convert"):
