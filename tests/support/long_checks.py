@@ -1,5 +1,6 @@
 """Long forms of tests, with figures: `python tests/support/long_checks.py [NAME ...]`."""
 
+import importlib.util
 import json
 import os
 import random
@@ -32,6 +33,7 @@ from train.data.plan import Plan
 
 KILLS, FAULTS, SAMPLES, RECORDS, INPUTS = 20, 1000, 5000, 10_000_000, 100_000
 BATCH = 5000  # inputs of one process
+OF_VALUES = {"braces", "name", "resume"}  # readers of text and of dicts, which atheris does not make
 FILM = 800  # seconds: 20,000 frames
 CASES = {"adamw": ("--optimizer", "adamw"), "adamw_schedulefree": ("--optimizer", "adamw_schedulefree")}
 
@@ -231,7 +233,22 @@ def fuzzing(folder):
         )
 
 
-TESTS = {test.__name__: test for test in (plan, kills, faults, memory, films, signals, torchrun, disk, fuzzing)}
+def covering(folder):
+    """Readers of bytes against inputs that atheris steers to code that no input has reached yet."""
+    if importlib.util.find_spec("atheris") is None:
+        print("covering: left out, atheris is not installed: pip install atheris")
+        return
+    for name in sorted((fuzzing_files.readers(folder) | fuzzing_others.readers(folder)).keys() - OF_VALUES):
+        began, place = time.monotonic(), folder / name
+        program = [sys.executable, ROOT / "tests/support/hostile/covering.py", name, str(INPUTS), place]
+        done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        print(f"{name}: {INPUTS} inputs of atheris in {time.monotonic() - began:.0f} s", flush=True)
+
+
+TESTS = {
+    test.__name__: test for test in (plan, kills, faults, memory, films, signals, torchrun, disk, fuzzing, covering)
+}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

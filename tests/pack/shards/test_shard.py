@@ -4,6 +4,7 @@ import os
 import signal
 import tarfile
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import webdataset
 from pack.parts import remove_leftovers
 from pack.shards.index import Entry, index_path, read_index
 from pack.shards.record import decode, encode
-from pack.shards.shard import ShardWriter, list_shards, parse_record, read_record
+from pack.shards.shard import ShardWriter, find_record, list_shards, parse_record, read_record, read_shards
 from pack.shards.untrusted import CorruptRecord
 from tests.pack.shards.test_record import example
 from tools.cli import UserError
@@ -199,3 +200,28 @@ def test_a_shard_is_published_while_no_other_program_changes_its_folder(tmp_path
     monkeypatch.setattr(os, "replace", replaced)
     write(tmp_path / "a.tar")
     assert free == [False, False]  # the tar, then its index
+
+
+def test_shards_named_one_by_one_come_by_name_and_each_needs_its_whole_tar(tmp_path):
+    first, second = write(tmp_path / "a.tar"), write(tmp_path / "b.tar")
+    assert read_shards([second.tar, first.tar]) == [first, second]
+    with open(second.tar, "ab") as file:
+        file.write(b"more")
+    with pytest.raises(UserError, match=rf"b\.tar: found {second.bytes + 4} bytes, its index says {second.bytes}"):
+        read_shards([first.tar, second.tar])
+    second.tar.unlink()
+    with pytest.raises(UserError, match=r"its tar b\.tar is missing"):
+        read_shards([first.tar, second.tar])
+    index_path(second.tar).unlink()
+    with pytest.raises(UserError, match=r"its index b\.json is missing"):
+        read_shards([first.tar, second.tar])
+
+
+def test_a_record_is_found_by_its_key_in_any_shard(tmp_path):
+    shards = [write(tmp_path / f"{name}.tar") for name in "ab"]
+    shards[1] = replace(shards[1], records=tuple(replace(e, key=f"other{e.key}") for e in shards[1].records))
+    for shard in shards:
+        for entry in shard.records:
+            assert find_record(shards, entry.key) == (shard, entry)
+    with pytest.raises(UserError, match="no record none in these shards"):
+        find_record(shards, "none")
