@@ -11,6 +11,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from tools import cli
 from tools.cli import UserError, plural
+from tools.cli.files import check_writable
 from tools.evaluation.overlap import USUAL, parse_overlap
 
 if TYPE_CHECKING:  # torch takes seconds to import, which --help must not wait for
@@ -57,6 +58,7 @@ class Config:
 
 def main() -> None:
     config = cli.parse(Config)
+    check_writable(Path(config.out))
     from model.checkpoint import which_weights
     from model.device import choose_device
     from tools.evaluation.methods import choose_baselines, load_methods

@@ -10,14 +10,16 @@ import pytest
 from model.checkpoint import save_network
 from tests.support import ROOT
 from tests.support.media.films import make_video
-from tests.support.programs import refused
+from tests.support.programs import refused, run_program
 from tests.support.shards import make_data
 from tests.tools.test_evaluate import tiny_network
 from tests.tools.test_folders import write_iw3
 from tests.tools.test_install_iw3 import iw3_folder
 from tools import evaluate, export, folders, peek, preview, split, transfer
+from tools.arena import __main__ as arena
 from tools.cli.files import append_line
 from tools.installing import __main__ as installing
+from tools.stereo_truth import __main__ as stereo_truth
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +137,14 @@ def test_every_file_is_written_where_a_full_disk_names_it():
     paths = [path for folder in ("model", "pack", "train", "tools") for path in (ROOT / folder).rglob("*.py")]
     found = [line for path in paths for line in unnamed_writes(path)]
     assert [line for line in found if line.partition(":")[0] not in OTHERS] == []
+
+
+@pytest.mark.parametrize("main", [evaluate.main, arena.main, stereo_truth.main], ids=["evaluate", "arena", "stereo"])
+def test_a_folder_that_cannot_be_written_is_known_before_the_work(main, network, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    words = ["--checkpoints" if main is arena.main else "--checkpoint", network]
+    monkeypatch.setattr("model.device.choose_device", None)  # all work comes after it
+    assert f"Not a directory: {tmp_path}/file/out" in refused(main, *words, "-o", tmp_path / "file" / "out")
+    with pytest.raises(TypeError):
+        run_program(main, *words, "-o", tmp_path / "new" / "out")
+    assert not (tmp_path / "new").exists() and not list(tmp_path.glob("*.tmp"))

@@ -11,6 +11,7 @@ if not __package__:  # run as a folder: import from the repository root, not fro
 
 from tools import cli
 from tools.cli import UserError
+from tools.cli.files import check_writable
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +59,7 @@ class Config:
 def main() -> None:
     started = time.monotonic()
     config = cli.parse(Config)
+    check_writable(Path(config.out))
     from model.device import choose_device
     from tools.arena.contest import boards_of, contest
     from tools.arena.report import write_report

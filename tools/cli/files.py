@@ -43,6 +43,21 @@ def write_file(path: str | Path, data: bytes | memoryview) -> None:
         file.write(data)
 
 
+def check_writable(folder: Path) -> None:
+    """Raise OSError where a program could not write its results to a folder, which may not exist yet.
+
+    It is asked before the work, which may take hours. Nothing is created.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        temporary, file = open_temporary(existing / "check")
+    except OSError as error:
+        error.filename = str(folder)
+        raise
+    temporary.unlink()
+    file.close()
+
+
 def append_line(path: str | Path, line: str) -> None:
     """Add a line to a file, which is created if it is missing. Raises OSError, and then adds no part of the line."""
     with naming(path), open(path, "ab", buffering=0) as file:

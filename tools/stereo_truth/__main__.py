@@ -10,6 +10,7 @@ if not __package__:  # run as a folder: import from the repository root, not fro
 
 from tools import cli
 from tools.cli import UserError
+from tools.cli.files import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,6 +56,7 @@ class Config:
 
 def main() -> None:
     config = cli.parse(Config)
+    check_writable(Path(config.write_left or config.out))
     from model.device import choose_device
     from model.mask_mlbw import load_mask_network
     from tools.evaluation.methods import choose_baselines, load_methods

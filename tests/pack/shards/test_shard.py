@@ -225,3 +225,8 @@ def test_a_record_is_found_by_its_key_in_any_shard(tmp_path):
             assert find_record(shards, entry.key) == (shard, entry)
     with pytest.raises(UserError, match="no record none in these shards"):
         find_record(shards, "none")
+
+
+def test_the_folders_of_a_shard_are_created(tmp_path):
+    index = write(tmp_path / "data" / "train" / "a.tar")
+    assert list_shards(tmp_path / "data" / "train") == [index]
