@@ -28,10 +28,12 @@ def main() -> int:
     from train.runtime.dist import end_of_job, join
     from train.runtime.lock import lock_folder
     from train.runtime.memory import keep_freed_memory
+    from train.runtime.restarts import status_at_end
     from train.summary import end_run
 
     if config.deterministic:
         use_deterministic_algorithms()
+    finished = True
     with join(config.device, 60 * config.timeout, Path(config.model_dir)) as group, explain_full_disk(config.model_dir):
         if group.device.type == "cpu":
             keep_freed_memory()
@@ -49,7 +51,7 @@ def main() -> int:
                 if group.is_main:
                     end_run(run, finished, time.monotonic() - started)
     if group.world_size > 1:
-        end_of_job()
+        end_of_job(status_at_end(stop, finished))
     return 0
 
 

@@ -24,6 +24,10 @@ LONGEST_README = 150  # lines
 OTHERS_FLAGS = {  # of torchrun, iw3 and Slurm
     "--nproc-per-node",
     "--max-restarts",
+    "--nnodes",
+    "--rdzv-backend",
+    "--rdzv-endpoint",
+    "--rdzv-id",
     "--inpaint-model",
     "--depth-aa",
 }

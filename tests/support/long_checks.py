@@ -27,6 +27,7 @@ from tests.support.media.stereo_films import peak_of_conversion
 from tests.support.media.videos import film
 from tests.support.shards import make_data
 from tests.support.training import trainings
+from tests.support.training.elastic import elastic
 from tests.train.checkpoints.test_resume import live, random_moments
 from tests.train.data.test_stream import growth
 from train.data.plan import Plan
@@ -247,7 +248,8 @@ def covering(folder):
 
 
 TESTS = {
-    test.__name__: test for test in (plan, kills, faults, memory, films, signals, torchrun, disk, fuzzing, covering)
+    test.__name__: test
+    for test in (plan, kills, faults, memory, films, signals, torchrun, disk, fuzzing, covering, elastic)
 }
 
 if __name__ == "__main__":

@@ -184,8 +184,8 @@ def join(device: str, timeout: float, folder: Path) -> Iterator[Group]:
             dist.destroy_process_group()
 
 
-def end_of_job() -> typing.NoReturn:
-    """End this process with status 0 after its threads and exit handlers, without tearing down the interpreter.
+def end_of_job(status: int) -> typing.NoReturn:
+    """End this process with this status after its threads and exit handlers, without tearing down the interpreter.
 
     During the teardown a thread of gloo's that still releases a tensor can abort a process that has finished its work
     (PyTorch pull request 179291).
@@ -196,7 +196,7 @@ def end_of_job() -> typing.NoReturn:
     atexit._run_exitfuncs()  # private, but nothing public runs the handlers without the teardown
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def connect(backend: str, timeout: timedelta) -> dist.Store:

@@ -21,3 +21,10 @@ class Stop:
             raise KeyboardInterrupt
         if not self.name:
             self.name, self.since = signal.Signals(number).name, time.monotonic()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether a signal has come, or comes within so many seconds."""
+        end = time.monotonic() + seconds
+        while not self.name and time.monotonic() < end:
+            time.sleep(0.02)
+        return bool(self.name)

@@ -75,8 +75,11 @@ class Processes:
             time.sleep(0.02)
 
 
-def start(folder, *flags, world=1, hooks=(), hooked=None) -> Processes:
-    """Start `train/main.py *flags`; `hooks` (see fault_injection) change the ranks `hooked`, by default all."""
+def start(folder, *flags, world=1, hooks=(), hooked=None, more=None) -> Processes:
+    """Start `train/main.py *flags`; `hooks` (see fault_injection) change the ranks `hooked`, by default all.
+
+    `more` is added to the environment.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -84,6 +87,7 @@ def start(folder, *flags, world=1, hooks=(), hooked=None) -> Processes:
     pids = []
     for rank in range(world):
         env = {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        env |= more or {}
         (folder / f"{rank}.log").touch()
         mine = hooks if hooked is None or rank in hooked else ()
         pids.append(ask(argv=[*map(str, flags)], env=env, log=str(folder / f"{rank}.log"), hooks=mine))

@@ -88,7 +88,7 @@ def test_a_process_of_a_job_ends_well_though_the_interpreter_could_not():
         threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
         print("main")
         """
-    for ending, status, said in (("end_of_job()", 0, "main thread handler"), ("", -6, "")):
+    for ending, status, said in (("end_of_job(3)", 3, "main thread handler"), ("", -6, "")):
         done = subprocess.run([sys.executable, "-c", code + ending], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == status, done.stderr
         assert said in " ".join(done.stdout.split())

@@ -2,11 +2,15 @@
 
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from tests.support.shards import make_data
 from tests.support.training import trainings
+from tools.cli import UserError
+from train.runtime import lock
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +53,39 @@ def test_the_lock_of_a_killed_training_is_taken_over(data, tmp_path):
     assert (tmp_path / LOCK).exists()
     log = trainings.train(tmp_path / "b", *trainings.command(data, tmp_path), "--resume").log()
     assert "resumed in epoch" in log and not (tmp_path / LOCK).exists()
+
+
+HOLDER = """if True:
+    import fcntl, sys
+    file = open(sys.argv[1], "a+")
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("process 7 on a machine of job night", file=file, flush=True)
+    print("held", flush=True)
+    sys.stdin.read()
+    """
+
+
+def acquired(folder, job, monkeypatch, capsys, patience):
+    """What is printed when another process holds the lock, which it releases while this one of the job waits."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", job)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, folder / LOCK], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        monkeypatch.setattr(lock.time, "sleep", lambda _: other.communicate())
+        with lock._held(folder, patience):
+            assert (folder / LOCK).read_text().endswith(f" of job {job}\n")
+            return capsys.readouterr().out
+
+
+def test_a_restart_waits_for_the_lock_of_an_earlier_start_of_its_job_but_not_of_another(tmp_path, monkeypatch, capsys):
+    said = acquired(tmp_path, "night", monkeypatch, capsys, patience=60)
+    assert re.fullmatch(
+        rf"waiting for an earlier start of this job, process 7 on a machine of job night, .*{tmp_path}\n", said
+    )
+    for job, patience in (("day", 60), ("none", 60), ("night", 0)):
+        with pytest.raises(UserError, match="in use by another training"):
+            acquired(tmp_path, job, monkeypatch, capsys, patience)
 
 
 def test_a_training_that_cannot_start_leaves_no_folder_and_a_dry_run_no_lock(data, tmp_path):
