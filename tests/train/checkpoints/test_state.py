@@ -6,19 +6,25 @@ import pytest
 import torch
 
 from model.checkpoint import read_file, write_checkpoint
-from tests.support.shards import make_data
+from pack.shards.exclusion import leave_out
+from pack.shards.shard import list_shards
+from tests.support.shards import make_data, make_split
 from tests.support.training import trainings
+from train.checkpoints import state as module
 from train.checkpoints.resume import moved_history
 from train.checkpoints.state import (
     Position,
     checkpoint_path,
     checkpoints,
+    describe_data,
     moved_records,
+    older,
     read_newest,
     rotate,
     set_aside,
 )
 from train.data.mining import History
+from train.data.samples import Records
 
 NAME = "net"
 
@@ -201,3 +207,24 @@ def test_a_lack_of_memory_sets_no_checkpoint_aside(shortage, tmp_path, monkeypat
     with pytest.raises(type(shortage)):
         read_newest(tmp_path, NAME)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_newest_checkpoint_comes_first_in_whatever_order_a_folder_lists_its_files(tmp_path, monkeypatch):
+    for number in range(4):
+        save(tmp_path, number, 4)
+    ages = older(tmp_path, NAME)
+    for order in ((3, 1, 2), (2, 3, 1), (1, 2, 3)):
+        monkeypatch.setattr(module, "older", lambda *_, order=order: {age: ages[age] for age in order})
+        assert kept(tmp_path) == [3, 2, 1, 0]
+
+
+def test_the_description_of_a_dataset_names_each_shard_and_what_is_excluded_from_it(tmp_path):
+    shards = list_shards(make_split(tmp_path, records=5, shards=2, frames=1, size=32))
+    used = [leave_out(shard, frozenset({"test_2_0"})) for shard in shards]
+    train, evaluation = Records(used), Records(shards[1:])
+    assert describe_data(train, evaluation) == {
+        "fingerprint": train.fingerprint(),
+        "shards": [["s0-00", shards[0].sha256, 2, 1], ["s0-01", shards[1].sha256, 2]],
+        "eval_fingerprint": evaluation.fingerprint(),
+    }
+    assert describe_data(train, None)["eval_fingerprint"] == ""
