@@ -107,7 +107,7 @@ def read_file(path: str | Path) -> dict:
     path, advice = locate(path), "copy it again or use an earlier one"
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        if not zipfile.is_zipfile(file):
+        if not _is_archive(file):
             raise UserError(f"{path} is not a checkpoint or is truncated ({size} bytes): {advice}")
         try:
             archive = zipfile.ZipFile(file)
@@ -130,6 +130,13 @@ def read_file(path: str | Path) -> dict:
     if not isinstance(payload, dict):
         raise UserError(f"{path} holds a {type(payload).__name__}, expected a dict: pass a weight file")
     return payload
+
+
+def _is_archive(file):
+    try:
+        return zipfile.is_zipfile(file)
+    except zipfile.BadZipFile:  # an archive whose end is altered, as ZipFile says
+        return True
 
 
 def write_checkpoint(path: str | Path, payload: dict) -> None:

@@ -280,3 +280,14 @@ def test_weights_that_are_not_finite_are_refused_in_one_line(tmp_path, bad):
         with pytest.raises(UserError, match=r"x.pth: mask_bias holds NaN or infinity: use an earlier") as error:
             load(tmp_path / "x.pth")
         assert one_line(error)
+
+
+def test_an_archive_that_says_it_spans_several_disks_is_refused(tmp_path):
+    save_network(tmp_path / "a.pth", tiny())
+    data = (tmp_path / "a.pth").read_bytes()
+    end = data.rindex(b"PK\x05\x06")
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 2)  # of the end in the 64-bit form, on the second of two disks
+    data = data[: end - len(locator)] + locator + data[end:]
+    (tmp_path / "a.pth").write_bytes(data)
+    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+        read_file(tmp_path / "a.pth")
