@@ -1,12 +1,11 @@
-"""Machines of a torchrun job that leave and come back."""
+"""Machines of a torchrun job that leave and come back; `make test-hard` does it with several torchruns (elastic)."""
 
-import itertools
 import signal
 
 import pytest
 
 from tests.support.shards import make_data
-from tests.support.training import nodes, trainings
+from tests.support.training import trainings
 from train.runtime import restarts
 from train.runtime.restarts import UNFINISHED
 
@@ -57,35 +56,3 @@ def test_a_process_that_was_not_asked_to_stop_does_not_end_as_if_the_run_were_co
     assert job.wait() == [0, 0, UNFINISHED]
     saved = trainings.checkpoint(tmp_path / "model")["backfill"]["place"]
     assert f"in epoch {saved['epoch']} after {saved['slots_done']} sequences" in job.log()
-
-
-@pytest.mark.timeout(900)  # nine processes, each of which imports torch
-def test_a_job_goes_on_with_fewer_machines_and_takes_back_one_that_was_lost(data, tmp_path):
-    """Losses are those of one process; what a lost machine costs is the steps since the checkpoint, a new one none."""
-    more = "--num-samples 144 --backward-step 3 --max-epoch 4 --save-every-steps 2 --resume".split()
-    alone = tmp_path / "alone"
-    trainings.train(alone, *trainings.command(data, alone, *more))
-    with nodes.Job(tmp_path / "job", 2, trainings.command(data, tmp_path / "model", *more), isolated=False) as job:
-        job.start(1)
-        job.start(2)
-        job.wait_for(2, 1)
-        job.run_to(3)
-        assert job.wait_for(2, 3)[-1]["step"] == 3
-        job.kill(2)
-        job.run_to(5)
-        assert job.wait_for(1, 5)[-1]["step"] == 5
-        job.start(2)
-        assert job.wait_for(2, 6)[-1]["step"] == 6
-        assert job.end() == [0, 0]
-    done = nodes.steps(tmp_path / "job")
-    starts = list(dict.fromkeys((one["start"], one["world"]) for one in done))
-    assert [world for _, world in starts][-3:] == [2, 1, 2], starts  # one of them may have started before the other
-    again = [one["step"] for one, after in itertools.pairwise(done) if after["step"] <= one["step"]]
-    assert again == [3]  # the lost machine took the third step with it
-    found, expected = (trainings.checkpoint(folder)["backfill"]["place"] for folder in (tmp_path / "model", alone))
-    assert found["digest"] == expected["digest"] and found["step"] == expected["step"]
-    curves, reference = trainings.curves(tmp_path / "model"), trainings.curves(alone)
-    for tag, series in reference.items():
-        if "/train/" in tag or tag.startswith("epochs/eval/loss"):
-            assert [step for step, _ in curves[tag]] == [step for step, _ in series]
-            assert [value for _, value in curves[tag]] == pytest.approx([value for _, value in series], rel=1e-5)
