@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tools.cli import MissingFile, UserError, is_shortage, one_line
+from tools.cli.arrays import read_member
 from tools.cli.machine import memory_bytes
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ def load_array(path: Path) -> np.ndarray:
                 raise UserError(f"{path} holds {', '.join(names) or 'nothing'}, expected one array, or one named depth")
             name = "depth" if "depth" in names else names[0]
             _check_room(path, loaded.zip, name)
-            return loaded[name]
+            return read_member(loaded, name)
     except UserError:
         raise
     except (ValueError, EOFError, KeyError, OSError) as error:

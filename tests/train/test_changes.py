@@ -273,11 +273,11 @@ def test_a_model_folder_that_cannot_be_written_is_told_before_any_work(data, tmp
         build(data, tmp_path / "file" / "model")
 
 
-def test_processes_that_do_not_share_a_step_evenly_are_told(data, tmp_path):
+def test_processes_without_a_sequence_of_a_step_are_told(data, tmp_path):
     config = cli.parse(Config, trainings.command(data, tmp_path))
     with pytest.raises(
         ValueError,
-        match=r"--backward-step 2 counts .* over all processes, found 3 processes: expected a multiple of 3",
+        match=r"--backward-step 2 counts sequences over all processes, found 3 processes: pass 3 or more in a new run",
     ):
         setup.build(config, Group(0, 3, torch.device("cpu")), trainings.NoStop())
 

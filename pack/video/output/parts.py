@@ -23,6 +23,7 @@ from pack.video.export import digest_of
 from pack.video.output.encoder import TIME_BASE, Encoding, PartWriter
 from tools.cli import UserError, is_shortage, quoted
 from tools.cli.archives import check_stored
+from tools.cli.arrays import read_member
 from tools.cli.files import sync_folder, write_file
 
 FORMAT = 1
@@ -185,7 +186,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         check_stored(archive, path.stat().st_size)
     with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+        return {name: read_member(arrays, name) for name in arrays.files}
 
 
 def check_progress(found: dict[str, np.ndarray]) -> tuple[list[int], list[int]]:
