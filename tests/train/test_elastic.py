@@ -9,15 +9,12 @@ import torch
 
 from tests.support.shards import make_data
 from tests.support.training import trainings
+from tests.support.training.here import run_here
 from tests.support.training.trainings import one_thread  # noqa: F401
-from tools import cli
-from train import build as setup
 from train import loop, step
-from train.config import Config
 from train.data.augment import to_device_batch
 from train.evaluation.evaluate import trim
 from train.optimizers.optim import StepOutcome
-from train.runtime.dist import Group
 
 pytestmark = pytest.mark.slow
 
@@ -30,12 +27,8 @@ def data(tmp_path_factory):
 @pytest.fixture
 def run(data, tmp_path, monkeypatch):
     """A run of one process in this one, about to take its first step."""
-    monkeypatch.setattr(setup, "create_network", trainings.create_tiny)
-    config = cli.parse(Config, trainings.command(data, tmp_path, "--backward-step", "4", "--clip-grad-norm", "1"))
-
-    run = setup.build(config, Group(0, 1, torch.device("cpu")), trainings.NoStop())
-    yield run
-    run.curves.close()
+    with run_here(data, tmp_path, monkeypatch, "--backward-step", "4", "--clip-grad-norm", "1") as run:
+        yield run
 
 
 def flags(data, folder, *more):

@@ -7,12 +7,10 @@ import torch
 
 from tests.support.shards import make_data
 from tests.support.training import trainings
+from tests.support.training.here import run_here
 from tests.support.training.trainings import one_thread  # noqa: F401
 from tools import cli
-from train import build as setup
 from train import loop
-from train.config import Config
-from train.runtime.dist import Group
 
 pytestmark = pytest.mark.slow
 
@@ -25,13 +23,9 @@ def data(tmp_path_factory):
 @pytest.fixture
 def run(data, tmp_path, monkeypatch):
     """A run of 9 epochs of 4 sequences, evaluated after 4, 8 and 9, that is at the end of its second."""
-    monkeypatch.setattr(setup, "create_network", trainings.create_tiny)
-    flags = trainings.command(data, tmp_path, "--max-epoch", "9", "--scheduler", "step", "--eval-step", "4")
-
-    run = setup.build(cli.parse(Config, flags), Group(0, 1, torch.device("cpu")), trainings.NoStop())
-    run.position.epoch, run.position.slots_done = 2, 4
-    yield run
-    run.curves.close()
+    with run_here(data, tmp_path, monkeypatch, "--max-epoch", "9", "--scheduler", "step", "--eval-step", "4") as run:
+        run.position.epoch, run.position.slots_done = 2, 4
+        yield run
 
 
 def logged(capsys, run, **times):

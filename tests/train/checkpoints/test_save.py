@@ -7,15 +7,12 @@ import torch
 
 from tests.support.shards import make_data
 from tests.support.training import trainings
+from tests.support.training.here import run_here
 from tests.support.training.trainings import one_thread  # noqa: F401
-from tools import cli
 from tools.cli import UserError
-from train import build as setup
 from train.checkpoints import save as module
 from train.checkpoints.save import checkpoint_payload, copied
-from train.config import Config
 from train.run import save
-from train.runtime.dist import Group
 from train.step import step
 
 
@@ -27,12 +24,9 @@ def data(tmp_path_factory):
 @pytest.fixture
 def run(data, tmp_path, monkeypatch):
     """A run with mining and a moving average, after one step."""
-    monkeypatch.setattr(setup, "create_network", trainings.create_tiny)
-    config = cli.parse(Config, trainings.command(data, tmp_path, "--ema-model"))
-    run = setup.build(config, Group(0, 1, torch.device("cpu")), trainings.NoStop())
-    advance(run)
-    yield run
-    run.curves.close()
+    with run_here(data, tmp_path, monkeypatch, "--ema-model") as run:
+        advance(run)
+        yield run
 
 
 def advance(run):
