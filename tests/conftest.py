@@ -1,12 +1,14 @@
 """What several test files share."""
 
 import os
+import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # `auto` means the CPU here, so that a GPU changes no result
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +20,14 @@ from tools.clips import fetch_clips
 
 # A shell's background job ignores Ctrl-C, and so would every program that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    """Every test draws the same random numbers, whatever ran before it: it passes always or never."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
