@@ -1,21 +1,36 @@
 """Tensors without data on a GPU that is not there: a tensor left on the CPU by mistake raises an error."""
 
+from types import SimpleNamespace
+from typing import get_args, get_type_hints
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from model.discriminators import DISCRIMINATORS, create_discriminator
 from model.light_video_inpaint import LightVideoInpaint
+from model.mask_mlbw import MaskMLBW
 from pack.depth.motion import MotionDepth
+from pack.holes import monobw
 from pack.holes.forward import forward_warp, nonwarp_mask
+from pack.holes.kinds import KINDS
+from pack.holes.monobw import moved_holes
+from tools.evaluation import baselines, motion, quality
+from tools.synthesis.warps import right_eye
+from train.config import Config
 from train.data import looks as looks_module
-from train.data.augment import jitter_, to_float
+from train.data.augment import jitter_, to_device_batch, to_float
 from train.data.looks import apply_looks, draw_look, shrink
-from train.evaluation.fills import nearest_frame, replicate
+from train.data.plan import Slot
+from train.data.samples import Sample
 from train.evaluation.metrics import sequence_metrics
 from train.objectives.dct import clear_cache
 from train.objectives.diff_aug import rotate, rotate_holes, translate, translate_holes
 from train.objectives.loss import LOSSES, create_loss
 from train.objectives.perceptual import Perceptual, vgg16_trunk
+from train.optimizers import ema as ema_module
+from train.optimizers.recipe import create_optimizer_of
 
 SIZE = 80
 
@@ -32,6 +47,8 @@ def on_gpu(module):
     for part in module.modules():
         for values in (part._parameters, part._buffers):
             for name, value in values.items():
+                if value is None:
+                    continue
                 moved = torch.empty(value.shape, dtype=value.dtype, device="cuda")
                 values[name] = torch.nn.Parameter(moved, value.requires_grad) if values is part._parameters else moved
     return module
@@ -41,8 +58,8 @@ def network():
     return LightVideoInpaint(base_dim=8)
 
 
-def clip(sequences=1):  # -> (12B 3 S S), bool (12B 1 S S)
-    shape = 12 * sequences, 3, SIZE, SIZE
+def clip(sequences=1, frames=12):  # -> (12B 3 S S), bool (12B 1 S S)
+    shape = frames * sequences, 3, SIZE, SIZE
     return torch.empty(shape, device="cuda"), torch.empty(shape[0], 1, SIZE, SIZE, device="cuda") > 0
 
 
@@ -67,6 +84,16 @@ def test_clips_of_any_length_are_filled_on_the_device():
 def test_holes_and_warped_views_stay_on_the_device(fake, view):
     depth, frames = torch.empty(2, 1, 48, SIZE, device="cuda"), torch.empty(2, 3, 48, SIZE, device="cuda")
     found = [nonwarp_mask(depth, 3.0, 0.5, view), *forward_warp(frames, depth, 3.0, 0.5, view)]
+    assert {part.device.type for part in found} == {"cuda"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_other_eye_and_its_holes_stay_on_the_device(kind, monkeypatch):
+    monkeypatch.setattr(monobw, "_taps", lambda: SimpleNamespace(tolist=lambda: [1 / monobw.TAPS] * monobw.TAPS))
+    real = MaskMLBW().eval()
+    with FakeTensorMode(), torch.no_grad():
+        frames, depth = torch.empty(2, 3, 96, 2 * SIZE, device="cuda"), torch.empty(2, 1, 48, SIZE, device="cuda")
+        found = [*right_eye(kind, frames, depth, 3.0, 0.5, on_gpu(real)), moved_holes(depth, (96, 160), 3.0, 0.5)]
     assert {part.device.type for part in found} == {"cuda"}
 
 
@@ -98,9 +125,56 @@ def test_augmentation_of_batches_stays_on_the_device(monkeypatch):
     assert frames.device.type == holes.device.type == "cuda" and frames.shape == (8, 12, 3, SIZE // 2, SIZE // 2)
 
 
-def test_metrics_and_simple_fills_stay_on_the_device(fake):
-    frames, holes = clip()
-    found = [*sequence_metrics(frames, frames, holes).values(), replicate(frames, holes), nearest_frame(frames, holes)]
+def test_a_batch_is_made_on_the_device(fake):
+    frames, holes = torch.empty(12, SIZE, SIZE, 3, dtype=torch.uint8), torch.empty(12, SIZE, SIZE, dtype=torch.bool)
+    batch = to_device_batch([Sample(frames, holes, Slot(1, place, 0), 0) for place in range(2)], "cuda")
+    assert {part.device.type for part in batch} == {"cuda"}
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_discriminators_stay_on_the_device(name):
+    real = create_discriminator(name)
+    with FakeTensorMode():
+        frames, holes = torch.empty(3, 3, 64, 64, device="cuda"), torch.empty(3, 1, 64, 64, device="cuda") > 0
+        found = on_gpu(real)(frames, frames, holes)
+    assert {part.device.type for part in found} == {"cuda"}
+
+
+@pytest.mark.parametrize("name", get_args(get_type_hints(Config)["optimizer"]))
+def test_steps_of_optimizers_and_averaged_weights_stay_on_the_device(name, monkeypatch):
+    monkeypatch.setattr(ema_module, "get_total_norm", lambda _: SimpleNamespace(isfinite=lambda: True))
+    real = network()
+    with FakeTensorMode():
+        moved = on_gpu(real)
+        optimizer, average = create_optimizer_of(Config(optimizer=name), moved), ema_module.EMA(moved)
+        for weight in moved.parameters():
+            weight.grad = torch.empty_like(weight)
+        for _ in range(2):
+            optimizer.step()
+            average.update()
+        with average.averaged():
+            kept = [*moved.parameters(), *average.weights.values()]
+        for state in optimizer.state.values():
+            kept += [value for value in state.values() if isinstance(value, torch.Tensor) and value.ndim]
+    assert {part.device.type for part in kept} == {"cuda"}
+
+
+@pytest.mark.parametrize("name", [name for name in baselines.BASELINES if name not in baselines.OPENCV])
+def test_simple_fills_stay_on_the_device(name, monkeypatch):
+    for module in (motion, baselines):
+        monkeypatch.setattr(module, "HAS_CV2", False)  # OpenCV computes on the CPU
+    with FakeTensorMode():
+        assert baselines.BASELINES[name](*clip(frames=3)).device.type == "cuda"
+
+
+def test_metrics_stay_on_the_device(monkeypatch):
+    monkeypatch.setattr(motion, "HAS_CV2", False)
+    with FakeTensorMode(shape_env=ShapeEnv()):  # which counts pixels in holes
+        frames, holes = clip(frames=3)
+        truth = quality.Truth.of(frames, holes)
+        found = [*sequence_metrics(frames, frames, holes).values(), *quality.maps(frames, frames)]
+        found += [quality.warping_error(frames, truth), quality.flow_difference(frames, truth)]
+        found += [quality.temporal_difference(frames, frames, holes), quality.hole_widths(holes)]
     assert {part.device.type for part in found} == {"cuda"}
 
 
