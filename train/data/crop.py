@@ -97,7 +97,7 @@ def depth_pixel(info: Mapping[str, Any]) -> float:
 
 
 def augment_masks(
-    masks: torch.Tensor, params: AugmentParams | None, pixel: float = 1.0
+    masks: torch.Tensor, params: AugmentParams | None, pixel: float
 ) -> torch.Tensor:  # uint8 (T H W) -> same
     """Masks with their holes dilated; a dilated mask has no half values. `pixel` is that of `depth_pixel`."""
     if params is None or not params.outer + params.inner or (params.as_used and not pixel):
@@ -120,7 +120,7 @@ def dilate_rows(masks: np.ndarray, right: int, left: int) -> np.ndarray:  # uint
     # whole words and one between rows, so that all rows are shifted as one
     rows = np.zeros((*masks.shape[:-1], (-(-width // 64) + 1) * 8), np.uint8)
     rows[..., : packed.shape[-1]] = packed
-    words = rows.reshape(-1).view("<u8")  # the lowest bit is the leftmost pixel
+    words = rows.ravel().view("<u8")  # the lowest bit is the leftmost pixel
     reach = 1
     while reach <= right:  # n shifts by one pixel cover n+1 pixels; each pass doubles that number
         step = min(reach, right + 1 - reach)
@@ -160,7 +160,7 @@ def cut(
     masks: np.ndarray,
     side: int,
     params: AugmentParams | None,
-    pixel: float = 1.0,
+    pixel: float,
 ) -> Tile:
     """The tile of a sample with this side; masks are uint8 (T H W), `pixel` is that of `depth_pixel`.
 

@@ -14,9 +14,10 @@ from pack.parts import remove_leftovers
 from pack.shards.index import Entry, index_path, read_index
 from pack.shards.record import decode, encode
 from pack.shards.shard import ShardWriter, find_record, list_shards, parse_record, read_record, read_shards
+from pack.shards.store import RemotePath, client
 from pack.shards.untrusted import CorruptRecord
 from tests.pack.shards.test_record import example
-from tools.cli import UserError
+from tools.cli import MissingFile, UserError
 from tools.cli.files import file_sha256, locked
 
 
@@ -81,7 +82,7 @@ def test_every_single_flipped_bit_of_a_record_is_caught(tmp_path):
         flipped[position] ^= 4
         with pytest.raises(CorruptRecord):
             parse_record(bytes(flipped), entry)
-    with pytest.raises(CorruptRecord):
+    with pytest.raises(CorruptRecord, match=f"read {len(data) - 512} bytes, its index says {len(data)}"):
         parse_record(data[:-512], entry)
 
 
@@ -164,6 +165,50 @@ def test_the_old_index_is_gone_before_a_new_tar_has_its_name(tmp_path, monkeypat
     write(tmp_path / "a.tar", 2)
     assert (tmp_path / "a.tar").read_bytes() != old
     assert seen == [("a.tar", False), ("a.json", False)]
+
+
+def test_a_tar_is_complete_on_the_disk_and_closed_before_it_has_its_name(tmp_path, monkeypatch):
+    fsync, replace, events = os.fsync, os.replace, []
+    writer = begun(tmp_path / "a.tar", 1)
+
+    def synced(file):
+        events.append(("fsync", os.fstat(file).st_size))
+        fsync(file)
+
+    def replaced(source, target):
+        events.append((os.path.basename(target), writer.file.file.closed))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    with writer:
+        index = writer.publish({}, {})
+    assert events[:2] == [("fsync", index.bytes), ("a.tar", True)]
+    assert index.bytes % tarfile.RECORDSIZE == 0 and index.tar.read_bytes().endswith(bytes(2 * tarfile.BLOCKSIZE))
+
+
+def test_a_writer_that_publishes_nothing_closes_its_file(tmp_path):
+    with begun(tmp_path / "a.tar", 1) as writer:
+        pass
+    assert writer.file.file.closed and list(tmp_path.iterdir()) == []
+
+
+def test_a_store_lists_the_shards_of_the_folder_that_was_copied_to_it(tmp_path):
+    split = RemotePath("memory://bucket/train")
+    with pytest.raises(MissingFile, match=r"holds no shard.*`make push DEST=memory://bucket`"):
+        list_shards(split)
+    local = [write(tmp_path / f"{name}.tar", 1) for name in "ab"]
+    for path in tmp_path.iterdir():
+        client(split).pipe(f"{split}/{path.name}", path.read_bytes())
+    client(split).pipe(f"{split}/.a.json", b"hidden")
+    found = list_shards(split)
+    assert found == [replace(shard, tar=split / shard.tar.name) for shard in local]
+    assert read_record(found[0], found[0].records[0]) == read_record(local[0], local[0].records[0])
+    client(split).rm(str(split), recursive=True)
+    (tmp_path / "b.json").unlink()
+    (tmp_path / "a.json").unlink()
+    with pytest.raises(MissingFile, match=r"holds no shard.*make them with `make shards`"):
+        list_shards(tmp_path)
 
 
 def test_a_key_that_cannot_be_read_back_is_not_written(tmp_path):

@@ -1,5 +1,6 @@
 import os
 import random
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -14,15 +15,21 @@ from train.checkpoints import state as module
 from train.checkpoints.resume import moved_history
 from train.checkpoints.state import (
     Position,
+    as_payload,
+    changed,
     checkpoint_path,
     checkpoints,
     describe_data,
+    differences,
     moved_records,
     older,
+    other_networks,
     read_newest,
     rotate,
+    second_name,
     set_aside,
 )
+from train.config import Config
 from train.data.mining import History
 from train.data.samples import Records
 
@@ -89,6 +96,23 @@ def test_wherever_saving_breaks_off_the_newest_or_the_one_before_can_be_read(cal
     monkeypatch.undo()
     assert kept(tmp_path)[0] in ((3,) if finished else (2, 3))
     assert 2 in kept(tmp_path)
+
+
+def test_what_an_interrupted_save_left_behind_never_changes_another_checkpoint(tmp_path):
+    for name in ("new", "old"):
+        (tmp_path / name).write_text(name)
+    os.link(tmp_path / "old", tmp_path / "second.tmp")
+    second_name(tmp_path / "new", tmp_path / "second")
+    assert [(tmp_path / name).read_text() for name in ("new", "old", "second")] == ["new", "old", "new"]
+    assert (tmp_path / "second").samefile(tmp_path / "new")
+
+
+def test_a_new_epoch_counts_from_nought_and_keeps_what_is_of_the_whole_run():
+    whole = {"step": 9, "best": 0.5, "passed": ["a"], "evaluated": 0.25, "digest": "d", "rows": [[1, 0.5]]}
+    position = Position("now", 7, epoch=3, slots_done=8, sums={"l1": 1}, counted=2, skipped=1, losses=[(1, 2)], **whole)
+    position.next_epoch()
+    assert position == Position("now", 7, epoch=4, **whole)
+    assert Position("now", 7) == Position("now", 7, 1, 0, 0, None, {}, [], None, "", {}, 0, 0, [], [])
 
 
 def damage_by_cut(path, rng):
@@ -167,6 +191,77 @@ def test_records_that_are_still_there_keep_their_losses_under_their_new_numbers(
 
 def test_a_shard_of_the_same_name_but_other_bytes_is_another(tmp_path):
     assert moved_records([["a", "1", 2]], [["a", "2", 2]]).tolist() == [-1, -1]
+
+
+def test_records_that_were_excluded_are_counted_out_before_and_after():
+    before = [["a", "1", 3, 1], ["b", "2", 2]]  # of a's four records all but number 1
+    now = [["b", "2", 1, 0], ["a", "1", 2, 2, 3]]  # b without its number 0, a without 2 and 3
+    assert moved_records(before, now).tolist() == [1, -1, -1, -1, 0]
+    assert moved_records(now, before).tolist() == [4, 0, -1]
+
+
+DATA = {"fingerprint": "old", "shards": [["a", "1", 3, 1], ["b", "2", 2]]}
+SAVED = {"train_kwargs": asdict(Config()), "backfill": {"place": {"seed": 7}, "data": DATA}}
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({}, []),
+        ({"seed": 7}, []),
+        ({"seed": 0}, ["--seed: 7 -> 0"]),
+        ({"seed": 8, "loss": "l1lpips"}, ["--loss: temporal_l1lpips -> l1lpips", "--seed: 7 -> 8"]),
+        ({"arch": "inpaint.light_video_inpaint_v1_small"}, []),
+        (
+            {"arch": "inpaint.light_video_inpaint_v1_large"},
+            ["--arch: inpaint.light_video_inpaint_v1 -> inpaint.light_video_inpaint_v1_large"],
+        ),
+        ({"backward_step": 8, "learning_rate": 1.0, "accept_data": True}, ["--backward-step: 4 -> 8"]),
+    ],
+)
+def test_a_run_continues_with_the_settings_of_its_steps_alone(change, found):
+    assert differences(SAVED, Config(**change), DATA) == found
+
+
+def test_a_setting_that_an_older_version_lacks_had_its_default():
+    saved = SAVED | {
+        "train_kwargs": {name: value for name, value in asdict(Config()).items() if name != "holes_as_used"}
+    }
+    assert differences(saved, Config(), DATA) == []
+    assert differences(saved, Config(holes_as_used=0.5), DATA) == ["--holes-as-used: 0.0 -> 0.5"]
+
+
+def test_other_data_is_described_by_its_sizes_and_needs_consent():
+    now = {"fingerprint": "new", "shards": [["a", "1", 4]]}
+    assert differences(SAVED, Config(accept_data=True), now) == []
+    assert differences(SAVED, Config(), now) == [
+        "training data: 2 shards with 5 records (1 excluded) (old) -> 1 shard with 4 records (new), "
+        "--accept-data continues with it"
+    ]
+
+
+def test_settings_that_may_change_are_told_and_the_others_are_not():
+    config = Config(learning_rate=1.0, warmup_epoch=2, loss="dct", resume=True, model_dir="x", data_dir="y", seed=3)
+    assert changed(SAVED, config) == ["learning_rate: 0.0001 -> 1.0", "warmup_epoch: 0 -> 2"]
+    older_kwargs = {name: value for name, value in asdict(Config()).items() if name != "warmup_epoch"}
+    assert changed({"train_kwargs": older_kwargs}, config) == ["learning_rate: 0.0001 -> 1.0"]
+
+
+def test_the_other_networks_of_a_folder_are_named(tmp_path):
+    for name in ("net", "b", "a"):
+        write_checkpoint(tmp_path / f"{name}.checkpoint.pth", {"number": 0})
+    write_checkpoint(tmp_path / "c.checkpoint.1.pth", {"number": 0})
+    assert other_networks(tmp_path, NAME) == ["a", "b"]
+
+
+def test_what_a_checkpoint_holds_of_backfill_is_version_1():
+    position = Position("now", 7)
+    assert as_payload(position, DATA, ema=None) == {
+        "version": 1,
+        "place": asdict(position),
+        "data": DATA,
+        "ema": None,
+    }
 
 
 @pytest.mark.slow

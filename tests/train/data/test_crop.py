@@ -16,6 +16,7 @@ from train.data.crop import (
     draw_params,
     frame_indexes,
 )
+from train.data.looks import Look
 from train.runtime.seeds import generator
 
 COUNT = 20_000
@@ -108,6 +109,19 @@ def test_slots_epochs_and_seeds_draw_for_themselves():
     assert abs(np.corrcoef(starts)[0, 1]) < 0.1
 
 
+def test_draws_are_the_same_in_every_version_because_resumed_runs_continue_them():
+    drawn = draw_params(generator(1, 1, 5, "crop"))
+    numbers = [drawn.start, *drawn.jitter[0], *drawn.jitter[1], *drawn.tiles[0], *drawn.tiles[3]]
+    expected = (
+        "0.6645523429 0.7116213302 0.8833693323 0.7629164139 0.2194091076 0.0926963150 0.1736925138 "
+        "0.6196923198 0.2660422561 0.1901759255 0.7932179855"
+    )
+    assert numbers == pytest.approx([float(number) for number in expected.split()])
+    assert (drawn.reverse, drawn.outer, drawn.inner, drawn.look) == (True, 11, 0, None)
+    strong = draw_params(generator(1, 1, 5, "crop"), strong=True)
+    assert strong.tiles == drawn.tiles and strong.look.blur == pytest.approx(0.7622634760271694)
+
+
 def test_frames_are_consecutive_in_either_direction():
     assert frame_indexes(16, 12, fixed(start=0.99)) == list(range(4, 16))
     assert frame_indexes(16, 12, fixed(start=0.99, reverse=True)) == list(range(11, -1, -1))
@@ -169,15 +183,15 @@ def test_a_half_hole_counts_half_until_holes_have_grown():
     masks[:, :30, :50] = 128  # 1,500 halves against 900 whole
     masks[:, :30, 98:] = 255
     draws = fixed(tiles=((0.0, 0.0), (0.0, 0.999), (0.0, 0.0), (0.0, 0.999)))
-    assert choose_tile(augment_masks(masks, draws), 64, draws) == (0, 64)
+    assert choose_tile(augment_masks(masks, draws, 1), 64, draws) == (0, 64)
     whole = fixed(tiles=draws.tiles, inner=1)
-    assert choose_tile(augment_masks(masks, whole), 64, whole) == (0, 0)
+    assert choose_tile(augment_masks(masks, whole, 1), 64, whole) == (0, 0)
 
 
 def test_holes_grow_to_the_right_by_outer_and_then_to_the_left_by_inner():
     masks = torch.zeros(2, 8, 40, dtype=torch.uint8)
     masks[0, 3, 20], masks[1, 5, 10:12] = 255, 128
-    wider = augment_masks(masks, fixed(outer=5, inner=2))
+    wider = augment_masks(masks, fixed(outer=5, inner=2), 1)
     assert torch.equal(wider > 0, dilate_inner(dilate_outer(masks > 0, 5), 2))
     assert set(wider.unique().tolist()) == {0, 255}
     assert torch.nonzero(wider[0, 3]).flatten().tolist() == list(range(18, 26))
@@ -199,6 +213,28 @@ def test_the_pixel_of_a_depth_map_is_that_of_the_record_or_of_a_usual_map():
     assert depth_pixel({}) == depth_pixel({"frame_size": [1e9, "x"], "depth_size": [0, 1]}) == 1
 
 
+@pytest.mark.parametrize(
+    "size",
+    [None, "64", {}, [], [640], [640, 360, 1], [640, "360"], [640.0, 360.0], [True, 360], [0, 9], [9, 0], [65536, 9]],
+)
+def test_a_size_of_a_depth_map_that_is_none_counts_as_missing(size):
+    assert depth_pixel({"frame_size": [784, 1176], "depth_size": size}) == 2
+    assert depth_pixel({"frame_size": size, "depth_size": [1, 1]}) == 1
+
+
+def test_sizes_from_one_pixel_to_65535_are_sizes():
+    assert depth_pixel({"frame_size": [65535, 1], "depth_size": [1, 65535]}) == 65535
+
+
+def test_holes_grow_whatever_the_two_sides_are_and_as_used_by_at_most_63_pixels():
+    masks = torch.zeros(1, 2, 200, dtype=torch.uint8)
+    masks[0, 1, 100] = 255
+    reach = {(2, 2): fixed(outer=2, inner=2), (0, 1): fixed(inner=1), (63, 63): as_used(fixed())}
+    for (right, left), params in reach.items():
+        grown_to = augment_masks(masks, params, 100)[0, 1].nonzero().flatten().tolist()
+        assert grown_to == list(range(100 - left, 100 + right + 1))
+
+
 def test_rendered_records_whose_holes_are_those_of_use_stay_as_they_are():
     masks = torch.zeros(1, 8, 40, dtype=torch.uint8)
     masks[0, 3, 20] = 128
@@ -211,11 +247,27 @@ def test_a_sample_is_its_place_in_the_record_with_half_holes_as_holes():
     frames = gen.integers(0, 256, (12, 90, 100, 3), dtype=np.uint8)
     masks = gen.choice(np.array([0, 128, 255], np.uint8), (12, 90, 100))
     draws = fixed(tiles=((0.5, 0.25), (0.9, 0.9), (0.1, 0.1), (0.3, 0.6)))
-    tile = cut(lambda box: frames[:, box[1] : box[3], box[0] : box[2]], masks, 64, draws)
+    tile = cut(lambda box: frames[:, box[1] : box[3], box[0] : box[2]], masks, 64, draws, 1)
     (y, x), holes = tile.corner, tile.holes
     assert tile.frames.shape == (12, 64, 64, 3) and holes.shape == (12, 64, 64) and holes.dtype == torch.bool
     assert np.array_equal(tile.frames, frames[:, y : y + 64, x : x + 64])
     assert np.array_equal(holes.numpy(), masks[:, y : y + 64, x : x + 64] > 0)
+
+
+@pytest.mark.parametrize(("side", "shrink"), [(45, 2), (46, 1), (49, 1), (90, 1)])
+def test_a_look_that_shrinks_shows_a_tile_of_twice_the_side_where_the_record_holds_one(side, shrink):
+    look = Look(2, False, (0, 1, 2), (), 0, 0, 0)
+    frames, masks = np.zeros((12, 90, 100, 3), np.uint8), np.zeros((12, 90, 100), np.uint8)
+    tile = cut(lambda box: frames[:, box[1] : box[3], box[0] : box[2]], masks, side, fixed(look=look), 1)
+    assert tile.look.shrink == shrink and tile.frames.shape == (12, side * shrink, side * shrink, 3)
+    assert tile.holes.shape == (12, side * shrink, side * shrink)
+
+
+def test_evaluation_has_neither_a_look_nor_a_growth_of_holes():
+    masks = np.zeros((12, 64, 64), np.uint8)
+    masks[:, 9, 9] = 128
+    tile = cut(lambda box: np.zeros((12, 64, 64, 3), np.uint8), masks, 64, None, 1)
+    assert tile.look is None and np.array_equal(tile.holes, masks > 0)
 
 
 @pytest.mark.parametrize("width", [1, 40, 64, 72, 129, 512])
@@ -236,5 +288,6 @@ def test_holes_at_the_borders_never_reach_the_next_row(width):
 
 
 def test_a_tile_larger_than_the_records_is_told_with_one_that_fits():
-    with pytest.raises(ValueError, match="tile 128 does not fit 100x90 records: pass --tile 88 or less"):
-        choose_tile(torch.zeros(1, 90, 100, dtype=torch.uint8), 128, None)
+    for side in (95, 128):
+        with pytest.raises(ValueError, match=f"tile {side} does not fit 100x90 records: pass --tile 88 or less"):
+            choose_tile(torch.zeros(1, 90, 100, dtype=torch.uint8), side, None)
