@@ -29,7 +29,7 @@ from pack.sources import fingerprint
 from pack.video.fields import same_frames
 from pack.video.reader import Report, VideoInfo, probe, read_clips
 from tools.cli import UserError, one_line
-from tools.cli.program import is_users
+from tools.cli.program import is_of_file
 
 WAITING = 2  # clips that wait between stages, so that no thread waits for the one before it
 
@@ -242,7 +242,7 @@ def read_videos(
         try:
             yield from read_video(task, metric, config)
         except (UserError, OSError) as error:
-            if not is_users(error):
+            if not is_of_file(error):
                 raise
             yield VideoFailed(task, error)
 

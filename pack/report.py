@@ -8,7 +8,7 @@ from pack.packing import Outcome, VideoTask
 from pack.shards.record import video_key
 from pack.video.reader import probe
 from tools.cli import Progress, UserError, duration, plural
-from tools.cli.program import is_users
+from tools.cli.program import is_of_file
 
 
 def refuse_same_names(videos: list[Path]) -> None:
@@ -41,7 +41,7 @@ def expected_clips(task: VideoTask, config: Config) -> int:
     try:
         video = probe(task.path)
     except (UserError, OSError) as error:  # reported when the video is packed
-        if not is_users(error):
+        if not is_of_file(error):
             raise
         return 0
     frames = video.frames * min(1, config.max_fps / video.fps) if video.fps else video.frames

@@ -105,6 +105,8 @@ def check_shard(path: Path, fast: bool = False, each: Callable = map) -> Report:
     except FileNotFoundError:
         return Report(str(path), (f"{path}: has no index, so it was never finished: {COPY}, or remove it",))
     except (OSError, UserError) as error:
+        if is_shortage(error):
+            raise
         return Report(str(path), (one_line(error),))
     report = Report(str(index.tar), tuple(layout_faults(index)), tuple(entry.key for entry in index.records))
     try:
@@ -148,6 +150,8 @@ def tar_faults(index: Index) -> Iterator[str]:
     try:
         found = file_sha256(index.path)
     except OSError as error:
+        if is_shortage(error):
+            raise
         yield f"{index.tar}: cannot be read ({error}): {COPY}"
         return
     if found != index.sha256:

@@ -134,7 +134,7 @@ def load_array(path: Path) -> np.ndarray:
     except UserError:
         raise
     except (ValueError, EOFError, KeyError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if is_shortage(error) or (isinstance(error, OSError) and error.errno is not None):
             raise
         raise UserError(f"{path} is not an array that can be read ({one_line(error)}): export it again") from error
     except Exception as error:  # zipfile and zlib have exceptions of their own for a damaged file

@@ -1,5 +1,7 @@
+import errno
 import io
 import json
+import os
 import random
 import shutil
 
@@ -28,6 +30,22 @@ def write_records(tar, records, source=None):
         for key, members in records:
             writer.add(key, members)
         return writer.publish(source or {"video": "a.mp4"}, {"seed": 71})
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
+@pytest.mark.parametrize("path", ["s.json", "s.tar"])
+def test_a_shortage_is_no_fault_of_a_shard(number, path, tmp_path, monkeypatch):
+    write_shard(tmp_path / "s.tar", "ab")
+
+    def short(name, *words):
+        if str(name).endswith(path):
+            raise OSError(number, os.strerror(number), str(name))
+        return open(name, *words)
+
+    for module in ("pack.shards.store", "tools.cli.files"):
+        monkeypatch.setattr(f"{module}.open", short, raising=False)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        verify_shard(tmp_path / "s.tar")
 
 
 def write_shard(tar, keys):

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tools.cli import UserError, one_line
+
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = tuple(ROOT / "clips" / name for name in ("bigbuckbunny.mp4", "bikes.mp4"))  # real footage
 
@@ -167,7 +169,8 @@ def _cpu_of_children(parent: int) -> float:
 def run_program(words: Sequence[object], cores: int | None = None, **environment: str) -> str:
     """The output of a program of this repository, restricted to the first `cores` cores if given.
 
-    Raises RuntimeError with the end of its output when it fails.
+    Raises UserError with its last line where it ends with status 2, RuntimeError with the end of its output when it
+    fails otherwise.
     """
 
     def restrict() -> None:
@@ -178,6 +181,9 @@ def run_program(words: Sequence[object], cores: int | None = None, **environment
         [sys.executable, *map(str, words)], cwd=ROOT, env=os.environ | environment, preexec_fn=restrict,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
+    if done.returncode == 2:  # what a user can fix, as a full disk: its last line says how
+        last = one_line((done.stdout.strip().splitlines() or [""])[-1])
+        raise UserError(f"{words[0]} ended with status 2: {last[-600:]}")
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, words))} ended with status {done.returncode}: {done.stdout[-2000:]}")
     return done.stdout

@@ -21,6 +21,9 @@ SHORTAGES = (
 )
 
 
+LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT)
+
+
 class UserError(ValueError):
     """A user's file, flag or environment is at fault: what was found, what was expected, what fixes it.
 
@@ -34,10 +37,15 @@ class MissingFile(UserError, FileNotFoundError):
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether an error is a lack of memory: then nothing is known of the file that was being read, it may be whole.
+    """Whether the machine lacks memory, open files or disk space: the file that was being read may be whole.
 
-    Code that takes any exception of a decoder for a damaged file asks this first, and raises the error again.
+    Code that takes an error for a damaged file asks this first, and raises the error again.
     """
+    return is_out_of_memory(error) or (isinstance(error, OSError) and error.errno in LIMITS)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is a lack of memory."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     says_so = isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in SHORTAGES)

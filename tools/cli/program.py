@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.cli.errors import UserError, is_shortage, one_line
+from tools.cli.errors import UserError, is_out_of_memory, is_shortage, one_line
 from tools.cli.files import naming
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +18,7 @@ REMEDIES = {
     errno.EFBIG: "raise the limit of file sizes, or choose another folder",
     **dict.fromkeys((errno.EACCES, errno.EPERM), "give permission, or choose another folder"),
     errno.EROFS: "choose a folder that can be written to",
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit of open files (ulimit -n), or end other programs"),
 }
 
 
@@ -66,13 +66,18 @@ def refuse_windows() -> None:
 
 def is_users(error: BaseException) -> bool:
     """Whether the error is of a user's file: a UserError, or an OSError of the system other than a lack of memory."""
-    is_systems = isinstance(error, OSError) and error.errno is not None and not is_shortage(error)
+    is_systems = isinstance(error, OSError) and error.errno is not None and not is_out_of_memory(error)
     return isinstance(error, UserError) or is_systems
+
+
+def is_of_file(error: BaseException) -> bool:
+    """Whether the file that was being read may be at fault: as `is_users`, but the machine lacks nothing."""
+    return is_users(error) and not is_shortage(error)
 
 
 def users_line(error: Exception) -> str:
     """What a user is told of an error: what is wrong, where, and what to do; empty for a bug."""
-    if is_shortage(error):
+    if is_out_of_memory(error):
         words = one_line(error)[:200]
         return (
             f"out of memory in {place_of(error)}{f' ({words})' if words else ''}: end other programs, or ask for less"

@@ -17,6 +17,7 @@ if not __package__:  # run as a folder: import from the repository root, not fro
 from tools import cli
 from tools.cli import UserError, one_line, plural
 from tools.cli.machine import usable_cores
+from tools.cli.program import users_line
 
 if TYPE_CHECKING:  # torch takes seconds to import, which --help must not wait for
     from tools.gpu.work import Row, Work
@@ -59,21 +60,25 @@ def main() -> int:
 
     work = prepare(config)
     functions = {"a": parity.measure, "b": rates.measure, "c": films.measure, "d": learning.measure}
-    failed = False
+    status = 0
     for part, deadline in deadlines(config.parts, started, 60 * config.minutes).items():
         work.deadline = deadline
         began = time.monotonic()
         try:
             functions[part](work)
         except Exception as error:  # a fault in one part must not cost the results of the others
-            traceback.print_exc()
-            work.add(Row(part, "the part", failure=one_line(error) or type(error).__name__))
-            failed = True
+            line = users_line(error)
+            if line:
+                print(f"error: part {part}: {line}", file=sys.stderr)
+            else:
+                traceback.print_exc()
+            work.add(Row(part, "the part", failure=line or one_line(error) or type(error).__name__))
+            status = 2 if line and status != 1 else 1
         work.add(Row(part, f"part {part}", time.monotonic() - began, "s"))
     print("\n" + table(work.rows))
     missed = sum(row.ok is False for row in work.rows)
     print(f"{plural(missed, 'goal')} missed; results are in {work.folder / 'results.jsonl'}")
-    return int(failed)
+    return status
 
 
 def deadlines(parts: tuple[str, ...], started: float, seconds: float) -> dict[str, float]:

@@ -8,7 +8,7 @@ from itertools import chain
 
 import numpy as np
 
-from tools.cli import UserError
+from tools.cli.program import is_of_file
 
 THREADS = 4  # records that are measured at the same time
 
@@ -17,7 +17,7 @@ class HoleAreas:
     """The share of hole pixels of each of `count` records, as far as it is known; `measure` computes one.
 
     A record that cannot be read (UserError, OSError) has no area; the page shows the reason when the record is
-    opened. Any other exception is a bug: its traceback is logged and `failed` is set.
+    opened. Any other exception is a bug or a shortage: its traceback is logged and `failed` is set.
     """
 
     def __init__(self, measure: Callable[[int], float], count: int):
@@ -64,8 +64,9 @@ class HoleAreas:
     def _measure(self, number: int) -> None:
         try:
             self.areas[number] = self.measure(number)
-        except (UserError, OSError):
-            pass  # the record cannot be read
-        except Exception:  # a bug; the thread continues, so that the other records are measured
+        except Exception as error:
+            if is_of_file(error):
+                return  # the record cannot be read
+            # a bug or a shortage; the thread continues, so that the other records are measured
             logging.exception("measuring the hole area of record %d failed", number)
             self.failed = True

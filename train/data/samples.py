@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from pack.shards.index import Entry, Index
 from pack.shards.record import Box, Record, decode, decode_frames, decode_masks, frame_count, parse_info
 from pack.shards.shard import read_record
 from pack.shards.store import RemotePath, StoreError
-from tools.cli import UserError, one_line
-from tools.cli.program import is_users
+from tools.cli import UserError, is_shortage, one_line
+from tools.cli.program import is_of_file, users_line
 from train.data.crop import AugmentParams, DoesNotFit, Jitter, as_used, cut, depth_pixel, draw_params, frame_indexes
 from train.data.looks import MAX_SHRINK, Look
 from train.data.plan import Slot, replacement
@@ -43,8 +43,11 @@ class BadRecord:
     reason: str
 
 
-class StoreUnavailable(BadRecord):
-    """A record whose store refuses or does not answer: it may be good, so it must not be replaced."""
+class Unavailable(BadRecord):
+    """A record whose store does not answer, or that the machine lacked memory or open files to read.
+
+    It may be good, so it must not be replaced.
+    """
 
 
 @dataclass
@@ -169,7 +172,7 @@ class Samples(Dataset):
         """Where a record is bad, run the stages again on another: up to ATTEMPTS in training, none in evaluation."""
         for item in items:
             bad: list[BadRecord] = []
-            while isinstance(item, Failure) and not isinstance(item.reason, StoreUnavailable):
+            while isinstance(item, Failure) and not isinstance(item.reason, Unavailable):
                 bad.append(item.reason)
                 if self.seed is None or len(bad) == ATTEMPTS:
                     break
@@ -197,7 +200,7 @@ class Samples(Dataset):
         except StoreError:
             raise
         except (UserError, OSError) as error:
-            if not is_users(error):
+            if not is_of_file(error):
                 raise
             # a bad record is reported when it is drawn
 
@@ -205,7 +208,7 @@ class Samples(Dataset):
         """What the stage makes of each item, or its failure; the stage starts anew, so that no item affects another.
 
         Errors of the record readers and of the operating system mark the record as bad. Any other error is a bug, or
-        a lack of memory, which says nothing of the record.
+        a lack of memory or open files, which says nothing of the record.
         """
         for item in items:
             yield item if isinstance(item, Failure) else self._attempt(stage, item)
@@ -213,13 +216,16 @@ class Samples(Dataset):
     def _attempt(self, stage: Stage, item: Any) -> Any:
         try:
             found = list(stage(iter([item])))
-        except (UserError, OSError) as error:
-            if not is_users(error):
+        except Exception as error:
+            # from a worker process torch would raise a shortage without its errno, as if it were a bug
+            reports_shortage = is_shortage(error) and get_worker_info() is not None
+            if not (reports_shortage or is_of_file(error)):
                 raise
             slot = item["slot"] if isinstance(item, dict) else item.slot
             index, entry = self.records[slot.record]
-            kind = StoreUnavailable if isinstance(error, StoreError) else BadRecord
-            return Failure(slot, kind(entry.key, str(index.tar), one_line(error)))
+            kind = Unavailable if reports_shortage or isinstance(error, StoreError) else BadRecord
+            reason = users_line(error) if reports_shortage else one_line(error)
+            return Failure(slot, kind(entry.key, str(index.tar), reason))
         if len(found) != 1:
             raise TypeError(f"the stage {stage} made {len(found)} samples of one, expected 1")
         return found[0]
@@ -266,7 +272,7 @@ class Samples(Dataset):
         except StoreError:  # it was retried many times
             raise
         except (UserError, OSError) as error:
-            if not is_users(error):
+            if not is_of_file(error):
                 raise
             return self.reader(index, entry)  # again, in case the disk or the network failed for a moment
 

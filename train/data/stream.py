@@ -18,7 +18,7 @@ from pack.shards.store import StoreError, parse_location
 from tools.cli import UserError
 from train.data.handover import PREFETCH, Handover
 from train.data.plan import Slot
-from train.data.samples import ATTEMPTS, BadRecord, Item, Sample, Samples, StoreUnavailable
+from train.data.samples import ATTEMPTS, BadRecord, Item, Sample, Samples, Unavailable
 from train.runtime.signals import SIGNALS
 
 CAPACITY = 1 << 16  # slots of a pass; more of them are done in several passes
@@ -81,7 +81,7 @@ class Stream:
         )
 
     def __call__(self, slots: Sequence[Slot]) -> Iterator[Sample | BadRecord]:
-        """The sample of each slot, or its bad record. Raises StoreError when a store refuses or does not answer."""
+        """The sample of each slot, or its bad record. Raises StoreError where a store or the machine is at fault."""
         most = CAPACITY // self.tiles * self.tiles
         for start in range(0, len(slots), most):
             self.slots.write(slots[start : start + most])
@@ -90,7 +90,7 @@ class Stream:
     def _fetch(self, tasks: Iterator[list[Any]]) -> Iterator[Sample | BadRecord]:
         """The samples of the workers' tasks, one by one."""
         for found in chain.from_iterable(tasks):
-            if isinstance(found, StoreUnavailable):
+            if isinstance(found, Unavailable):
                 raise StoreError(f"{found.reason}; then continue with --resume")
             yield self.handover.fetch(found) if self.handover else found
 

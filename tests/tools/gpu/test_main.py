@@ -1,3 +1,4 @@
+import errno
 import json
 import time
 
@@ -58,6 +59,20 @@ def test_a_part_that_fails_costs_no_other(tmp_path, monkeypatch):
     status, out, err = run_program(main, *words)
     assert status == 1 and "no kernel image" in out and "Traceback" in err
     assert [line["what"] for line in lines(tmp_path)[1:]] == ["the part", "part a", "stereo", "part c"]
+
+
+def test_a_full_disk_of_a_part_is_one_line_and_status_2(tmp_path, monkeypatch):
+    from tools.gpu import parity
+
+    def full(work):
+        raise OSError(errno.ENOSPC, "No space left on device", "a.tar")
+
+    monkeypatch.setattr(parity, "measure", full)
+    (tmp_path / "a.mp4").write_bytes(b"")
+    words = ("--device", "cpu", "--videos", tmp_path / "a.mp4", "-o", tmp_path, "--parts", "a")
+    status, _, err = run_program(main, *words)
+    assert status == 2 and "Traceback" not in err
+    assert "error: part a: No space left on device: a.tar: free some space" in err
 
 
 def test_a_setting_that_needs_too_much_memory_is_a_row(tmp_path, monkeypatch):

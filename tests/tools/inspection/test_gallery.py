@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import shutil
@@ -100,7 +101,7 @@ def test_a_bug_while_measuring_is_logged_and_reported_and_the_other_records_are_
 
 def test_a_record_that_cannot_be_read_is_not_a_failure_of_the_server(caplog):
     def measure(number):
-        raise UserError("a broken record") if number else OSError("an absent one")
+        raise UserError("a broken record") if number else OSError(errno.ENOENT, "an absent one")
 
     areas = HoleAreas(measure, 2)
     areas.ask_all()

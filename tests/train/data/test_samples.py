@@ -20,7 +20,12 @@ BUGS = [
     SyntaxError("x"),
     OSError("of a library"),
 ]
-SHORTAGES = [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory"), RuntimeError("can't start new thread")]
+SHORTAGES = [
+    MemoryError(),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+    OSError(errno.EMFILE, "Too many open files"),
+    RuntimeError("can't start new thread"),
+]
 BAD = [CorruptRecord("crc32 differs"), UserError("no mask for every frame"), OSError(errno.EIO, "Input/output error")]
 
 
@@ -41,7 +46,7 @@ def failing(split, where, error, monkeypatch):
 
 @pytest.mark.parametrize("where", ["read", "decode_masks", "decode_frames", "cut"])
 @pytest.mark.parametrize("error", BUGS + SHORTAGES, ids=repr)
-def test_a_bug_and_a_lack_of_memory_are_raised_and_no_record_is_blamed(where, error, split, monkeypatch):
+def test_a_bug_and_a_shortage_are_raised_and_no_record_is_blamed(where, error, split, monkeypatch):
     samples = failing(split, where, error, monkeypatch)
     with pytest.raises(type(error)) as caught:
         samples[Slot(0, 0, 1)]

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import hashlib
 import os
@@ -190,6 +191,21 @@ def test_a_passing_fault_of_the_disk_is_read_again(split, monkeypatch):
     expected = content(samples(split)[1, 0, 0])
     monkeypatch.setattr(module, "read_record", flaky)
     assert content(samples(split)[1, 0, 0]) == expected and len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(MemoryError(), "out of memory in"), (OSError(errno.EMFILE, "Too many open files", "a.tar"), "ulimit -n")],
+    ids=["memory", "open files"],
+)
+def test_what_a_worker_lacks_is_one_line_and_no_record_is_blamed(error, words, split):
+    def fail(*_):
+        raise error
+
+    records = Samples(Records(list_shards(split)), 12, TILE, SEED, read=fail)
+    with contextlib.closing(Stream(records, 1)) as stream, pytest.raises(UserError) as caught:
+        list(stream(slots(3)))
+    assert words in str(caught.value) and "Traceback" not in str(caught.value) and "--resume" in str(caught.value)
 
 
 def test_evaluation_leaves_a_bad_record_out_instead_of_counting_another_twice(split):
