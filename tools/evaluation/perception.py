@@ -14,13 +14,18 @@ from tools.cli import UserError, is_shortage
 
 TRUNK_FILE = "alexnet-owt-7be5be79.pth"
 TRUNK_URL = f"https://download.pytorch.org/models/{TRUNK_FILE}"
+Features = list[torch.Tensor]  # of a frame, (1 C h w) of each layer
 
 
 class Lpips:
-    """LPIPS v0.1 on AlexNet (Zhang et al., CVPR 2018), from the package `lpips`, as in iw3's benchmark."""
+    """LPIPS v0.1 on AlexNet (Zhang et al., CVPR 2018), from the package `lpips`, as in iw3's benchmark.
+
+    The features of the last truth are kept, because all methods are compared with the same one.
+    """
 
     def __init__(self, network: torch.nn.Module):
         self.network = network.eval().requires_grad_(False)
+        self._last: tuple[torch.Tensor, list[Features]] | None = None  # a truth and the features of its frames
 
     @torch.inference_mode()
     def __call__(
@@ -30,17 +35,29 @@ class Lpips:
 
         As in iw3, frames are cropped to a multiple of 16 and holes resized to the distance map.
         """
+        if self._last is None or self._last[0] is not truth:
+            self._last = truth, [self._features(frame) for frame in truth]
         kept = holes.flatten(1).any(1)
         sums = output.new_zeros(3)  # of mean distance, of distance in holes, of holes
-        for frame in zip(output[kept], truth[kept], holes[kept], strict=True):
-            sums += self._sums(*frame)
+        for frame, features, where, is_kept in zip(output, self._last[1], holes, kept, strict=True):
+            if is_kept:
+                sums += self._sums(frame, features, where)
         return {"lpips": float(sums[0] / kept.sum()), "hole_lpips": float(sums[1] / sums[2])}
 
-    def _sums(self, output, truth, holes):  # (3 H W) x 2, bool (1 H W) -> (3)
-        a, b = (crop(frame[None]) for frame in (output, truth))
-        distance = self.network(2 * a - 1, 2 * b - 1)  # (1 1 h w)
-        share = F.interpolate(holes[None].to(a.dtype), distance.shape[-2:], mode="bilinear")
+    def _sums(self, output, truth, holes):  # (3 H W), Features, bool (1 H W) -> (3)
+        layers = zip(self.network.lins, self._features(output), truth, strict=True)
+        size = crop(output[None]).shape[-2:]
+        planes = [lin((a - b) ** 2) for lin, a, b in layers]  # (1 1 h w) each
+        distance = sum(F.interpolate(plane, size, mode="bilinear", align_corners=False) for plane in planes)
+        share = F.interpolate(holes[None].to(output.dtype), size, mode="bilinear")
         return torch.stack((distance.mean(), (distance * share).sum(), share.sum()))
+
+    def _features(self, frame):  # (3 H W) -> Features
+        """What the package compares: the activations of each layer of the trunk, normalised over channels."""
+        from lpips import normalize_tensor  # imports torchvision, which takes a second
+
+        scaled = self.network.scaling_layer(2 * crop(frame[None]) - 1)
+        return [normalize_tensor(layer) for layer in self.network.net(scaled)]
 
 
 def crop(frames):  # (N C H W) -> the middle, whose sides are multiples of 16

@@ -14,25 +14,27 @@ from pack.depth.flow import warp
 from tools.evaluation.motion import optical_flow, trusted
 from tools.evaluation.perception import Lpips
 from train.evaluation.fills import hole_ends
-from train.evaluation.metrics import RADIUS, mean_where, psnr, ssim_map, temporal_difference
+from train.evaluation.metrics import RADIUS, Moments, mean_where, moments, psnr, ssim_map, temporal_difference
 
 IW3_EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The ground truth of a clip, its holes and its motion."""
+    """The ground truth of a clip, its holes and its motion: what all methods are compared with."""
 
     frames: Tensor  # (T 3 H W)
     holes: Tensor  # bool (T 1 H W)
     flow: Tensor  # (T-1 2 H W) to the next frame
     seen: Tensor  # bool (T-1 1 H W), where forward and backward flow agree
+    moments: Moments  # of SSIM's window
 
     @classmethod
     def of(cls, frames: Tensor, holes: Tensor) -> "Truth":
         """The truth with the optical flow of its frames."""
         forward = optical_flow(frames[:-1], frames[1:])
-        return cls(frames, holes, forward, trusted(forward, optical_flow(frames[1:], frames[:-1])))
+        seen = trusted(forward, optical_flow(frames[1:], frames[:-1]))
+        return cls(frames, holes, forward, seen, moments(frames))
 
     @property
     def speed(self) -> float:
@@ -49,7 +51,7 @@ def measure(
     also measured separately, as "hole_psnr of NAME".
     """
     output = output.clamp(0, 1)
-    planes = maps(output, truth.frames)
+    planes = maps(output, truth.frames, truth.moments)
     found = in_space(*planes, truth.holes)
     found |= {
         "hole_tde": float(temporal_difference(output, truth.frames, truth.holes)),
@@ -64,10 +66,13 @@ def measure(
     return found
 
 
-def maps(output: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # (T 3 H W) x 2 -> float64 (T 1 H W) x 3
+def maps(
+    output: Tensor, truth: Tensor, of_truth: Moments | None = None
+) -> tuple[Tensor, Tensor, Tensor]:  # (T 3 H W) x 2 -> float64 (T 1 H W) x 3
     """Squared error, absolute error and SSIM of each pixel, averaged over its channels."""
     error = (output - truth).double()
-    squared, absolute, ssim = (m.mean(1, keepdim=True) for m in (error.square(), error.abs(), ssim_map(output, truth)))
+    found = error.square(), error.abs(), ssim_map(output, truth, of_truth)
+    squared, absolute, ssim = (plane.mean(1, keepdim=True) for plane in found)
     return squared, absolute, ssim
 
 

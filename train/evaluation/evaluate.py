@@ -11,7 +11,7 @@ from train.data.augment import to_device_batch
 from train.data.samples import BadRecord, Sample, Samples
 from train.data.stream import Stream, eval_slots
 from train.evaluation.fills import nearest_frame, replicate
-from train.evaluation.metrics import hole_share, sequence_metrics
+from train.evaluation.metrics import hole_share, moments, sequence_metrics
 from train.evaluation.pictures import eval_picture, write_picture
 from train.objectives.loss import Loss
 from train.runtime.dist import Group
@@ -93,10 +93,15 @@ def measure(
     masked, mask = network.preprocess(frames, holes)
     output = network(masked, mask).float()
     target, where = trim(frames), trim(holes)
+    of_target = moments(target)
     terms = criterion(output, target, where)
-    metrics = {"loss": sum(terms.values()), **sequence_metrics(output, target, where), "hole_share": hole_share(where)}
+    metrics = {
+        "loss": sum(terms.values()),
+        **sequence_metrics(output, target, where, of_target),
+        "hole_share": hole_share(where),
+    }
     for name, fill in FILLS.items():
-        simple = sequence_metrics(trim(fill(frames.masked_fill(holes, 0), holes)), target, where)
+        simple = sequence_metrics(trim(fill(frames.masked_fill(holes, 0), holes)), target, where, of_target)
         metrics |= {f"{metric}_{name}": value for metric, value in simple.items() if metric.startswith("masked_")}
     picture = eval_picture(trim(masked), output, target)
     return {name: float(value) for name, value in metrics.items()}, picture

@@ -1,5 +1,7 @@
 """Metrics of filled frames against the true ones."""
 
+from typing import NamedTuple
+
 import torch
 
 # T frames, H height, W width; frames are in [0, 1]
@@ -14,7 +16,7 @@ def psnr(mse: torch.Tensor) -> torch.Tensor:
     return -10 * torch.log10(mse.clamp(min=1e-10))
 
 
-def sequence_metrics(output, target, holes):  # (T 3 H W), (T 3 H W), (T 1 H W) bool -> name: ()
+def sequence_metrics(output, target, holes, of_target=None):  # (T 3 H W) x 2, bool (T 1 H W), Moments -> name: ()
     """PSNR of a sequence over whole frames; PSNR, SSIM, mean absolute and temporal error over the holes alone.
 
     PSNR is of the squared error averaged over all pixels and colours of the sequence. Without holes the masked metrics
@@ -26,7 +28,7 @@ def sequence_metrics(output, target, holes):  # (T 3 H W), (T 3 H W), (T 1 H W) 
     return {
         "psnr": psnr(error.square().mean()),
         "masked_psnr": psnr(_mean_in_holes(error.square(), holes)),
-        "masked_ssim": 1 - _mean_in_holes(1 - ssim_map(output, target).double(), holes),
+        "masked_ssim": 1 - _mean_in_holes(1 - ssim_map(output, target, of_target).double(), holes),
         "masked_mae": _mean_in_holes(error.abs(), holes),
         "masked_tde": _mean_in_holes(change, _in_either_frame(holes)),
     }
@@ -48,14 +50,29 @@ def mean_where(values, where):  # (... 1 H W), bool (... 1 H W) -> (), nan if th
     return values[where.expand_as(values)].double().mean()
 
 
-def ssim_map(output, truth):  # (T 3 H W) x 2 -> (T 3 H W)
+class Moments(NamedTuple):
+    """Mean and variance of frames in SSIM's window around each pixel, (T 3 H W) each."""
+
+    mean: torch.Tensor  # of frames - 0.5: the differences of squares lose fewer digits around 0
+    variance: torch.Tensor
+
+
+def moments(frames: torch.Tensor) -> Moments:  # (T 3 H W)
+    """The moments of frames, which serve all outputs that are compared with them."""
+    y = frames - 0.5
+    mean, square = _blur(torch.stack((y, y * y)))
+    return Moments(mean, square - mean**2)
+
+
+def ssim_map(output, truth, of_truth=None):  # (T 3 H W) x 2, Moments -> (T 3 H W)
     """Structural similarity (Wang et al., "Image Quality Assessment", IEEE TIP 2004, equation 13).
 
     Gaussian window of 11 pixels and standard deviation 1.5, population moments, symmetric borders.
     """
-    x, y = output - 0.5, truth - 0.5  # the differences of squares below lose fewer digits around 0
-    mean_x, mean_y, xx, yy, xy = _blur(torch.stack((x, y, x * x, y * y, x * y)))
-    var_x, var_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
+    mean_y, var_y = of_truth or moments(truth)
+    x = output - 0.5
+    mean_x, xx, xy = _blur(torch.stack((x, x * x, x * (truth - 0.5))))
+    var_x, covariance = xx - mean_x**2, xy - mean_x * mean_y
     mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
     return ((2 * mean_x * mean_y + C1) * (2 * covariance + C2)) / ((mean_x**2 + mean_y**2 + C1) * (var_x + var_y + C2))
 

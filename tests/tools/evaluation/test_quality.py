@@ -8,7 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tests.support.golden_formulas import feature, video, wave
 from tools.evaluation import motion, perception
 from tools.evaluation.motion import optical_flow, trusted
-from tools.evaluation.perception import TRUNK_FILE, Lpips, create_lpips, load_lpips, load_trunk
+from tools.evaluation.perception import TRUNK_FILE, Lpips, create_lpips, crop, load_lpips, load_trunk
 from tools.evaluation.quality import (
     Truth,
     hole_widths,
@@ -17,7 +17,7 @@ from tools.evaluation.quality import (
     measure,
     warping_error,
 )
-from train.evaluation.metrics import ssim_map, temporal_difference
+from train.evaluation.metrics import moments, ssim_map, temporal_difference
 
 PSNR = np.load("tests/golden/psnr.npz")
 LPIPS = np.load("tests/golden/lpips_formula.npz")
@@ -124,7 +124,8 @@ def test_the_warping_error_measures_what_does_not_follow_the_motion():
     frames, step = pan(4), torch.tensor([-3.0, 0]).view(1, 2, 1, 1)
     seen = torch.zeros(3, 1, 64, 64, dtype=torch.bool)
     seen[..., 8:-8, 8:-8] = True
-    truth = Truth(frames, torch.ones(4, 1, 64, 64, dtype=torch.bool), step.expand(3, 2, 64, 64), seen)
+    holes = torch.ones(4, 1, 64, 64, dtype=torch.bool)
+    truth = Truth(frames, holes, step.expand(3, 2, 64, 64), seen, moments(frames))
     assert warping_error(frames, truth) < 1e-9
     lights = 0.1 * torch.arange(4.0).view(4, 1, 1, 1)
     assert warping_error(frames + lights, truth) == pytest.approx(0.01, rel=1e-3)
@@ -167,6 +168,19 @@ def test_lpips_has_the_golden_values(golden):
     found = Lpips(network)(*golden)
     assert float(found["lpips"]) == pytest.approx(LPIPS["metric_alex"], rel=1e-4)
     assert float(found["hole_lpips"]) == pytest.approx(LPIPS["metric_alex_mask"], rel=1e-4)
+
+
+def test_lpips_is_that_of_the_package_and_computes_the_features_of_a_truth_once(golden):
+    output, truth, holes = golden
+    network, passes = create_lpips(), []
+    network.net.register_forward_hook(lambda *_: passes.append(1))
+    measure_lpips, other = Lpips(network), truth.flip(-1)
+    found = [measure_lpips(*pair, holes)["lpips"] for pair in ((output, truth), (1 - output, truth), (output, other))]
+    assert len(passes) == 5 * len(truth)  # of three outputs and two truths
+    for value, pair in zip(found, ((output, truth), (1 - output, truth), (output, other)), strict=True):
+        with torch.inference_mode():
+            expected = network(*(2 * crop(frames) - 1 for frames in pair)).mean()
+        assert value == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_lpips_takes_the_file_of_torchvision_and_a_bad_one_is_named(tmp_path, golden):
