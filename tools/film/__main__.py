@@ -197,9 +197,8 @@ def predict_errors(
     from tools.film.calibration import LEAST, calibrate
     from tools.film.stages import identify
 
-    held = [work.data / name for name in ("proof", "eval") if work.data / name in work.splits]
-    infer = load_network(winner, device).infer
-    found = calibrate(held[0], shots, infer, identify(winner), device) if held else None
+    held, infer = work.data / "eval", load_network(winner, device).infer
+    found = calibrate(held, shots, infer, identify(winner), device) if held in work.splits else None
     if found:
         found.confidence.save(work.confidence)
         print(f"expected errors of fills: {found}", flush=True)
@@ -221,7 +220,7 @@ def choose_network(
 ) -> "tuple[str, Certificate | None, str]":
     """Stages 2 to 4: the network that converts the film, its certificate, and why it is that one."""
     from tools.film.holding import LEAST, hold_out
-    from tools.film.stages import pack, prove, train_flags
+    from tools.film.stages import assign, pack, prove, train_flags
     from tools.film.summary import headline
     from tools.film.tune import tune
 
@@ -232,23 +231,24 @@ def choose_network(
             pack(config, video, work, plan, "train", "all")
         few = f"found {plural(len(shots), 'shot')}, too few to hold {LEAST} of at least {CLIP} frames out"
         return config.checkpoint, None, f"the start is used: {few}, so tuning could not be proved and was not done"
-    splits = {"train": holding.train, "eval": holding.eval, "proof": holding.proof}
-    records = {split: pack(config, video, work, plan, split, rule) for split, rule in splits.items() if rule}
-    if not all(records.values()):
-        empty = next(split for split, count in records.items() if not count)
-        return config.checkpoint, None, f"the start is used: the shots of {empty} have no record with enough holes"
+    records = pack(config, video, work, plan, "train", holding.train)
+    pack(config, video, work, plan, "eval", holding.eval)
+    roles = assign(work, shots)
+    if not roles or not records:
+        few = f"fewer than {LEAST} held-out shots" if records else "no other shot"
+        why = f"{few} have records with enough holes, so tuning could not be proved and was not done"
+        return config.checkpoint, None, f"the start is used: {why}"
     headline("3. tuning")
     if not config.hours:
         return config.checkpoint, None, "the start is used: no time for tuning was given (HOURS=0)"
-    flags = train_flags(config, plan, records["train"], device)
+    flags = train_flags(config, work, plan, records, device)
     reason = tune(work, config.checkpoint, arch, 3600 * config.hours, flags, config.learning_rate)
     print(reason, flush=True)
     tuned = work.model / f"{arch}.pth"
     if not tuned.exists():
         return config.checkpoint, None, "the start is used: the time was too short for one epoch, pass more HOURS"
     headline("4. certificate")
-    split = "proof" if holding.proof else "eval"
-    certificate = prove(config, work, shots, plan, tuned, split)
+    certificate = prove(config, work, shots, plan, tuned, roles.apart)
     return str(tuned) if certificate.is_better else config.checkpoint, certificate, certificate.verdict()
 
 

@@ -1,39 +1,68 @@
-"""Which shots are held out: every seventh, or more of a film with few shots."""
+"""Which shots are held out, and which of them choose the network and which judge it.
 
-from collections.abc import Sequence
+Every seventh shot is held out, or more of a film with few shots. Some of those with records end the tuning and choose
+its best network, the others judge that network in the certificate: a shot that did both would flatter it.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pack.config import parse_shots
 
 HELD_OUT = 7  # of so many shots one is held out
 CLIP = 16  # frames of a record
-AIM = 5  # held-out shots at which the certificate aims; of a shorter film more than every seventh shot is held out
-LEAST = 3  # held-out shots below which no tuning can be proved, so that none is done
-SEPARATE = 8  # held-out shots from which on those that stop the training are not those of the certificate
+AIM = 6  # held-out shots at which the certificate aims; of a shorter film more than every seventh shot is held out
+LEAST = 3  # shots that judge, below which no tuning can be proved, so that none is done
+CHOOSERS = 3  # of so many held-out shots one chooses
 
 
 @dataclass(frozen=True)
 class Holding:
-    """`--shots` of packing for each split."""
+    """`--shots` of packing for both splits."""
 
     train: str
-    eval: str  # for early stopping
-    proof: str  # for the certificate, "" where it uses those of eval
+    eval: str
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Keys of held-out records: those that choose the network, and those that judge it."""
+
+    choose: frozenset[str]
+    judge: frozenset[str]
+
+    @property
+    def apart(self) -> bool:
+        """Whether no record does both."""
+        return not self.choose & self.judge
 
 
 def hold_out(lengths: Sequence[int]) -> Holding | None:
     """The splits of a film with shots of these numbers of frames, None where they are too few."""
     period = max(2, min(HELD_OUT, len(lengths) // AIM))
-    first = period // 2
-    both = Holding(f"not:{first}/{period}", f"{first}/{period}", "")
-    if usable(lengths, both.eval) < LEAST or not usable(lengths, both.train):
-        return None
-    apart = Holding(both.train, f"{first}/{2 * period}", f"{first + period}/{2 * period}")
-    enough = usable(lengths, both.eval) >= SEPARATE and usable(lengths, apart.proof) >= LEAST
-    return apart if enough and usable(lengths, apart.eval) else both
+    found = Holding(f"not:{period // 2}/{period}", f"{period // 2}/{period}")
+    return found if usable(lengths, found.eval) >= LEAST and usable(lengths, found.train) else None
 
 
 def usable(lengths: Sequence[int], rule: str) -> int:
     """How many of the shots that a rule selects have a clip."""
     used = parse_shots(rule)
     return sum(used(number) and frames >= CLIP for number, frames in enumerate(lengths))
+
+
+def divide(shots: Mapping[str, int]) -> Roles | None:
+    """The roles of held-out records, given the shot of each key; None where their shots are too few to judge.
+
+    With LEAST shots all of them do both; with more, one of CHOOSERS chooses, spread over the film.
+    """
+    keys: dict[int, set[str]] = defaultdict(set)
+    for key, shot in shots.items():
+        keys[shot].add(key)
+    if len(keys) < LEAST:
+        return None
+    if len(keys) == LEAST:
+        return Roles(frozenset(shots), frozenset(shots))
+    choosing = sorted(keys)[1::CHOOSERS]
+    choose = frozenset(key for shot in choosing for key in keys[shot])
+    return Roles(choose, frozenset(shots) - choose)

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from model.checkpoint import INCLUDED
+from pack.shards.exclusion import as_text
 from pack.shards.shard import list_shards
 from pack.video.export import read_export
 from pack.video.reader import VideoInfo
 from tools import stereo
-from tools.cli.files import file_sha256
+from tools.cli.files import file_sha256, write_file
 from tools.evaluation.methods import short_names
 from tools.evaluation.motion import HAS_CV2
-from tools.film.certificate import Certificate, certify
+from tools.film.certificate import Certificate, certify, frames_of
+from tools.film.holding import Roles, divide
 from tools.film.plan import Plan
-from tools.film.survey import Shot
+from tools.film.survey import Shot, shot_of
 from tools.film.work import Work, run
 
 if TYPE_CHECKING:
@@ -47,13 +49,25 @@ def pack(config: "Config", video: VideoInfo, work: Work, plan: Plan, split: str,
     return sum(len(shard.records) for shard in list_shards(work.data / split))
 
 
+def assign(work: Work, shots: list[Shot]) -> Roles | None:
+    """Note which held-out records choose the network and which judge it; None where their shots are too few."""
+    frames = frames_of(work.data / "eval")
+    roles = divide({key: shot_of(shots, frame) for key, frame in frames.items()})
+    for path, keys in ((work.choosers, roles and roles.choose), (work.judges, roles and roles.judge)):
+        if roles and roles.apart:
+            write_file(path, as_text(sorted(keys or ())))
+        else:
+            path.unlink(missing_ok=True)
+    return roles
+
+
 def export_mapper(work: Work) -> str:
     """The curve that the conversion applies."""
     return read_export(work.depth).mapper or "none"
 
 
-def train_flags(config: "Config", plan: Plan, records: int, device: torch.device) -> dict[str, Any]:
-    """The flags of train/main.py that depend on the machine and on the number of records."""
+def train_flags(config: "Config", work: Work, plan: Plan, records: int, device: torch.device) -> dict[str, Any]:
+    """The flags of train/main.py that depend on the machine and on the records."""
     on_gpu = device.type == "cuda"
     tile = config.tile or (min(248, plan.size) if on_gpu else min(120, plan.size))
     sequences = max(16, min(records, 128))  # between evaluations
@@ -64,19 +78,23 @@ def train_flags(config: "Config", plan: Plan, records: int, device: torch.device
         "save-every-steps": 20,
         "num-workers": 1,
         "device": config.device,
-    }
+    } | ({"exclude": work.judges} if work.judges.exists() else {})
 
 
-def prove(config: "Config", work: Work, shots: list[Shot], plan: Plan, tuned: Path, split: str) -> Certificate:
-    """Measure start, tuned network and simple fills on held-out shots, unless it is done for this network."""
+def prove(config: "Config", work: Work, shots: list[Shot], plan: Plan, tuned: Path, apart: bool) -> Certificate:
+    """Measure start, tuned network and simple fills on shots that judge, unless it is done for this network.
+
+    `apart` says whether these shots had no part in choosing the network.
+    """
     found, sha256 = work.folder / "certificate", file_sha256(tuned)
     if work.read("certified").get("network") != sha256:
         fills = [name for name in FILLS if HAS_CV2 or name not in ("telea", "navier-stokes")]
-        words = ["--data", work.data / split, "--out", found, "--tile", min(256, plan.size), "--device", config.device]
+        words = ["--data", work.data / "eval", "--out", found, "--tile", min(256, plan.size), "--device", config.device]
+        words += ["--exclude", work.choosers] if apart else []
         run("tools/evaluate.py", *words, "--checkpoint", config.checkpoint, tuned, "--baselines", *fills)
         work.write("certified", {"network": sha256})
     start, network = names(config.checkpoint, tuned)
-    return certify(found / "metrics.json", work.data / split, shots, start, network)
+    return certify(found / "metrics.json", work.data / "eval", shots, start, network, apart)
 
 
 def names(checkpoint: str, tuned: Path) -> list[str]:

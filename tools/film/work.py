@@ -12,7 +12,7 @@ from tools.cli import UserError
 from tools.cli.files import write_file
 
 ROOT = Path(__file__).resolve().parents[2]
-VERSION = 1  # of the files of this folder
+VERSION = 2  # of the files of this folder
 TICK = 0.5  # seconds between looks at a program that runs
 
 
@@ -44,8 +44,18 @@ class Work:
 
     @property
     def data(self) -> Path:
-        """Records: train/, eval/ for early stopping, and proof/ for the certificate where there are enough shots."""
+        """Records: train/, and eval/ of held-out shots."""
         return self.folder / "data"
+
+    @property
+    def choosers(self) -> Path:
+        """The keys of held-out records that choose the network and are no part of the certificate, one a line."""
+        return self.folder / "choosers.txt"
+
+    @property
+    def judges(self) -> Path:
+        """The keys of held-out records of the certificate, of which the training sees nothing, one a line."""
+        return self.folder / "judges.txt"
 
     @property
     def model(self) -> Path:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ def shots(*lengths):
 def certificate(*gaps):
     by_shot = {n: {"base": 25.0, "tuned": 25.0 + gap, "telea": 24.0} for n, gap in enumerate(gaps)}
     pairs = (("tuned", "base"), ("tuned", "telea"), ("base", "telea"))
-    return Certificate("base", "tuned", "telea", {}, *(gain(by_shot, *pair) for pair in pairs), by_shot)
+    return Certificate("base", "tuned", "telea", {}, *(gain(by_shot, *pair) for pair in pairs), by_shot, apart=True)
 
 
 def test_the_interval_is_that_of_students_t():
@@ -43,3 +44,8 @@ def test_shots_count_once_however_many_clips_they_have():
 
 def test_a_frame_belongs_to_the_shot_around_it():
     assert [shot_of(shots(20, 10, 30), frame) for frame in (0, 19, 20, 29, 30, 59, 60)] == [0, 0, 1, 1, 2, 2, 2]
+
+
+def test_a_gain_on_the_shots_that_chose_the_network_says_that_it_is_flattered():
+    for found in (certificate(0.5, 0.6, 0.4), certificate(1.5, -0.2, 0.1)):
+        assert "flatters" in replace(found, apart=False).verdict() and "flatters" not in found.verdict()

@@ -1,21 +1,29 @@
 import pytest
 
 from pack.config import parse_shots
-from tools.film.holding import AIM, LEAST, SEPARATE, hold_out, usable
+from tools.film.holding import AIM, LEAST, divide, hold_out, usable
+
+
+def roles(*counts):
+    """The roles where the held-out shots have so many records."""
+    return divide({f"{shot}-{number}": shot for shot, count in enumerate(counts) for number in range(count)})
+
+
+def shots_of(keys):
+    return {key.partition("-")[0] for key in keys}
 
 
 @pytest.mark.parametrize("shots", [6, 7, 13, 20, 21, 56, 57, 400])
 def test_no_shot_is_in_two_splits_and_every_shot_is_in_one(shots):
     found = hold_out([20] * shots)
-    rules = [parse_shots(rule) for rule in (found.train, found.eval, found.proof) if rule]
+    rules = [parse_shots(rule) for rule in (found.train, found.eval)]
     assert all(sum(rule(shot) for rule in rules) == 1 for shot in range(shots))
 
 
 def test_every_seventh_shot_is_held_out_of_a_film_with_enough_shots():
     found = hold_out([20] * 70)
-    assert usable([20] * 70, found.train) == 60 and usable([20] * 70, found.proof) == 5
-    assert hold_out([20] * 40).proof == "" and usable([20] * 40, hold_out([20] * 40).eval) == 6
-    assert usable([20] * 20, hold_out([20] * 20).eval) == AIM
+    assert usable([20] * 70, found.train) == 60 and usable([20] * 70, found.eval) == 10
+    assert all(usable([20] * shots, hold_out([20] * shots).eval) >= AIM for shots in range(4 * AIM, 100))
 
 
 def test_of_a_short_film_more_are_held_out_and_of_too_few_shots_none():
@@ -24,8 +32,15 @@ def test_of_a_short_film_more_are_held_out_and_of_too_few_shots_none():
         assert hold_out(lengths) is None
 
 
-def test_shots_that_stop_the_training_are_those_of_the_certificate_only_where_they_are_few():
-    for shots in range(6, 200):
-        found = hold_out([20] * shots)
-        held = shots - usable([20] * shots, found.train)
-        assert bool(found.proof) == (held >= SEPARATE)
+@pytest.mark.parametrize("shots", range(LEAST + 1, 40))
+def test_no_shot_both_chooses_the_network_and_judges_it(shots):
+    found = roles(*[2] * shots)
+    assert found.apart and not shots_of(found.choose) & shots_of(found.judge)
+    assert len(found.choose | found.judge) == 2 * shots and found.choose
+    assert len(shots_of(found.judge)) >= max(LEAST, len(shots_of(found.choose)))
+
+
+def test_where_the_shots_with_records_are_only_enough_to_judge_they_also_choose():
+    found = roles(2, 0, 1, 0, 3)
+    assert not found.apart and found.choose == found.judge and len(found.judge) == 6
+    assert roles(4, 0, 4, 0) is None and divide({}) is None
