@@ -1,6 +1,7 @@
 """The network of a job of several processes: torch's DistributedDataParallel, whose sums are in the order of ranks."""
 
 import contextlib
+import warnings
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -17,6 +18,8 @@ def replicate(network: torch.nn.Module, group: Group) -> torch.nn.Module:
         return network
     replica = group.collective(DistributedDataParallel, network, gradient_as_bucket_view=True)
     replica.register_comm_hook(group, sum_bucket)
+    # Half-precision kernels have gradients in channels-last memory. Copying these few values costs nothing.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
     return replica
 
 

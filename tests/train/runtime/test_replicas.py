@@ -1,6 +1,7 @@
 """The sums of gradients over the processes of a job."""
 
 import signal
+import warnings
 
 import pytest
 import torch
@@ -37,7 +38,7 @@ def run(rank, port):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=WORLD)
     try:
-        for check in (check_buckets, check_passes, check_compiled, check_sums):
+        for check in (check_silence, check_buckets, check_passes, check_compiled, check_sums):
             check(rank, Group(rank, WORLD, torch.device("cpu")))
     finally:
         dist.destroy_process_group()
@@ -85,6 +86,16 @@ def check_compiled(rank, group):
         replica(inputs(rank, number)).square().sum().backward()
         for parameter, gradients in zip(network.parameters(), parts, strict=True):
             torch.testing.assert_close(parameter.grad, sum(gradients[1:], gradients[0]))
+
+
+def check_silence(rank, group):
+    """The layout of a bf16 kernel's gradient is not that of the kernel, of which DDP would warn every user once."""
+    network = torch.nn.Conv2d(8, 8, 1)
+    replica = replicate(network, group)
+    x = torch.randn(2, 8, 4, 4).to(memory_format=torch.channels_last)
+    with warnings.catch_warnings(record=True) as told, torch.autocast("cpu", torch.bfloat16):
+        replica(x).square().sum().backward()
+    assert not told, told[0].message
 
 
 def check_sums(rank, group):
