@@ -1,10 +1,7 @@
 import base64
 import csv
 import json
-import math
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -16,16 +13,15 @@ from model.checkpoint import save_network
 from model.light_video_inpaint import LightVideoInpaint
 from pack.shards.record import encode
 from pack.shards.shard import ShardWriter, list_shards
-from tests.support import ROOT
 from tests.support.programs import refused, run_program, succeeds
 from tests.support.shards import make_split, texture_record
 from tools.evaluate import main
 from tools.evaluation import clips as evaluated
 from tools.evaluation import methods
 from tools.evaluation.clips import holes_by_width, read_clip
-from tools.evaluation.methods import Method, choose_baselines, load_methods, network_method, short_names
+from tools.evaluation.methods import Method, network_method
 from tools.evaluation.report import write_report
-from tools.evaluation.summary import Interval, Rows, interval
+from tools.evaluation.summary import Rows
 from train.data.samples import Records, Samples
 from train.evaluation.evaluate import measure as measure_in_training
 from train.evaluation.evaluate import trim
@@ -258,91 +254,6 @@ def test_hole_pixels_are_classified_by_width_at_1080p(tmp_path):
     assert clip.scale == 3
     assert {name: int(where.sum()) for name, where in holes_by_width(clip.widths).items()} == {"8-32": 12 * 40 * 14}
     assert sorted(clip.widths.unique().tolist()) == [0, 12, 30]
-
-
-def test_an_interval_narrows_with_clips_and_covers_the_mean():
-    values = np.random.default_rng(0).normal(3, 1, 400)
-    few, many = interval(values[:20], 0), interval(values, 0)
-    assert few.low < few.mean < few.high and many.high - many.low < 0.5 * (few.high - few.low)
-    assert many.high - many.low == pytest.approx(2 * 1.96 / math.sqrt(400), rel=0.15)
-    assert interval(values, 0) == many
-
-
-def test_paired_differences_are_significant_where_separate_intervals_overlap():
-    clips = np.random.default_rng(0).normal(20, 5, 30)
-    rows = Rows({"a": [{"hole_psnr": v + 0.5} for v in clips], "b": [{"hole_psnr": v} for v in clips]}, [{}] * 30)
-    assert rows.mean("a", "hole_psnr").low < rows.mean("b", "hole_psnr").high
-    difference = rows.difference("a", "b", "hole_psnr")
-    assert difference.low == pytest.approx(0.5) and difference.high == pytest.approx(0.5)
-    assert rows.best(["a", "b"], "hole_psnr") == "a" and rows.best(["a", "b"], "hole_mae") is None
-
-
-def test_clips_that_lack_a_measure_do_not_count():
-    rows = Rows({"a": [{"x": 1.0}, {}, {"x": math.nan}]}, [{"video": "u"}, {"video": "v"}, {"video": "v"}])
-    found = rows.mean("a", "x")
-    assert (found.mean, found.clips) == (1, 1) and math.isnan(found.low)
-    assert isinstance(rows.mean("a", "x", {"video": "v"}), Interval) and rows.mean("a", "x", {"video": "v"}).clips == 0
-
-
-def test_cost_counts_every_frame_and_leaves_out_the_first_clip():
-    method = Method("m", "one frame", lambda frames, holes: frames)
-    method.cost.seconds = [9.0, 0.12, 0.24]
-    assert method.cost.milliseconds == pytest.approx(15)
-    method.cost.seconds = [0.12]
-    assert method.cost.milliseconds == pytest.approx(10)
-
-
-@pytest.mark.slow
-def test_peak_memory_includes_what_the_block_has_freed_again():
-    code = (  # a process of its own: in one that has freed memory, new memory may be old
-        "import time, torch\n"
-        "from tools.evaluation import methods\n"
-        "with methods.Peak(torch.device('cpu')) as peak:\n"
-        "    held = torch.ones(50_000_000)\n"
-        "    time.sleep(0.3)\n"  # memory is sampled, and a busy machine may not get to it at once
-        "    del held\n"
-        "print(peak.bytes)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert 150e6 < int(done.stdout) < 1e9
-
-
-@pytest.mark.slow
-def test_a_second_block_has_the_same_peak_as_the_first_although_memory_was_freed_in_between():
-    code = (
-        "import time, torch\n"
-        "from tools.evaluation import methods\n"
-        "torch.set_num_threads(1)\n"
-        "for _ in range(2):\n"
-        "    with methods.Peak(torch.device('cpu')) as peak:\n"
-        "        held = [torch.ones(20_000) for _ in range(2000)]\n"  # small enough for the C library to keep
-        "        time.sleep(0.3)\n"
-        "        del held\n"
-        "    print(peak.bytes)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert all(120e6 < int(line) < 400e6 for line in done.stdout.split()), done.stdout
-
-
-def test_names_of_checkpoints_are_as_short_as_they_can_be_and_unique():
-    assert short_names(["x/a.pth", "y/b.pth"]) == ["a", "b"]
-    assert short_names(["x/a.pth", "y/a.pth"]) == ["x/a", "y/a"]
-    with pytest.raises(ValueError, match="twice"):
-        short_names(["x/a.pth", "x/a.pth"])
-
-
-def test_without_opencv_its_baselines_are_left_out_with_a_note(monkeypatch):
-    monkeypatch.setattr(methods, "HAS_CV2", False)
-    found, notes = choose_baselines(["all"])
-    assert {m.name for m in found} == set(methods.BASELINES) - {"telea", "navier-stokes"}
-    assert len(notes) == 1 and "EXTRAS=baselines" in notes[0]
-    assert choose_baselines(["replicate"])[1] == [] and choose_baselines(["none"])[0] == []
-
-
-def test_the_untrained_network_has_the_size_of_the_trained(tmp_path):
-    save_network(tmp_path / "a.pth", LightVideoInpaint(base_dim=128, lv2_mlp_ratio=2))
-    trained, _, untrained = load_methods([tmp_path / "a.pth"], torch.device("cpu"), 0)
-    assert trained.parameters == untrained.parameters > 0
 
 
 def test_an_empty_split_is_one_line(tmp_path):

@@ -1,0 +1,74 @@
+"""The fills that an evaluation compares, and what they cost."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from model.checkpoint import save_network
+from model.light_video_inpaint import LightVideoInpaint
+from tests.support import ROOT
+from tools.evaluation import methods
+from tools.evaluation.methods import Method, choose_baselines, load_methods, short_names
+
+
+def test_cost_counts_every_frame_and_leaves_out_the_first_clip():
+    method = Method("m", "one frame", lambda frames, holes: frames)
+    method.cost.seconds = [9.0, 0.12, 0.24]
+    assert method.cost.milliseconds == pytest.approx(15)
+    method.cost.seconds = [0.12]
+    assert method.cost.milliseconds == pytest.approx(10)
+
+
+@pytest.mark.slow
+def test_peak_memory_includes_what_the_block_has_freed_again():
+    code = (  # a process of its own: in one that has freed memory, new memory may be old
+        "import time, torch\n"
+        "from tools.evaluation import methods\n"
+        "with methods.Peak(torch.device('cpu')) as peak:\n"
+        "    held = torch.ones(50_000_000)\n"
+        "    time.sleep(0.3)\n"  # memory is sampled, and a busy machine may not get to it at once
+        "    del held\n"
+        "print(peak.bytes)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert 150e6 < int(done.stdout) < 1e9
+
+
+@pytest.mark.slow
+def test_a_second_block_has_the_same_peak_as_the_first_although_memory_was_freed_in_between():
+    code = (
+        "import time, torch\n"
+        "from tools.evaluation import methods\n"
+        "torch.set_num_threads(1)\n"
+        "for _ in range(2):\n"
+        "    with methods.Peak(torch.device('cpu')) as peak:\n"
+        "        held = [torch.ones(20_000) for _ in range(2000)]\n"  # small enough for the C library to keep
+        "        time.sleep(0.3)\n"
+        "        del held\n"
+        "    print(peak.bytes)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert all(120e6 < int(line) < 400e6 for line in done.stdout.split()), done.stdout
+
+
+def test_names_of_checkpoints_are_as_short_as_they_can_be_and_unique():
+    assert short_names(["x/a.pth", "y/b.pth"]) == ["a", "b"]
+    assert short_names(["x/a.pth", "y/a.pth"]) == ["x/a", "y/a"]
+    with pytest.raises(ValueError, match="twice"):
+        short_names(["x/a.pth", "x/a.pth"])
+
+
+def test_without_opencv_its_baselines_are_left_out_with_a_note(monkeypatch):
+    monkeypatch.setattr(methods, "HAS_CV2", False)
+    found, notes = choose_baselines(["all"])
+    assert {m.name for m in found} == set(methods.BASELINES) - {"telea", "navier-stokes"}
+    assert len(notes) == 1 and "EXTRAS=baselines" in notes[0]
+    assert choose_baselines(["replicate"])[1] == [] and choose_baselines(["none"])[0] == []
+
+
+def test_the_untrained_network_has_the_size_of_the_trained(tmp_path):
+    save_network(tmp_path / "a.pth", LightVideoInpaint(base_dim=128, lv2_mlp_ratio=2))
+    trained, _, untrained = load_methods([tmp_path / "a.pth"], torch.device("cpu"), 0)
+    assert trained.parameters == untrained.parameters > 0
