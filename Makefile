@@ -17,7 +17,7 @@ VIDEO_WORDS = if [ -e "$$VIDEO" ]; then set -- "$$VIDEO"; else IFS=; set -- $$VI
 GPU_PYTHON := $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 STAMPS := $(patsubst %,$(VENV)/%.installed,core $(subst $(comma), ,$(EXTRAS)))
 
-.PHONY: help setup demo test test-quick test-hard lint shards truth train sweep push pull verify peek inspect evaluate evaluate-stereo arena stereo film install-iw3 bench gpu clean-demo
+.PHONY: help setup demo test test-quick test-hard test-mutants lint shards truth train sweep push pull verify peek inspect evaluate evaluate-stereo arena stereo film install-iw3 bench gpu clean-demo
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -68,6 +68,9 @@ test-quick: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installe
 
 test-hard: $(VENV)/core.installed $(VENV)/test.installed ## run long kill and fault tests, and print their figures
 	$(BIN)/python tests/support/long_checks.py
+
+test-mutants: $(VENV)/core.installed $(VENV)/test.installed ## change the code in small ways and list what no test notices: [MODULES=train/data/crop.py]
+	$(BIN)/python -m tests.support.mutation $(MODULES)
 
 lint: $(VENV)/core.installed $(VENV)/test.installed ## check code style, formatting and types
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 import pytest
 
-from pack.holes.kinds import choose_kind, kind_of, parse_shares
+from pack.holes.kinds import choose_kind, kind_of, parse_method, parse_shares
 from tools.cli import UserError
 
 
@@ -50,3 +50,17 @@ def test_records_of_earlier_versions_have_forward_holes():
         "mlbw",
         "monobw",
     ]
+
+
+def test_a_method_has_our_name_or_that_of_iw3():
+    names = {"forward": "forward_inpaint", "mlbw": "mlbw_l2_inpaint", "monobw": "monobw_inpaint"}
+    for kind, iw3 in names.items():
+        assert parse_method("--method", kind, True) == parse_method("--method", iw3, True) == kind
+    assert parse_method("--method", "monobw_inpaint", False) == "monobw"
+    for text in ("mlbw", "mlbw_l2_inpaint"):
+        with pytest.raises(UserError, match=f"--method {text} needs iw3's file of the learned warp"):
+            parse_method("--method", text, False)
+    with pytest.raises(
+        UserError, match="--method row: expected one of forward, mlbw, monobw, forward_inpaint, mlbw_l2"
+    ):
+        parse_method("--method", "row", True)

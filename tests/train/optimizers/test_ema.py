@@ -115,6 +115,13 @@ def test_a_saved_and_loaded_average_continues_bit_for_bit(stop):
     assert same(averaged_weights(straight), averaged_weights(broken))
 
 
+def test_a_state_counts_every_step_also_those_between_updates():
+    ema = EMA(nn.Linear(3, 2), every=3)
+    for _ in range(4):
+        ema.update()
+    assert ema.state_dict()["steps"] == 4
+
+
 def test_a_loaded_average_shares_no_memory_with_its_state_dict():
     ema = EMA(nn.Linear(3, 2))
     ema.update()
