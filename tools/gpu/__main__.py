@@ -63,6 +63,9 @@ def main() -> int:
     status = 0
     for part, deadline in deadlines(config.parts, started, 60 * config.minutes).items():
         work.deadline = deadline
+        if work.is_over:
+            work.add(Row(part, f"part {part}", failure="no time is left: pass more --minutes, or fewer --parts"))
+            continue
         began = time.monotonic()
         try:
             functions[part](work)

@@ -22,7 +22,7 @@ def measure(work: Work) -> None:
         seconds = [time_stereo(work, film, count, *flags) for count in frames]
         notes = {"seconds": seconds[1], "of_fewer_frames": seconds[0], "height": (TINY_SIZE if work.tiny else SIZE)[0]}
         work.add(Row("c", f"stereo, {name}", rate(frames, seconds), "frames/s", notes=notes))
-        if work.seconds_left < 0:
+        if work.is_over:
             return
     if not any(row.what.startswith("packing") for row in work.rows):
         elsewhere = Work(work.device, work.folder, work.folder / "packed", work.videos, work.checkpoint, work.tiny)

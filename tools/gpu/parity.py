@@ -13,6 +13,7 @@ from model.light_video_inpaint import LightVideoInpaint
 from model.morphology import dilate, mask_closing
 from pack.depth.motion import MotionDepth
 from pack.holes.forward import half_holes
+from pack.holes.monobw import moved_holes
 from tools.gpu.data import ready_data
 from tools.gpu.work import Row, Work, run_program
 from train.config import Config
@@ -75,13 +76,17 @@ def check_masks(work: Work) -> None:
     coarse = torch.rand(2, 1, 9, 16, generator=gen)
     size = (90, 160) if work.tiny else (1080, 1920)
     depth = torch.nn.functional.interpolate(coarse, size, mode="bilinear")
-    depth = (depth * 8).round() / 8  # steps, at which there are holes
+    levels = 2 if work.tiny else 8
+    depth = (depth * levels).round() / levels  # steps, at which there are holes
     _, holes = clip(64 if work.tiny else 256)
     for view in ("left", "right"):
         here, there = (half_holes(depth.to(device), 4.0, 0.5, view) for device in (CPU, work.device))
         share = float((here != there.cpu()).double().mean())
         notes = {"hole_share": float((here > 0).double().mean())}
         work.add(Row("a", f"holes, {view} view, pixels that differ", share, "", 0.0, notes=notes))
+    here, there = (moved_holes(depth.to(device), size, 4.0, 0.5) for device in (CPU, work.device))
+    share, notes = float((here != there.cpu()).double().mean()), {"hole_share": float(here.double().mean())}
+    work.add(Row("a", "holes of monobw, pixels that differ", share, "", 0.0, notes=notes))
     for name, act in (("dilate", lambda mask: dilate(mask, 5)), ("closing", mask_closing)):
         here, there = (act(holes.to(device)).cpu() for device in (CPU, work.device))
         work.add(Row("a", f"masks, {name}, pixels that differ", float((here != there).double().mean()), "", 0.0))

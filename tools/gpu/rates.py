@@ -37,11 +37,11 @@ def measure(work: Work) -> None:
     formats = [name for name in ("bf16", "fp16") if name == "fp16" or has_bf16(work.device) or work.tiny]
     for name in formats:
         for size in sizes:
-            if not measure_steps(work, "eager", name, size):
+            if work.is_over or not measure_steps(work, "eager", name, size):
                 break
-    ready_data(work)
-    measure_data(work)
-    measure_training(work)
+    for act in (ready_data, measure_data, measure_training):
+        if not work.is_over:
+            act(work)
     best = work.best_batch().get("batch", 1)
     if work.tiny:
         measure_steps(work, "compiled", formats[0], 1)

@@ -63,6 +63,11 @@ class Work:
         """Seconds until the current part has to end."""
         return self.deadline - time.monotonic()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the current part has used its share of the time, so that it starts nothing more."""
+        return self.seconds_left < 0 and not self.tiny
+
     def best_batch(self) -> dict[str, Any]:
         """The notes of the fastest eager row of part b: batch, precision, sequences per second; empty without any."""
         eager = [row.notes for row in self.rows if row.part == "b" and row.found and row.notes.get("mode") == "eager"]

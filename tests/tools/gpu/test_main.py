@@ -29,6 +29,7 @@ def test_all_parts_run_with_the_smallest_sizes_on_a_cpu(short_films, tmp_path):
     assert [line["what"] for line in found if line["what"].startswith("part ")] == [f"part {name}" for name in "abcd"]
     equal = [line for line in found if line["part"] == "a" and line["goal"] == 0]
     assert len(equal) >= 5 and all(line["found"] == 0 for line in equal)
+    assert all(0 < line["notes"]["hole_share"] < 0.5 for line in found if line["what"].startswith("holes"))
     exact = [line for line in found if line["part"] == "a" and ("fp32" in line["what"] or "loss" in line["what"])]
     assert exact and all(line["ok"] for line in exact)
     assert {line["notes"].get("mode") for line in found if line["part"] == "b"} >= {"eager", "compiled"}
@@ -85,6 +86,33 @@ def test_a_setting_that_needs_too_much_memory_is_a_row(tmp_path, monkeypatch):
     work = Work(CPU, tmp_path, tmp_path, (), "base", True)
     assert not rates.measure_steps(work, "eager", "bf16", 16)
     assert lines(tmp_path)[0]["failure"] == "out of memory" and lines(tmp_path)[0]["found"] is None
+
+
+def test_a_part_that_has_used_its_share_of_the_time_starts_nothing_more(tmp_path, monkeypatch):
+    from tools.gpu import rates
+
+    work, started = Work(CPU, tmp_path, tmp_path, (), "base", tiny=False), []
+
+    def first(_, *setting):
+        started.append(setting)
+        work.deadline = 0.0
+        return True
+
+    monkeypatch.setattr(rates, "measure_steps", first)
+    for name in ("ready_data", "measure_data", "measure_training"):
+        monkeypatch.setattr(rates, name, started.append)
+    rates.measure(work)
+    assert len(started) == 1
+
+
+def test_a_part_for_which_no_time_is_left_is_a_row(tmp_path, monkeypatch):
+    from tools.gpu import films, parity
+
+    (tmp_path / "a.mp4").write_bytes(b"")
+    monkeypatch.setattr(parity, "measure", lambda work: time.sleep(0.01))
+    monkeypatch.setattr(films, "measure", lambda work: pytest.fail("it was started"))
+    words = ("--device", "cpu", "--videos", tmp_path / "a.mp4", "-o", tmp_path, "--minutes", 1e-5)
+    assert "no time is left" in succeeds(main, *words, "--parts", "a", "c")
 
 
 def test_the_chosen_parts_share_the_minutes():
