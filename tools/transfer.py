@@ -5,9 +5,10 @@ without an index was not copied completely: it is read back before it is accepte
 replaced only with --overwrite, and only after the new one was verified.
 """
 
+import contextlib
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,10 +19,11 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from pack.shards.exclusion import LIST, as_text, listed_keys, read_lines
 from pack.shards.index import LARGEST_INDEX, Index
-from pack.shards.shard import list_shards
+from pack.shards.shard import list_shards, published_sha256
 from pack.shards.store import Location, RemotePath, list_files, parse_location, read_bytes, sha256_at, use_endpoint
 from tools import cli
 from tools.cli import MissingFile, UserError, plural
+from tools.cli.files import locked
 from tools.copying.upload import LEAST_PART, leftovers, remove, write_small, write_tar
 
 
@@ -136,7 +138,11 @@ def compare(source: Location, destination: Location) -> Split:
         index = f"{shard.name}.json"
         if index not in sizes:
             return "lacking"
-        if read_bytes(source / index, LARGEST_INDEX) != read_bytes(destination / index, LARGEST_INDEX):
+        try:
+            found = read_bytes(destination / index, LARGEST_INDEX)
+        except FileNotFoundError:  # another copy is replacing it
+            return "lacking"
+        if read_bytes(source / index, LARGEST_INDEX) != found:
             return "differing"
         return "present" if sizes.get(shard.tar.name) == shard.bytes else "lacking"
 
@@ -158,10 +164,14 @@ def check_same(splits: Iterable[Split]) -> None:
     others = [split.destination / shard.tar.name for split in splits for shard in split.differing]
     if others:
         more = f", as are {len(others) - 1} more" if len(others) > 1 else ""
-        raise UserError(
-            f"{others[0]}: is another shard than the source's of the same name{more}: pass --overwrite to replace it, "
-            f"or copy to another destination"
-        )
+        raise another(others[0], more)
+
+
+def another(tar: Location, more: str = "") -> UserError:
+    return UserError(
+        f"{tar}: is another shard than the source's of the same name{more}: pass --overwrite to replace it, or copy to "
+        f"another destination"
+    )
 
 
 def copy(splits: Iterable[Split], config: Config) -> None:
@@ -186,17 +196,28 @@ def copy_shard(split: Split, shard: Index, config: Config, tally: Tally) -> None
     tar, index = split.destination / shard.tar.name, split.destination / f"{shard.name}.json"
     data = read_bytes(split.source / index.name, LARGEST_INDEX)
 
-    def unpublish() -> None:
-        if index.name in split.sizes:
-            remove(index)  # an old index must never vouch for a new tar
+    @contextlib.contextmanager
+    def publishing() -> Iterator[None]:
+        with alone_in(split.destination):
+            if isinstance(tar, Path) and not config.overwrite and published_sha256(tar) not in ("", shard.sha256):
+                raise another(tar)  # it has arrived since this program listed the folder
+            if isinstance(tar, Path) or index.name in split.sizes:
+                remove(index)  # an old index must never vouch for a new tar
+            yield
+            if config.read_back and sha256_at(tar, shard.bytes) != shard.sha256:
+                raise UserError(f"{tar}: what was read back has another sha256 than its index says: copy it again")
+            write_small(index, data)
 
     if split.sizes.get(tar.name) == shard.bytes and sha256_at(tar, shard.bytes) == shard.sha256:
-        tally.add(shard.bytes)  # the copy was killed between tar and index
+        with publishing():
+            tally.add(shard.bytes)  # the copy was killed between tar and index
     else:
-        write_tar(shard, tar, config.part_bytes, tally.add, unpublish)
-    if config.read_back and sha256_at(tar, shard.bytes) != shard.sha256:
-        raise UserError(f"{tar}: what was read back has another sha256 than its index says: copy it again")
-    write_small(index, data)
+        write_tar(shard, tar, config.part_bytes, tally.add, publishing)
+
+
+def alone_in(folder: Location) -> contextlib.AbstractContextManager:
+    """Inside the block no other program publishes in the folder, so that no tar meets the index of another one."""
+    return locked(folder) if isinstance(folder, Path) else contextlib.nullcontext()
 
 
 def remove_leftovers(splits: Iterable[Split]) -> None:

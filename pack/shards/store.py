@@ -275,8 +275,8 @@ def list_files(location: Location) -> dict[str, int]:
     No name leads out of the folder. Raises MissingFile when the bucket is missing, UserError where a name does.
     """
     if isinstance(location, Path):
-        paths = location.rglob("*")
-        return {path.relative_to(location).as_posix(): path.stat().st_size for path in paths if path.is_file()}
+        sizes = {path.relative_to(location).as_posix(): _size(path) for path in location.rglob("*") if path.is_file()}
+        return {name: size for name, size in sizes.items() if size is not None}
     if location.url.startswith(("https://", "http://")):
         return _list_page(location)
     store = client(location)
@@ -321,4 +321,13 @@ def list_folder(location: Location) -> dict[str, int]:
     if not location.is_dir():
         raise MissingFile(f"{location}: no such folder, expected shards: make them with `make shards VIDEO=...`")
     with os.scandir(location) as entries:
-        return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+        sizes = {entry.name: _size(entry) for entry in entries if entry.is_file()}
+    return {name: size for name, size in sizes.items() if size is not None}
+
+
+def _size(file: Path | os.DirEntry) -> int | None:
+    """Bytes of a listed file, None where another program has deleted it since, as its temporary files."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return None

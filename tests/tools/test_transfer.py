@@ -1,22 +1,26 @@
 """Copying splits to and from a real S3 server."""
 
+import contextlib
 import hashlib
 import itertools
 import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from pack.shards.record import encode
 from pack.shards.shard import ShardWriter, list_shards
-from pack.shards.store import RemotePath, client
+from pack.shards.store import RemotePath, client, list_folder
 from tests.support import ROOT
 from tests.support.programs import refused, succeeds
 from tests.support.servers import s3
 from tests.support.shards import make_data, make_split, texture_record
 from tools import transfer
+from tools.cli.files import locked
+from tools.copying import upload
 
 URL = f"s3://{s3.BUCKET}/data"
 PART = 5 << 20
@@ -282,6 +286,61 @@ def test_pulls_of_one_shard_at_once_publish_what_was_pushed(large, store, tmp_pa
     pulls = [subprocess.Popen(words, stdout=subprocess.DEVNULL) for _ in range(3)]
     assert [pull.wait(120) for pull in pulls] == [0, 0, 0]
     assert content(tmp_path) == content(large)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_shard_that_arrives_during_a_pull_is_replaced_only_with_overwrite(data, tmp_path, monkeypatch, overwrite):
+    arrives, sha256_of = [True], upload.file_sha256
+
+    def verify(path):  # what a pull does before it publishes
+        if arrives:
+            arrives.clear()
+            repacked(tmp_path / "copy")
+        return sha256_of(path)
+
+    monkeypatch.setattr(upload, "file_sha256", verify)
+    if overwrite:
+        succeeds(transfer.main, "-i", data, "-o", tmp_path / "copy", "--overwrite", "--jobs", 1)
+        assert content(tmp_path / "copy") == content(data)
+        return
+    line = refused_push("-i", data, "-o", tmp_path / "copy", "--jobs", 1)
+    assert "s0-00.tar: is another shard than the source's of the same name: pass --overwrite" in line
+    assert content(repacked(tmp_path / "other")).items() <= content(tmp_path / "copy").items()
+
+
+def test_a_tar_and_its_index_are_published_under_one_lock(data, tmp_path, monkeypatch):
+    held = []
+
+    def checked(function):
+        def call(*arguments):
+            with locked(arguments[-1].parent if function is os.replace else arguments[0].parent, wait=False) as free:
+                held.append(not free)
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(transfer, "remove", checked(transfer.remove))
+    monkeypatch.setattr(upload.os, "replace", checked(os.replace))
+    monkeypatch.setattr(transfer, "write_small", checked(transfer.write_small))
+    succeeds(transfer.main, "-i", data, "-o", tmp_path / "copy", "--overwrite")
+    assert len(held) >= 9 and all(held)
+
+
+def test_a_file_that_is_deleted_while_a_folder_is_listed_is_not_there(data, tmp_path, monkeypatch):
+    succeeds(transfer.main, "-i", data, "-o", tmp_path / "copy")
+    listed = os.scandir
+
+    def raced(folder):
+        entries = list(listed(folder))
+        Path(folder, "gone.tmp").unlink(missing_ok=True)
+        return contextlib.nullcontext(entries)
+
+    (tmp_path / "copy" / "train" / "gone.tmp").write_bytes(b"")
+    monkeypatch.setattr("pack.shards.store.os.scandir", raced)
+    assert "gone.tmp" not in list_folder(tmp_path / "copy" / "train")
+    monkeypatch.undo()
+    monkeypatch.setattr(transfer, "list_files", lambda _: {"s0-00.json": 1, "s0-00.tar": 1})
+    assert len(transfer.compare(data / "train", tmp_path / "new").lacking) == 2
 
 
 @pytest.mark.parametrize("name", ["../evil", "train/../../evil", "/evil", "train//evil", "./evil"])

@@ -15,6 +15,7 @@ QUERY = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*:/{1,3}[^\s?'\"]*)\?[^\s'\"]*")
 SHORTAGES = (
     "DefaultCPUAllocator: can't allocate",
     "CUDA out of memory",
+    "std::bad_alloc",
     "can't start new thread",
     "failed to map segment",
     "Cannot allocate memory",

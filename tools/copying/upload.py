@@ -27,6 +27,7 @@ MOST_PARTS = 9000  # of the 10,000 that S3 allows
 
 
 Progress = Callable[[int], None]  # is called with the bytes that arrived, or that had arrived before
+Publishing = Callable[[], contextlib.AbstractContextManager]  # removes the old index, and writes the new one at its end
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Upload:
     parts: dict[int, tuple[int, str]]
 
 
-def write_tar(shard: Index, target: Location, part_bytes: int, done: Progress, publishing: Callable[[], None]) -> None:
-    """Copy a shard's tar to `target`. `publishing` is called when the copy is verified, before it gets its name.
+def write_tar(shard: Index, target: Location, part_bytes: int, done: Progress, publishing: Publishing) -> None:
+    """Copy a shard's tar to `target`. When the copy is verified it gets its name inside `publishing`.
 
     Raises UserError when the source is not what its index says, OSError or StoreError when either side fails.
     """
@@ -87,7 +88,8 @@ def _write_local(shard, target, part_bytes, done, publishing):
         start = min(os.fstat(file.fileno()).st_size, shard.bytes)
         if not start and file_size(target) == shard.bytes and file_sha256(target) == shard.sha256:
             temporary.unlink()  # another process published it while this one waited
-            done(shard.bytes)
+            with publishing():
+                done(shard.bytes)
             return
         file.truncate(start)
         done(start)
@@ -98,8 +100,8 @@ def _write_local(shard, target, part_bytes, done, publishing):
         if file_sha256(temporary) != shard.sha256:
             temporary.unlink()
             raise _differs(shard)
-        publishing()
-        os.replace(temporary, target)
+        with publishing():
+            os.replace(temporary, target)
     sync_folder(target.parent)
 
 
@@ -115,15 +117,17 @@ def _write_whole(shard, target, part_bytes, done, publishing):
         retry(write, target)
         if sha256_at(temporary, shard.bytes) != shard.sha256:
             raise _differs(shard)
-        publishing()
-        retry(lambda: client(target).cp_file(temporary.url, target.url), target)
+        with publishing():
+            retry(lambda: client(target).cp_file(temporary.url, target.url), target)
+            _check_arrived(shard, target)
     except MissingFile:  # another copy of this shard arrived first and took this one for a leftover
         if file_size(target) != shard.bytes or sha256_at(target, shard.bytes) != shard.sha256:
             raise
+        with publishing():
+            pass
     finally:
         with contextlib.suppress(OSError):  # the error above says what is wrong
             remove(temporary)
-    _check_arrived(shard, target)
     done(shard.bytes)
 
 
@@ -135,8 +139,8 @@ def _write_s3(shard, target, part_bytes, done, publishing):
         data = b"".join(read_chunks(shard.tar, shard.bytes))
         if hashlib.sha256(data).hexdigest() != shard.sha256:
             raise _differs(shard)
-        publishing()
-        _call(target, "put_object", Body=data, ContentMD5=_md5(data))
+        with publishing():
+            _call(target, "put_object", Body=data, ContentMD5=_md5(data))
         done(len(data))
         return
     upload = _choose(shard, target, begun, part_bytes)
@@ -149,8 +153,8 @@ def _write_s3(shard, target, part_bytes, done, publishing):
     if total.hexdigest() != shard.sha256:
         _abort(target, upload)
         raise _differs(shard)
-    publishing()
-    _complete(shard, target, upload)
+    with publishing():
+        _complete(shard, target, upload)
 
 
 def _complete(shard: Index, target: RemotePath, upload: Upload) -> None:

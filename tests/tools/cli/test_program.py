@@ -111,6 +111,7 @@ SHORT_OF_MEMORY = {
     "numpy": lambda: np.zeros(1 << 56, np.uint8),
     "torch": raising(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ...")),
     "the system": raising(OSError(errno.ENOMEM, "Cannot allocate memory")),
+    "C++": raising(RuntimeError("std::bad_alloc")),
     "CUDA": raising(RuntimeError("CUDA out of memory. Tried to allocate 2.50 GiB.")),
     "threads": raising(RuntimeError("can't start new thread")),
 }
