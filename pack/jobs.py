@@ -1,5 +1,6 @@
 """Packs the jobs of a file: each row names videos, a prefix, a depth model, a split. Replaces iw3's batch scripts."""
 
+import codecs
 import contextlib
 import csv
 import dataclasses
@@ -106,16 +107,9 @@ def parse_words(words: list[str], where: str) -> pack.config.Config:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of the file: each job of a TOML file includes its [defaults], empty cells of a CSV file are left out."""
-    try:
-        if path.suffix == ".csv":
-            with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin a file with a BOM
-                head = file.readline()
-                file.seek(0)
-                rows = csv.DictReader(file, restkey=MORE, delimiter=max(",;\t", key=head.count))
-                return [{name: cell for name, cell in row.items() if cell} for row in rows]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not valid CSV ({error}): fix it") from error
+    """The rows of the file: each job of a TOML file includes its [defaults]; of a CSV file empty cells are left out."""
+    if path.suffix.lower() == ".csv":
+        return read_csv(path)
     tables = read_toml(str(path), "--jobs")
     unknown = sorted(set(tables) - {"defaults", "job"})
     if unknown:
@@ -124,6 +118,29 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not isinstance(defaults, dict) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path}: expected [defaults] and [[job]] tables: write job with two brackets")
     return [defaults | row for row in rows]
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV file as spreadsheets write it: in UTF-8 or UTF-16, separated by commas, semicolons or tabs.
+
+    Rows without any text are left out.
+    """
+    data = path.read_bytes()
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
+        head, *rest = text.splitlines(keepends=True) or [""]
+        separator = head.strip("\r\n")[4:5] if head[:4].lower() == "sep=" else ""  # a line that is for Excel
+        if separator:
+            text, head = "".join(rest), "".join(rest[:1])
+        separator = separator or max(",;\t", key=head.count)
+        rows = csv.DictReader(io.StringIO(text, newline=""), restkey=MORE, delimiter=separator)
+        cells = [{str(name).strip().lower(): cell for name, cell in row.items() if cell} for row in rows]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not text in UTF-8 ({error}): save it as CSV in UTF-8") from error
+    except csv.Error as error:
+        raise UserError(f"{path} is not valid CSV ({error}): fix it") from error
+    return [row for row in cells if row]
 
 
 def flag(name: str, value: Any) -> list[str]:

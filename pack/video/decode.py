@@ -221,13 +221,25 @@ def _lost(
 def _readable(path: str | Path, container: av.container.InputContainer) -> Iterator[av.Packet]:
     """The packets up to where the file cannot be read any further, and the decoders' flush."""
     stream, count = container.streams.best("video"), 0
+    first = last = None
     try:
         for packet in timestamps.repaired_packets(container):
-            count += packet.stream.index == stream.index and packet.size > 0
+            if packet.stream.index == stream.index and packet.size > 0:
+                count += 1
+                last = packet.dts if packet.dts is not None else last
+                first = last if first is None else first
             yield packet
     except av.InvalidDataError:
         flush = av.Packet()
         flush.stream = stream
         yield flush
-    if stream.frames > count + 1:
+    if stream.frames > count + 1 and not _reaches_end(stream, first, last):
         log.warning("%s is cut short: its index lists %d frames, %d of them are there", path, stream.frames, count)
+
+
+def _reaches_end(stream: av.VideoStream, first: int | None, last: int | None) -> bool:
+    """Whether the packets between these decoding stamps are the whole stream: an AVI also lists frames of no bytes."""
+    if first is None or last is None or not stream.duration or not stream.time_base:
+        return False
+    step = 1 / (stream.guessed_rate or Fraction(25)) / stream.time_base
+    return last - first + 2 * step >= stream.duration

@@ -102,6 +102,28 @@ def test_a_csv_of_a_spreadsheet_is_read_with_its_byte_order_mark_and_separator(t
     assert job.config.dataset_dir == ("My Film (2020) $x.mp4",) and job.config.prefix == "a"
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Video ;Prefix;\r\nMy Film.mp4;a;\r\n;;\r\n\r\n", "utf-8"),
+        ("sep=;\r\nvideo;prefix\r\nMy Film.mp4;a\r\n", "utf-8-sig"),
+        ("video\tprefix\r\nMy Film.mp4\ta\r\n", "utf-16"),
+        ("video,prefix\rMy Film.mp4,a\r", "utf-8"),
+    ],
+)
+def test_what_spreadsheets_add_to_a_csv_does_not_matter(tmp_path, text, encoding):
+    path = tmp_path / "Jobs.CSV"
+    path.write_bytes(text.encode(encoding))
+    (job,) = read(path)
+    assert job.config.dataset_dir == ("My Film.mp4",) and job.config.prefix == "a"
+
+
+def test_a_csv_of_another_encoding_is_one_line(tmp_path):
+    path = tmp_path / "jobs.csv"
+    path.write_bytes("video\ncafé.mp4\n".encode("cp1252"))
+    assert "save it as CSV in UTF-8" in refused(jobs.main, "--jobs", path, "-o", tmp_path / "data")
+
+
 def test_a_csv_cell_is_one_name_regardless_of_its_characters(tmp_path):
     path = write(tmp_path, 'video;prefix\n"a;b ""c"", d.mp4";x\n', "jobs.csv")
     assert read(path)[0].config.dataset_dir == ('a;b "c", d.mp4',)

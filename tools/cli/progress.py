@@ -34,8 +34,9 @@ class Progress:
     def text(self, seconds: float, note: str = "") -> str:
         """The line after `seconds` of work."""
         rate = (self.done - self.first) / max(seconds, 1e-9)
-        left = f", {duration((self.total - self.done) / rate)} left" if rate > 0 and self.total else ""
-        of_total = f"/{self.total}" if self.total else ""
+        total = self.total if self.done <= self.total else 0  # that was an estimate
+        left = f", {duration((total - self.done) / rate)} left" if rate > 0 and total else ""
+        of_total = f"/{total}" if total else ""
         return f"{self.label} {self.done}{of_total} {self.unit}, {rate:.2f}/s{left} {note}".strip()
 
     def _write(self, line: str) -> None:

@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.stream import Disposition
 from av.subtitles.stream import SubtitleStream
 
 from pack.video.container import open_container
@@ -55,8 +56,20 @@ class TrackCopier:
                 made = self.converters[track.index].stream
             made.metadata.update(stream.metadata)
             made.disposition = stream.disposition
-        self.out.metadata.update(self.source.metadata)
+        self._name_picture()
+        # FFmpeg makes a track of a timecode in MP4, and fails at the end of a film whose rate has no timecodes.
+        dropped = () if self.out.format.name == "matroska" else ("timecode",)
+        titles = self.source.metadata.items()
+        self.out.metadata.update({key: text for key, text in titles if key.lower() not in dropped})
         self.out.set_chapters(list(self._chapters()))
+
+    def _name_picture(self):
+        """Give the picture the title and the language that it has in the source."""
+        picture = self.source.streams.best("video")
+        if picture is not None and not picture.disposition & Disposition.attached_pic:
+            named = {key: picture.metadata.get(key) for key in ("title", "language")}
+            made = self.out.streams.video[0]
+            made.metadata.update({key: text for key, text in named.items() if text not in (None, "", "und")})
 
     def _converter(self, stream: av.stream.Stream, codec: str) -> SoundConverter | SubtitleConverter:
         if isinstance(stream, SubtitleStream):

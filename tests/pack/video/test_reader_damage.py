@@ -81,6 +81,21 @@ def test_a_video_without_a_frame_is_refused_in_one_line(tmp_path):
     assert "without a frame that can be decoded" in one_line(tmp_path / "a.mkv")
 
 
+def test_an_avi_with_frames_of_no_bytes_is_not_cut_short(tmp_path, caplog):
+    frames = moving(10)
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number, frame in enumerate(frames):
+            frame.pts = number + 5 * (number >= 5)  # the muxer writes frames of no bytes into the gap
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(str(tmp_path / "a.avi")) as container:
+        assert container.streams.video[0].frames == 15
+    assert len(list(read_frames(tmp_path / "a.avi", 10**6))) == 10
+    assert not caplog.records
+
+
 def test_an_mp4_cut_behind_its_index_gives_the_frames_before_and_says_so(tmp_path, caplog):
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:

@@ -24,6 +24,12 @@ def test_rate_and_time_left_count_only_what_was_done_since_the_start():
     assert progress.text(10) == "60/100 records, 2.00/s, 20s left"
 
 
+def test_a_total_that_is_exceeded_is_not_shown():
+    progress = cli.Progress(75, "frames", out=io.StringIO())
+    progress.done = 100
+    assert progress.text(10) == "100 frames, 10.00/s"
+
+
 def test_without_a_total_no_time_left_is_shown():
     progress = cli.Progress(0, "records", out=io.StringIO())
     progress.done = 20

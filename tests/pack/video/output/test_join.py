@@ -148,6 +148,23 @@ def test_languages_titles_chapters_and_subtitles_are_kept_where_the_container_ca
             assert container.streams.subtitles[0].language == "fre"
 
 
+def test_the_title_and_language_of_the_picture_are_kept_and_a_timecode_does_not_stop_a_film(tmp_path):
+    source = tmp_path / "a.mkv"
+    with av.open(str(source), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.metadata.update({"language": "ger", "title": "Film"})
+        out.metadata["timecode"] = "00:00:00:00"
+        for frame in moving(10):
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    for name in ("o.mp4", "o.mov", "o.mkv"):
+        copy_film(source, tmp_path / name)
+        with av.open(str(tmp_path / name)) as container:
+            assert [stream.type for stream in container.streams] == ["video"]
+            assert container.streams.video[0].language == "ger"
+
+
 def test_a_track_of_an_unknown_codec_is_left_out_and_named(tmp_path):
     source = film(tmp_path / "a.mov", 1)
     source.write_bytes(source.read_bytes().replace(b"mp4a", b"apac").replace(b"esds", b"dapa"))
