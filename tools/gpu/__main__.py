@@ -39,7 +39,8 @@ class Config:
     out: str = "gpu"  # folder for results.jsonl, the trained network and the data of the parts
     parts: tuple[str, ...] = ("a", "b", "c", "d")  # a: same results as the CPU, b: speed and memory of training,
     # c: speed of stereo films and packing, d: training of the checkpoint
-    videos: tuple[str, ...] = ("clips",)  # films: files, folders or globs; the last is for evaluation alone
+    videos: tuple[str, ...] = ("clips",)  # films: files, folders or globs; the last one that gives records is for
+    # evaluation alone
     data: str = ""  # folder with the splits train/ and eval/ (default: packed from the videos into OUT/data)
     checkpoint: str = "base"  # network that is checked, and trained further
     device: str = "auto"  # auto, cpu or cuda

@@ -75,13 +75,14 @@ class Work:
 
 
 def cells(row: Row) -> list[str]:
-    """The row as text: part, what, found, goal, verdict and notes."""
-    found = row.failure or ("" if row.found is None else f"{row.found:.4g} {row.unit}".strip())
+    """The row as text: part, what, found, goal, verdict and notes, which begin with the reason of a failure."""
+    measured = "" if row.found is None else f"{row.found:.4g} {row.unit}".strip()
+    found = "failed" if row.failure else measured  # a reason is long, and would widen the column of all rows
     goal = "" if row.goal is None else f"<= {row.goal:g}"
     verdict = {True: "ok", False: "MISSED", None: ""}[row.ok]
-    shown = (
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.notes.items()
-    )
+    shown = [row.failure] if row.failure else []
+    for name, value in row.notes.items():
+        shown.append(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}")
     return [row.part, row.what, found, goal, verdict, ", ".join(shown)]
 
 

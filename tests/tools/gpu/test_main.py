@@ -1,12 +1,14 @@
 import errno
 import json
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.support.programs import refused, run_program, succeeds
-from tests.support.shards import make_data
+from tests.support.shards import make_data, make_split
+from tools.cli import UserError
 from tools.gpu.__main__ import deadlines, main, table
 from tools.gpu.parity import relative
 from tools.gpu.work import Row, Work
@@ -45,6 +47,42 @@ def test_each_result_is_written_at_once(tmp_path, capsys):
     work.add(Row("b", "second", failure="out of memory"))
     assert [line["ok"] for line in lines(tmp_path)] == [True, None]
     assert "out of memory" in table(work.rows)
+
+
+def test_a_long_reason_does_not_widen_the_columns_of_other_rows():
+    rows = [Row("a", "first", 0.5, "x", goal=1.0), Row("b", "second", failure="a long reason " * 9)]
+    header, first, second = table(rows).splitlines()
+    assert len(first) < 40 and second.endswith(("a long reason " * 9).strip())
+    assert header.index("goal") == first.index("<= 1")
+
+
+@pytest.mark.parametrize(
+    ("given", "splits"),
+    [
+        ({"a": 2, "b": 1, "c": 1}, {"eval": "c", "train": "ab"}),
+        ({"a": 2, "b": 1, "c": 0}, {"eval": "cb", "train": "a"}),
+        ({"a": 2, "b": 0, "c": 0}, None),
+        ({"a": 0, "b": 0, "c": 1}, None),
+    ],
+)
+def test_the_last_film_that_gives_records_is_for_evaluation(given, splits, tmp_path, monkeypatch):
+    from tools.gpu import data
+
+    packed = {}
+
+    def pack(work, split, *videos):
+        packed[split] = packed.get(split, "") + "".join(map(str, videos))
+        if records := sum(given[str(video)] for video in videos):
+            make_split(work.data / split, records=records, shards=1, size=64)
+
+    monkeypatch.setattr(data, "pack", pack)
+    work = Work(CPU, tmp_path, tmp_path, tuple(map(Path, given)), "base", True)
+    if splits is None:
+        with pytest.raises(UserError, match="too few holes"):
+            data.ready_data(work)
+    else:
+        data.ready_data(work)
+        assert packed == splits
 
 
 def test_a_part_that_fails_costs_no_other(tmp_path, monkeypatch):
