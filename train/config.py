@@ -49,6 +49,7 @@ class Config:
         "band_l1lpips",
         "band_l1",
         "band_psnr",
+        "width_psnr",
     ] = "temporal_l1lpips"  # training loss; names without lpips need no VGG16 weights
     lpips_frames: int = 3  # number of random frames per sequence that LPIPS is computed on; iw3: 12
     diff_aug: bool = True  # move output and truth together before the loss (never for --loss dct)
@@ -69,7 +70,7 @@ class Config:
     shuffle_shards: int = 0  # shuffle window, in shards (0: global shuffle); a small window suits a cache
 
     optimizer: Literal[
-        "adamw", "adamw_schedulefree", "radam_schedulefree", "sgd_schedulefree", "adam", "sgd", "lion"
+        "adamw", "adamw_schedulefree", "radam_schedulefree", "sgd_schedulefree", "adam", "sgd", "lion", "muon"
     ] = "adamw"  # optimizer; the schedule-free ones ignore --scheduler
     learning_rate: float = 1e-4  # maximum learning rate
     scheduler: Literal["cosine_wd", "cosine", "cosine_fixed_wd", "step"] = "cosine_wd"  # learning rate schedule

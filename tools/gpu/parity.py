@@ -123,7 +123,7 @@ def check_losses(work: Work) -> None:
 
 def check_optimizers(work: Work) -> None:
     """The weights after a step with equal gradients."""
-    for name in ("adamw", "adamw_schedulefree", "lion"):
+    for name in ("adamw", "adamw_schedulefree", "lion", "muon"):
         stepped = []
         for device in (CPU, work.device):
             network = load_network(work.checkpoint, device).train()

@@ -44,7 +44,10 @@ class Gan:
 
     def __init__(self, config: Config, seed: int, device: torch.device):
         rate = config.discriminator_learning_rate or config.learning_rate
-        self.config, self.seed, self.device = replace(config, learning_rate=rate), seed, device
+        # Muon is not meant for small convolutions that read pixels, of which discriminators are made
+        optimizer = "adamw" if config.optimizer == "muon" else config.optimizer
+        self.config = replace(config, learning_rate=rate, optimizer=optimizer)
+        self.seed, self.device = seed, device
         self.network = create_discriminator(config.discriminator, mix(seed, "discriminator") >> 1).to(device)
         self.optimizer = create_optimizer_of(self.config, self.network)
         self.scaler = create_scaler(config, device)

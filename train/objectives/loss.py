@@ -29,6 +29,7 @@ LOSSES = {  # name: weight of each term, summed in this order
     "band_l1lpips": {**TEMPORAL, **AROUND_HOLES, "lpips": 0.2, "hole_lpips": 0.2},
     "band_l1": {**TEMPORAL, **AROUND_HOLES},
     "band_psnr": {**TEMPORAL, "hole_psnr": 0.1, "band_psnr": 0.1, "band_temporal_gradient": 0.2},
+    "width_psnr": {**TEMPORAL, "hole_psnr": 0.05, "narrow_psnr": 0.05, "band_psnr": 0.1, "band_temporal_gradient": 0.2},
 }
 DCT = {
     "dct_overlap": {"window": 32, "overlap": True},
@@ -112,6 +113,8 @@ def term(name, z, y, holes, gen=None):  # (T 3 H W), (T 3 H W), (T 1 H W) bool -
         where, measure = holes, name.removeprefix("hole_")
     elif name.startswith("band_"):
         where, measure = dilate(holes, BAND), name.removeprefix("band_")
+    elif name.startswith("narrow_"):
+        where, measure = narrow(holes), name.removeprefix("narrow_")
     match measure:
         case "l1":
             return clamp_l1(z, y, where)
@@ -139,6 +142,15 @@ def below_best_psnr(z, y, where=None):
     """
     least = 10 ** (-BEST_PSNR / 10)
     return BEST_PSNR / 10 + torch.log10(mean((z.clamp(0, 1) - y.clamp(0, 1)).square(), where) + least)
+
+
+def narrow(holes, width=8):  # bool (T 1 H W) -> same
+    """The hole pixels whose run in their row is at most `width` pixels long, as evaluation classes them."""
+    side = width + 1
+    mask = holes.float()
+    wide = 1 - F.max_pool2d(1 - mask, (1, side), 1)  # at x: all of x to x + width are holes
+    wide = F.max_pool2d(F.pad(wide, (width, width)), (1, side), 1)
+    return holes & (wide < 0.5)
 
 
 def temporal_gradient(z, y, where=None):

@@ -10,7 +10,9 @@ from torch import nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from train.optimizers.ema import restored
+from train.optimizers.muon import MuonAdamW
 
+AT_PIXELS = "patch.weight", "to_image.weight"
 SCHEDULE_FREE = (AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree)
 
 
@@ -27,7 +29,8 @@ def create_optimizer(
     """The optimizer of this name, ready to train: a schedule-free one is in train mode.
 
     As in iw3, only adamw and adamw_schedulefree exempt biases and norm scales from weight decay, adam has no weight
-    decay, and lion uses the betas of its paper. `warmup_steps` is for adamw_schedulefree and sgd_schedulefree.
+    decay, and lion uses the betas of its paper. muon, which iw3 lacks, exempts them, too. `warmup_steps` is for
+    adamw_schedulefree and sgd_schedulefree.
     """
     adam: dict[str, Any] = {"lr": learning_rate, "betas": betas, "eps": eps}
     sgd: dict[str, Any] = {"lr": learning_rate, "momentum": momentum, "weight_decay": weight_decay}
@@ -38,6 +41,8 @@ def create_optimizer(
             return torch.optim.Adam(network.parameters(), **adam)
         case "sgd":
             return torch.optim.SGD(network.parameters(), **sgd)
+        case "muon":
+            return MuonAdamW(muon_groups(network, weight_decay), **adam)
         case "lion":
             return Lion(network.parameters(), learning_rate, weight_decay=weight_decay)
         case "adamw_schedulefree":
@@ -48,7 +53,7 @@ def create_optimizer(
         case "sgd_schedulefree":
             optimizer = SGDScheduleFree(network.parameters(), **sgd, warmup_steps=warmup_steps)
         case _:
-            known = "adamw, adamw_schedulefree, radam_schedulefree, sgd_schedulefree, adam, sgd or lion"
+            known = "adamw, adamw_schedulefree, radam_schedulefree, sgd_schedulefree, adam, sgd, lion or muon"
             raise ValueError(f"optimizer {name!r} is unknown, expected {known}")
     optimizer.train()
     return optimizer
@@ -61,6 +66,18 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
         is_weight = parameter.ndim >= 2 and not name.endswith("bias")  # mask_bias is (1 C 1 1)
         (decay if is_weight else no_decay).append(parameter)
     return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
+
+
+def muon_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The groups of `parameter_groups`; of the first one Muon steps all but the layers that read or write pixels.
+
+    Muon is meant for layers between features; AdamW is better for the first and the last one of a network.
+    """
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    decay, no_decay = parameter_groups(network, weight_decay)
+    at_pixels = [weight for weight in decay["params"] if names[id(weight)] in AT_PIXELS]
+    between = [weight for weight in decay["params"] if names[id(weight)] not in AT_PIXELS]
+    return [decay | {"params": between, "muon": True}, no_decay, decay | {"params": at_pixels}]
 
 
 def is_schedule_free(optimizer: torch.optim.Optimizer) -> bool:

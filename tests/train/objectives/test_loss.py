@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from tests.support.golden_formulas import feature, video
+from tools.evaluation.quality import hole_widths
+from tools.evaluation.summary import WIDTHS
 from train.objectives.dct import dct, dct_loss
 from train.objectives.loss import (
     LOSSES,
@@ -133,6 +135,16 @@ def test_hole_terms_are_means_over_the_pixels_of_the_holes():
     for name in TEMPORAL:
         cut = term(name, output[inside], target[inside], holes[inside])
         assert term(f"hole_{name}", output, target, holes).item() == pytest.approx(cut.item(), rel=1e-5)
+
+
+def test_narrow_terms_count_the_holes_that_evaluation_calls_narrow_and_no_others():
+    holes = torch.rand(2, 1, 24, 40) < 0.85
+    expected = (hole_widths(holes) > 0) & (hole_widths(holes) <= WIDTHS["0-8"][1])
+    assert expected.any() and (holes & ~expected).any()
+    y = torch.zeros(2, 3, 24, 40)
+    for where, loss in ((expected, 4.5), (~expected, 0)):
+        z = torch.where(where, 1.0, y)
+        assert term("narrow_psnr", z, y, holes).item() == pytest.approx(loss, abs=1e-3)
 
 
 def test_band_terms_count_the_pixels_around_a_hole_and_no_others():

@@ -9,7 +9,7 @@ from train.optimizers.optim import averaged, clip_gradients, create_optimizer, i
 from train.optimizers.schedule import apply, schedule
 
 SCHEDULE_FREE = ["adamw_schedulefree", "radam_schedulefree", "sgd_schedulefree"]
-NAMES = ["adamw", "adam", "sgd", "lion", *SCHEDULE_FREE]
+NAMES = ["adamw", "adam", "sgd", "lion", "muon", *SCHEDULE_FREE]
 
 
 def small_network():
@@ -152,7 +152,7 @@ def test_schedule_free_warm_up_rises_linearly_over_its_steps(name):
 
 
 def test_an_unknown_optimizer_is_refused_with_the_known_names():
-    with pytest.raises(ValueError, match=r"'adagrad' is unknown, expected adamw, .* or lion"):
+    with pytest.raises(ValueError, match=r"'adagrad' is unknown, expected adamw, .* or muon"):
         create("adagrad")
 
 
@@ -181,7 +181,7 @@ def test_after_an_error_in_the_averaged_block_training_goes_on(name):
     assert not same(weights(network), raw)
 
 
-@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "lion"])
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "lion", "muon"])
 def test_the_averaged_block_changes_nothing_for_other_optimizers(name):
     network, optimizer = create(name)
     train(network, optimizer, range(3))
