@@ -28,6 +28,7 @@ OTHERS_FLAGS = {  # of torchrun, iw3 and Slurm
     "--rdzv-backend",
     "--rdzv-endpoint",
     "--rdzv-id",
+    "--rdzv-conf",
     "--inpaint-model",
     "--depth-aa",
 }

@@ -22,7 +22,8 @@ from tests.support.hostile.fault_injection import wrap
 STORE = "import time; from torch.distributed import TCPStore; store = TCPStore('0.0.0.0', {port}, is_master=True, "
 STORE += "wait_for_workers=False); print('ready', flush=True); time.sleep(1e9)"
 HUB = 254  # the last number of the address of the machine with the store
-RENDEZVOUS = "is_host=false,last_call_timeout=5,keep_alive_interval=2,keep_alive_max_attempt=5"
+# an agent that is not scheduled for as long as a lost machine is waited for never joins, see docs/scaling.md
+RENDEZVOUS = "is_host=false,last_call_timeout=5,keep_alive_interval=2,keep_alive_max_attempt=15"
 
 
 class Job:
