@@ -58,7 +58,7 @@ def dependence(depth: np.ndarray, slope: float, offset: float) -> int:
     not overtaken: holes are at most 2 D wide. A warp looks that far (at most REACH) to fill its sources and to mark
     overtaken pixels, and the first warp also to fill its holes. Both look for sources as far as these move.
     """
-    low, high = min(float(depth.min(initial=0)), 0.0), max(float(depth.max(initial=0)), 0.0)
+    low, high = float(depth.min(initial=0)), float(depth.max(initial=0))
     farthest = max(abs(low * slope - offset), abs(high * slope - offset)) + 2
     hole = 2 * (slope * (high - low) + 2) + 4 + farthest  # plus a border that has moved into the frame
     beyond = 3 * (min(REACH, hole) + 1) + 2 * farthest

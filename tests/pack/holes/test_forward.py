@@ -155,6 +155,28 @@ def test_a_span_of_a_wide_frame_does_not_depend_on_the_whole_row():
     assert warp_rows.dependence(depth * np.nan, *warp_scale(2541, 1.0, 0.5)[1:]) == 2541
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "slope", "offset", "pixels"),
+    [
+        (
+            0.25,
+            0.5,
+            10,
+            5,
+            93,
+        ),  # shifts of -5 to 0: sources move by 7 at most, holes have 25, 3 * 26 + 2 * 7 and 1 more
+        (-0.5, 0.5, 10, 5, 148),  # shifts of -10 to 0: 12, 40, 3 * 41 + 2 * 12 + 1
+        (0.0, 1.0, 10, 0, 148),  # shifts of 0 to 10: as above, to the other side
+        (0.0, 1.0, 100, 0, 508),  # holes of 306, of which REACH counts: 3 * 101 + 2 * 102 + 1
+    ],
+)
+def test_what_influences_a_pixel_is_as_far_as_shifts_and_holes_reach(low, high, slope, offset, pixels):
+    depth = np.array([[low, high] * 1000], np.float32)
+    assert warp_rows.dependence(depth, slope, offset) == pixels
+    assert warp_rows.dependence(depth[:, : pixels - 1], slope, offset) == pixels - 1  # at most the row
+    assert warp_rows.dependence(depth[:0], slope, offset) == warp_rows.dependence(depth * 0, slope, offset)
+
+
 def test_a_constant_depth_has_no_holes(method):
     for view in ("left", "right"):
         inside = nonwarp_mask(torch.full((1, 1, 4, 200), 0.5), 5, 0.5, view)
