@@ -121,6 +121,14 @@ def test_of_equally_near_pixels_the_rightmost_is_visible():
     assert np.array_equal(by_rows, expected[0, 0, 0].numpy())
 
 
+@pytest.mark.parametrize(("nearness", "pixel"), [(0.5 - 5e-7, 1), (0.5 + 5e-7, 0)])
+def test_a_pixel_that_all_but_misses_its_neighbour_still_counts_there_by_1e_5(nearness, pixel, method):
+    image = torch.zeros(1, 1, 1, 100)
+    image[..., pixel] = 1  # moves by 4e-6 pixels less or more than 4: beside pixel 4 or 5, where its neighbour lands
+    warped, _ = forward_warp(image, torch.full_like(image, nearness), 16, 0, "left")
+    assert float(warped[..., (5, 4)[pixel]]) == pytest.approx(1e-5, rel=0.01)
+
+
 @pytest.mark.parametrize("to_left", [True, False])
 def test_every_depth_even_nan_moves_a_pixel_to_a_position_inside_the_row(to_left):
     depth = np.array([0.1, np.nan, 0.5, np.inf, -np.inf, 1e30, -1e30], np.float32)

@@ -73,6 +73,17 @@ def test_rows_and_tensors_give_the_same_holes_and_eyes(seed, monkeypatch):
     torch.testing.assert_close(eye, expected, rtol=0, atol=1e-4)  # grid_sample rounds the rows' positions, too
 
 
+@pytest.mark.parametrize("column", [0, 1, 20, 38])
+def test_a_single_fold_is_smoothed_wherever_it_is(column, monkeypatch):
+    depth = torch.zeros(1, 1, 1, 40)
+    depth[..., column] = 1  # lands 2 columns ahead, beyond its right neighbour
+    eye, holes = backward_warp(depth, depth, 10, 0)
+    monkeypatch.setattr(monobw, "uses_rows", lambda _: False)
+    expected, expected_holes = backward_warp(depth, depth, 10, 0)
+    assert torch.equal(holes, expected_holes)
+    torch.testing.assert_close(eye, expected, rtol=0, atol=1e-5)
+
+
 def test_images_of_a_batch_are_warped_independently(method):
     frame, depth = random_images(0, batch=3)
     eye, holes = backward_warp(frame, depth, 12, 0.5)
