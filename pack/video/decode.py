@@ -113,7 +113,7 @@ def _all_frames(
     damage, held, context = _Damage(), deque(), stream.codec_context
     first, stated = context.sample_aspect_ratio, stream.sample_aspect_ratio  # the container's value has precedence
     context.copy_opaque = True  # each frame then carries the number of its packet
-    hints = _hints(_lost(path, _readable(path, container), container, stream), stream)
+    hints = _hints(_lost(path, _readable(path, container, stream), container, stream), stream)
     for number, (packet, begins) in enumerate(_inspected(path, hints, context)):
         packet.opaque = (number,)  # a new object: PyAV keeps them by identity, and small integers exist only once
         for start in begins:
@@ -218,10 +218,9 @@ def _lost(
             lost = False
 
 
-def _readable(path: str | Path, container: av.container.InputContainer) -> Iterator[av.Packet]:
+def _readable(path: str | Path, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
     """The packets up to where the file cannot be read any further, and the decoders' flush."""
-    stream, count = container.streams.best("video"), 0
-    first = last = None
+    count, first, last = 0, None, None
     try:
         for packet in timestamps.repaired_packets(container):
             if packet.stream.index == stream.index and packet.size > 0:
