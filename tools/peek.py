@@ -16,13 +16,14 @@ from pack.shards.index import Entry, Index, read_index
 from pack.shards.record import Record, decode
 from pack.shards.shard import find_record, list_shards, read_record
 from tools import cli
-from tools.cli import UserError, plural
+from tools.cli import UserError, plural, printable
 from tools.cli.files import whole_file
 
 HIDDEN, HIDDEN_TWICE = (255, 0, 64), (255, 200, 0)  # how holes and those behind two layers look on a frame
 PAPER, INK = (24, 24, 24), (235, 235, 235)
 GAP = 4  # pixels between images
 FONT_SIZE = 15
+LONGEST = 4000  # characters of a paragraph
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ def short(value: Any) -> str:
 def draw_text(paragraphs: list[str], width: int) -> Image.Image:
     """Paragraphs broken into lines of at most `width` pixels."""
     font = ImageFont.load_default(FONT_SIZE)
-    lines = [line for text in paragraphs for line in break_lines(text, font, width - 2 * GAP)]
+    shown = [printable(text[:LONGEST]) for text in paragraphs]  # a record's JSON may have a million characters
+    lines = [line for text in shown for line in break_lines(text, font, width - 2 * GAP)]
     height = FONT_SIZE + 4
     image = Image.new("RGB", (width, height * len(lines) + GAP), PAPER)
     draw = ImageDraw.Draw(image)

@@ -8,7 +8,7 @@ Neither PyAV nor torch is imported: a machine that trains needs neither to read 
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,6 +115,14 @@ def parse_info(key: str, data: bytes) -> dict[str, Any]:
     except UserError as error:
         raise CorruptRecord(f"record {key}: its json {error}: pack or copy its shard again") from error
     return info
+
+
+def size_in(info: Mapping[str, Any], name: str) -> tuple[int, int] | None:
+    """Width and height that a KEY.json states under a name; none where it states something else or nothing."""
+    value = info.get(name)
+    if not (isinstance(value, list) and len(value) == 2 and all(type(n) is int and 0 < n < 1 << 16 for n in value)):
+        return None
+    return value[0], value[1]
 
 
 def parse_head(key: str, data: bytes) -> tuple[dict[str, Any], int, int]:

@@ -12,6 +12,7 @@ from tools.cli import UserError, quoted
 
 LONGEST_KEY = 100 - len(".000_C.webp")  # bytes: a name in a tar has 100
 LARGEST_JSON = 1 << 20  # bytes of a record's JSON
+BYTES_OF_VALUE = 16  # of JSON text, on average: those of an index have more
 DEEPEST_JSON = 32  # objects and lists within each other
 
 
@@ -38,10 +39,14 @@ def check_relative(name: str) -> None:
 def parse_object(data: bytes, largest: int = LARGEST_JSON) -> dict[str, Any]:
     """The JSON object in `data`. Raises UserError where it is another value, too large or not finite.
 
+    Of the smallest values Python makes 30 times the bytes of their text, so their number is bounded too.
+
     Its depth is bounded by the parser alone: see `check_depth`.
     """
     if len(data) > largest:
         raise UserError(f"has more than {largest} bytes")
+    if sum(map(data.count, (b",", b"[", b"{"))) > largest // BYTES_OF_VALUE:
+        raise UserError(f"has more than {largest // BYTES_OF_VALUE} values")
     try:
         value = json.loads(data, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:  # undecodable text and numbers of too many digits too

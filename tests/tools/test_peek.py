@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
+from pack.shards.index import Index
 from tests.support.programs import refused, succeeds
+from tests.support.shards import texture_record
 from tests.tools.test_verify import record, write_shard
 from tools.peek import FONT_SIZE, HIDDEN, HIDDEN_TWICE, break_lines, choose, describe, draw_frame, draw_record, main
 
@@ -64,3 +68,11 @@ def test_a_mistake_is_one_line_and_no_picture(tmp_path, words):
     write_shard(tmp_path / "a.tar", ["a_1_0"])
     refused(main, "-i", tmp_path, "-o", tmp_path / "x.png", *words)
     assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize("text", ["a   " * 250_000, "a" * 10**6, "a\n\x1b[0m" * 10**5], ids=["words", "word", "lines"])
+def test_a_long_text_of_a_record_makes_no_large_picture(text):
+    record = texture_record(0, 2, 64)
+    record.info["note"] = text
+    sheet = draw_record(record, Index(Path("s.tar"), 0, "", (), {}, {}), (0,), 64)
+    assert sheet.height * sheet.width < 1 << 24

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from pack.holes.kinds import kind_of
-from pack.shards.record import decode, frame_count
+from pack.shards.record import decode, frame_count, size_in
 from pack.shards.shard import Entry, Index, read_record
 from tools.cli import UserError, is_shortage, one_line
 from tools.evaluation.methods import STREAM, Method
@@ -52,10 +52,11 @@ def read_clip(shard: Index, entry: Entry, tile: int, device: torch.device | str)
     holes = masks[:, None, y : y + tile, x : x + tile] > 0
     if not trim(holes[middle]).any():
         return f"{entry.key} is left out: it has no hole where it is measured"
-    scale = FULL_WIDTH / max(record.info.get("frame_size", [FULL_WIDTH]))
+    scale = FULL_WIDTH / max(size_in(record.info, "frame_size") or (FULL_WIDTH,))
     widths = hole_widths(masks[middle, None] > 0)[..., y : y + tile, x : x + tile] * scale
     frames = torch.from_numpy(record.frames[:, y : y + tile, x : x + tile].copy()).permute(0, 3, 1, 2).float() / 255
-    video = str(record.info.get("video") or shard.source.get("video") or shard.name)
+    named = (record.info.get("video"), shard.source.get("video"), shard.name)
+    video = next(name for name in named if name and isinstance(name, str))
     tensors = frames.to(device), holes.to(device), trim(widths).to(device)
     return Clip(entry.key, video, kind_of(record.info), scale, *tensors)
 

@@ -11,7 +11,7 @@ import torch
 
 from pack.holes.kinds import kind_of
 from pack.shards.index import Entry, Index
-from pack.shards.record import decode_masks, parse_info
+from pack.shards.record import decode_masks, parse_info, size_in
 from pack.shards.shard import read_record
 from tools.evaluation.quality import hole_widths
 
@@ -45,7 +45,7 @@ def split_widths(records: Sequence[tuple[Index, Entry]]) -> dict[str, list[np.nd
         members = read_record(shard, entry)
         info = parse_info(entry.key, members["json"])
         holes = torch.from_numpy(decode_masks(entry.key, members, [0]))[:, None] > 0
-        scale = FULL_WIDTH / max(info.get("frame_size", [FULL_WIDTH]))
+        scale = FULL_WIDTH / max(size_in(info, "frame_size") or (FULL_WIDTH,))
         found.setdefault(kind_of(info), []).append((hole_widths(holes)[holes] * scale).numpy())
     return found
 

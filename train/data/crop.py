@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from model.morphology import dilate, erode
-from pack.shards.record import Box
+from pack.shards.record import Box, size_in
 from tools.cli import UserError
 from train.data.looks import Look, draw_look
 
@@ -90,7 +90,7 @@ def depth_pixel(info: Mapping[str, Any]) -> float:
     """Pixels of a record per pixel of its depth map, from KEY.json; 0 where the holes are those of use already."""
     if "truth" in info:
         return 0.0
-    frame, depth = (_size(info.get(name)) for name in ("frame_size", "depth_size"))
+    frame, depth = (size_in(info, name) for name in ("frame_size", "depth_size"))
     if frame is None:
         return 1.0
     return frame[0] / depth[0] if depth else min(frame) / USUAL_DEPTH_SIDE
@@ -174,13 +174,6 @@ def cut(
     y, x = choose_tile(grown, seen, params)
     holes = grown[:, y : y + seen, x : x + seen].bool()
     return Tile(frames((x, y, x + seen, y + seen)), holes, (y, x), look)
-
-
-def _size(value: Any) -> tuple[int, int] | None:
-    """Width and height of untrusted JSON; none where it is something else."""
-    if not (isinstance(value, list) and len(value) == 2 and all(type(n) is int and 0 < n < 1 << 16 for n in value)):
-        return None
-    return value[0], value[1]
 
 
 def _jitter(scales: list[float], biases: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:

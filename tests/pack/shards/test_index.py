@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pack.shards.index import LARGEST_INDEX, parse_index, read_index
-from pack.shards.untrusted import DEEPEST_JSON, LONGEST_KEY
+from pack.shards.untrusted import DEEPEST_JSON, LONGEST_KEY, parse_object
 from tests.support.hostile.fuzzing import INDEX
 from tools.cli import UserError
 
@@ -102,3 +102,9 @@ def test_a_huge_file_is_refused_before_it_is_read_whole(tmp_path):
         file.truncate(LARGEST_INDEX * 100)
     with pytest.raises(UserError, match=f"has more than {LARGEST_INDEX} bytes"):
         read_index(tmp_path / "a.json")
+
+
+def test_the_number_of_values_is_bounded_before_they_take_memory():
+    with pytest.raises(UserError, match="has more than 1024 values"):
+        parse_object(b'{"a": [' + b"[]," * 1100 + b"0]}", 1 << 14)
+    assert len(parse_object(b'{"a": [' + b"[]," * 500 + b"0]}", 1 << 14)["a"]) == 501

@@ -19,7 +19,8 @@ from tests.pack.shards.test_faults import flip
 from tests.support.media import films
 from tests.support.shards import make_split, texture_record
 from tools.cli import UserError
-from tools.inspection import gallery
+from tools.inspection import depth_view, gallery
+from tools.inspection.depth_view import depth_pictures
 from tools.inspection.gallery import Gallery, MissingFrame, Wish
 from tools.inspection.hole_areas import THREADS, HoleAreas
 from tools.inspection.losses import read_losses
@@ -38,6 +39,24 @@ def shown(folder, **options):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["/etc", "../model", "a.b", {"a": 1}, ["Motion"], 7, "tests", "x" * 99], ids=repr)
+def test_a_record_never_names_the_folder_of_a_depth_model(name):
+    record = texture_record(0, 2, 64)
+    record.info["model_type"] = name
+    with pytest.raises(UserError, match="pass the name or the folder of one with --model-type"):
+        depth_pictures(record)
+
+
+@pytest.mark.parametrize("resolution", [10**9, -4, 0, "x", [1], float("nan"), True], ids=repr)
+def test_the_resolution_that_a_record_states_is_checked(resolution, monkeypatch):
+    asked = []
+    monkeypatch.setattr(depth_view, "keep_model", lambda *words: asked.append(words) or films.Brightness())
+    record = texture_record(0, 2, 64)
+    record.info.update(model_type="Motion", resolution=resolution)
+    depth_pictures(record)
+    assert asked[0][:2] == ("Motion", None)
+
+
 def test_listing_a_packed_record_reads_few_bytes(quick_depth, film, tmp_path, monkeypatch):
     films.pack(tmp_path, "--video", film)
     records = films.records(tmp_path)
