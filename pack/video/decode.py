@@ -28,6 +28,7 @@ CHECKING = {"h264", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v3", "msmpeg4v2
 MISSING = Fraction(3, 2)  # steps between decoding stamps that show that a picture is missing
 # Codecs whose first frame is a key frame; those of broadcasts may build up their picture from parts of several frames.
 NEEDS_KEY = {"mpeg4", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "h263", "flv1", "vp8", "vp9"}
+GROUPED = {"mpeg1video", "mpeg2video"}  # codecs whose groups of pictures say whether they are closed
 AHEAD = 5  # steps that the stamp of a picture may be ahead of all before: more than B-frames make it
 LOST = 512  # bytes between two packets, more than headers take
 NEAR = 3  # packets between a hint and the gap that confirms it
@@ -46,13 +47,17 @@ class Decoded:
 
 @dataclass
 class _Damage:
-    """Which packets, by their number in the order of decoding, were damaged."""
+    """Which packets, by their number in the order of decoding, were damaged.
 
-    packets: list[int] = field(default_factory=list)  # ascending
+    Half a number stands for what is missing between two packets. Frames that are decoded behind a key frame but shown
+    before it (open GOP) may be predicted from that.
+    """
+
+    packets: list[float] = field(default_factory=list)  # ascending
     keys: list[int] = field(default_factory=list)  # whole key frames that were shown, ascending
     seen: bool = False  # whether there was a frame at all
 
-    def begins(self, packet: int) -> None:
+    def begins(self, packet: float) -> None:
         if packet not in self.packets:
             insort(self.packets, packet)
             self.keys = [number for number in self.keys if number != packet]
@@ -147,8 +152,8 @@ def _release(damage, held):
 
 
 def _inspected(
-    path: str | Path, packets: Iterable[tuple[av.Packet, list[int], bool]], context: av.VideoCodecContext
-) -> Iterator[tuple[av.Packet, list[int]]]:
+    path: str | Path, packets: Iterable[tuple[av.Packet, list[float], bool]], context: av.VideoCodecContext
+) -> Iterator[tuple[av.Packet, list[float]]]:
     """Each packet with the numbers of those where damage begins, also as its NAL units show it.
 
     Raises UserError for Dolby Vision whose colours no decoder here shows.
@@ -172,13 +177,14 @@ def _inspected(
 
 def _hints(
     packets: Iterable[tuple[av.Packet, bool]], stream: av.VideoStream
-) -> Iterator[tuple[av.Packet, list[int], bool]]:
+) -> Iterator[tuple[av.Packet, list[float], bool]]:
     """The stream's packets, the numbers of those where the container shows damage, and whether stamps have a gap."""
     step = 1 / (stream.guessed_rate or Fraction(25))
-    noticed = stream.codec_context.name in CHECKING
+    codec = stream.codec_context.name
+    noticed = codec in CHECKING
     last = shown = hint = None
     for number, (packet, lost) in enumerate(packets):
-        begins: list[int] = []
+        begins: list[float] = []
         if noticed and packet.is_corrupt:
             hint = number
         gap = last is not None and packet.dts is not None and (packet.dts - last) * packet.time_base > MISSING * step
@@ -187,6 +193,9 @@ def _hints(
             begins.append(number - 1)  # in which the loss began
             if packet.size and not packet.is_keyframe:
                 begins.append(number)
+        parted = isinstance(packet.opaque, timestamps.Splice) or (gap and hint is not None)
+        if parted and packet.is_keyframe and not (codec in GROUPED and nal.is_closed(bytes(packet))):
+            begins.append(number - 0.5)
         if hint is not None and number - hint <= NEAR and packet.size and not packet.is_keyframe:
             if not noticed:
                 begins.append(hint)

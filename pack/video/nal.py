@@ -62,6 +62,12 @@ def length_size(context: av.CodecContext) -> int:
     return (head[place] & 3) + 1 if len(head) > place and head[0] == 1 else 0
 
 
+def is_closed(data: bytes) -> bool:
+    """Whether a group of pictures of MPEG-1 or MPEG-2 says that none of it is predicted from the group before."""
+    place = data.find(b"\0\0\1\xb8")  # ITU-T H.262, 6.2.2.6
+    return place >= 0 and len(data) > place + 7 and bool(data[place + 7] & 64)
+
+
 def _says_profile_5(rpu: bytes) -> bool:
     """Whether the profile of an RPU is 0, and the range of its picture full."""
     bits = int.from_bytes(rpu[:16].ljust(16, b"\0"))

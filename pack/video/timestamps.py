@@ -23,6 +23,10 @@ STEADY = 50  # packets after which a stream that has not jumped is assumed to ha
 REORDER = 8  # frames whose stamps are put in order
 
 
+class Splice:
+    """Opaque value of the first packet of a stream behind a splice; PyAV keeps such objects by identity."""
+
+
 @dataclass
 class _Timeline:
     """What has been read of a file so far, in repaired seconds."""
@@ -33,6 +37,8 @@ class _Timeline:
     late: set[int] = field(default_factory=set)  # streams of which packets from before the splice may still come
     last: dict[int, Fraction] = field(default_factory=dict)  # by stream: decoding stamp of its last packet
     ends: dict[int, Fraction] = field(default_factory=dict)  # by stream: where its last packet ends
+    splices: int = 0
+    parts: dict[int, int] = field(default_factory=dict)  # by stream: splices before its last packet
 
     def jumps(self, packet: av.Packet) -> bool:
         """Whether the stamps of this packet do not continue those before it."""
@@ -48,6 +54,10 @@ class _Timeline:
     def add(self, packet: av.Packet) -> None:
         """Shift the packet's stamps, and store the position of its stream."""
         index = packet.stream.index
+        part = self.splices - (index in self.late)
+        if self.parts.setdefault(index, part) != part:
+            packet.opaque = Splice()
+        self.parts[index] = part
         ticks = round((self.before if index in self.late else self.offset) / packet.time_base)
         packet.pts = None if packet.pts is None else packet.pts + ticks
         packet.dts = None if packet.dts is None else packet.dts + ticks
@@ -76,6 +86,7 @@ class _Timeline:
         if not lasting:  # else one stream overlaps itself, while the others go on
             self.offset = max((ends[i] - first for i, first in firsts.items() if i in ends), default=self.offset)
             self.late = set(steady)
+            self.splices += 1
         self.last.pop(packets[0].stream.index, None)
 
 

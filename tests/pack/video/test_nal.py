@@ -3,7 +3,7 @@
 import av
 import pytest
 
-from pack.video.nal import Units, length_size
+from pack.video.nal import Units, is_closed, length_size
 from tests.support.media.videos import moving, write
 
 SLICE, SEI = {"h264": b"\x65", "hevc": b"\x26\x01"}, {"h264": b"\x06", "hevc": b"\x4e\x01"}
@@ -56,3 +56,13 @@ def test_packets_of_encoders_are_whole(tmp_path, codec, name, size):
         packets = [Units.of(bytes(packet), size, context.name) for packet in container.demux(video=0) if packet.size]
     assert len(packets) == 20
     assert all(packet.is_whole and packet.units and not packet.is_profile_5 for packet in packets)
+
+
+def test_groups_of_mpeg2_say_whether_they_are_closed(tmp_path):
+    for flags, expected in (("+bitexact", [True, False]), ("+cgop", [True, True])):
+        options = {"g": "6", "bf": "2", "flags": flags, "sc_threshold": "1000000000"}
+        path = write(tmp_path / "a.ts", moving(10), "mpeg2video", options=options)
+        with av.open(str(path)) as container:
+            packets = [bytes(packet) for packet in container.demux(video=0) if packet.is_keyframe]
+        assert [is_closed(packet) for packet in packets] == expected
+    assert not is_closed(b"") and not is_closed(b"\0\0\1\xb8")

@@ -225,6 +225,22 @@ def test_a_damaged_stretch_ends_a_clip(tmp_path):
     assert whole_until in starts and not any(start < whole_until < start + 12 for start in starts)
 
 
+def test_frames_predicted_from_another_recording_at_a_joint_are_left_out(tmp_path):
+    options = {"g": "12", "bf": "2", "qscale": "2", "sc_threshold": "1000000000"}
+    first, second = (
+        write(tmp_path / f"{n}.ts", frames, "mpeg2video", options=options)
+        for n, frames in enumerate((moving(30), moving(60)[::-1]))
+    )
+    with av.open(str(second)) as container:
+        keys = [packet.pos for packet in container.demux(video=0) if packet.is_keyframe]
+    head, rest = second.read_bytes()[: 3 * 188], second.read_bytes()[keys[2] :]  # from an open group on
+    (tmp_path / "joined.ts").write_bytes(first.read_bytes() + head + rest)
+    whole = [*read_frames(first, 10**6), *read_frames(second, 10**6)]
+    frames = list(read_frames(tmp_path / "joined.ts", 10**6))
+    assert 30 + 60 - 2 * 12 - 2 <= len(frames) < len(whole) - 2 * 12 + 2
+    assert all(any(np.array_equal(frame, other) for other in whole) for frame in frames)
+
+
 def test_whole_segments_that_are_joined_are_whole(tmp_path, caplog):
     """Their packets are marked as corrupt, because counters jump."""
     frames, parts = sudden(75), []
