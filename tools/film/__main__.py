@@ -220,7 +220,7 @@ def choose_network(
 ) -> "tuple[str, Certificate | None, str]":
     """Stages 2 to 4: the network that converts the film, its certificate, and why it is that one."""
     from tools.film.holding import LEAST, hold_out
-    from tools.film.stages import assign, pack, prove, train_flags
+    from tools.film.stages import assign, pack, prove, train_flags, tuning_processes
     from tools.film.summary import headline
     from tools.film.tune import tune
 
@@ -242,7 +242,8 @@ def choose_network(
     if not config.hours:
         return config.checkpoint, None, "the start is used: no time for tuning was given (HOURS=0)"
     flags = train_flags(config, work, plan, records, device)
-    reason = tune(work, config.checkpoint, arch, 3600 * config.hours, flags, config.learning_rate)
+    seconds, processes = 3600 * config.hours, tuning_processes(device)
+    reason = tune(work, config.checkpoint, arch, seconds, flags, config.learning_rate, processes)
     print(reason, flush=True)
     tuned = work.model / f"{arch}.pth"
     if not tuned.exists():

@@ -13,13 +13,15 @@ from pack.video.export import read_export
 from pack.video.reader import VideoInfo
 from tools import stereo
 from tools.cli.files import file_sha256, write_file
+from tools.cli.machine import usable_cores
 from tools.evaluation.methods import short_names
 from tools.evaluation.motion import HAS_CV2
 from tools.film.certificate import Certificate, certify, frames_of
 from tools.film.holding import Roles, divide
 from tools.film.plan import Plan
+from tools.film.programs import run
 from tools.film.survey import Shot, shot_of
-from tools.film.work import Work, run
+from tools.film.work import Work
 
 if TYPE_CHECKING:
     from tools.film.__main__ import Config
@@ -79,6 +81,15 @@ def train_flags(config: "Config", work: Work, plan: Plan, records: int, device: 
         "num-workers": 1,
         "device": config.device,
     } | ({"exclude": work.judges} if work.judges.exists() else {})
+
+
+def tuning_processes(device: torch.device) -> int:
+    """Processes of the tuning: two on a CPU with several cores, which wait for each other once a step, not in each sum.
+
+    Sequences a second on two cores that other programs shared: 2.0 by two processes with a thread each, 1.2 by one
+    process with one thread, 0.7 by one with two.
+    """
+    return min(2, usable_cores()) if device.type == "cpu" else 1
 
 
 def prove(config: "Config", work: Work, shots: list[Shot], plan: Plan, tuned: Path, apart: bool) -> Certificate:

@@ -6,20 +6,22 @@ of the training need not be known in advance, and more time can be given later.
 
 import csv
 import math
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from tools.cli import duration
-from tools.film.work import Work, run
+from tools.film.programs import run
+from tools.film.work import Work
 
 PATIENCE = 5  # evaluations without a new best after which the training stops
 RATE = 1e-4  # a fifth to a half of what networks are trained with
 NOTED = 5.0  # seconds between notes of the time that was used
 
 
-def tune(work: Work, checkpoint: str, arch: str, seconds: float, flags: dict[str, Any], rate: float) -> str:
+def tune(
+    work: Work, checkpoint: str, arch: str, seconds: float, flags: dict[str, Any], rate: float, processes: int = 1
+) -> str:
     """Train until the time is used up or the held-out shots stop gaining; why it ended, in words."""
     words = [word for name, value in settings(work, checkpoint, arch, rate).items() for word in (f"--{name}", value)]
     words += [word for name, value in flags.items() for word in (f"--{name}", value)]
@@ -29,7 +31,7 @@ def tune(work: Work, checkpoint: str, arch: str, seconds: float, flags: dict[str
     used, began, wrote = float(noted.get("seconds", 0)), time.monotonic(), time.monotonic()
     ended = "time"
 
-    def watch(process: subprocess.Popen) -> None:
+    def enough() -> bool:
         nonlocal wrote, ended
         now = time.monotonic()
         spent = used + now - began
@@ -37,12 +39,11 @@ def tune(work: Work, checkpoint: str, arch: str, seconds: float, flags: dict[str
             work.write("tuning", {"seconds": spent})
             wrote = now
         stalled = evaluations_since_best(work.model) >= PATIENCE
-        if stalled or spent >= seconds:
-            ended = "gain" if stalled else "time"
-            process.terminate()  # train/main.py writes a checkpoint and ends with status 0
-            process.wait()
+        ended = "gain" if stalled else "time"
+        return stalled or spent >= seconds
 
-    run("train/main.py", *words, "--ema-model", "--resume", watch=watch)
+    # at SIGTERM train/main.py writes a checkpoint
+    run("train/main.py", *words, "--ema-model", "--resume", processes=processes, enough=enough)
     work.write("tuning", {"seconds": used + time.monotonic() - began, "ended": ended})
     return why(work, work.read("tuning"))
 

@@ -1,9 +1,7 @@
 """The working folder of a film: where each stage leaves its results, and what they were made with."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,7 @@ from typing import Any
 from tools.cli import UserError
 from tools.cli.files import write_file
 
-ROOT = Path(__file__).resolve().parents[2]
 VERSION = 2  # of the files of this folder
-TICK = 0.5  # seconds between looks at a program that runs
 
 
 @dataclass(frozen=True)
@@ -90,25 +86,3 @@ class Work:
         if lines:
             raise UserError(f"{self.folder} was begun with other settings ({'; '.join(lines)}): pass another OUT")
         self.write("settings", settings)
-
-
-def run(*words: object, watch: Callable[[subprocess.Popen], None] = lambda _: None) -> None:
-    """Run a program of this repository; `watch` is called every TICK seconds and may end it.
-
-    Where it fails, this process ends with its status: the program has printed why.
-    """
-    program, *flags = map(str, words)
-    process = subprocess.Popen([sys.executable, str(ROOT / program), *flags])
-    try:
-        while True:
-            try:
-                status = process.wait(TICK)
-                break
-            except subprocess.TimeoutExpired:
-                watch(process)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-    if status:
-        sys.exit(status if status > 0 else 128 - status)

@@ -21,8 +21,9 @@ from tests.support.media.shot_films import make_shots
 from tests.support.programs import refused, run_program, succeeds
 from tools import evaluate, stereo
 from tools.film import __main__ as program
+from tools.film.programs import ROOT
 from tools.film.tune import evaluations_since_best, losses
-from tools.film.work import ROOT, Work, run
+from tools.film.work import Work
 
 NAME = "inpaint.light_video_inpaint_v1"
 
@@ -45,7 +46,7 @@ def here(monkeypatch, tmp_path, film):
     calls = []
     mains = {"pack/main.py": packing.main, "tools/evaluate.py": evaluate.main, "tools/stereo.py": stereo.main}
 
-    def run(name, *words, watch=None):
+    def run(name, *words, **_):
         calls.append((name, [str(word) for word in words]))
         if name == run.full:
             raise SystemExit(2)
@@ -218,13 +219,6 @@ def test_a_full_disk_in_any_stage_keeps_what_is_finished_and_the_same_command_co
     here.calls.clear()
     assert "the tuned network is used" in succeeds(program.main, *words)
     assert not {"tools/evaluate.py", "tools/stereo.py"} & {name for name, _ in here.calls}  # finished before
-
-
-def test_a_program_that_fails_ends_the_command_with_its_status(tmp_path):
-    (tmp_path / "bad.py").write_text("import sys; sys.exit(2)")
-    with pytest.raises(SystemExit) as ended:
-        run(tmp_path / "bad.py")
-    assert ended.value.code == 2
 
 
 def test_the_training_ends_when_held_out_shots_stop_gaining(tmp_path):
