@@ -16,6 +16,14 @@ from tools.film.certificate import Certificate, Gain
 from tools.film.survey import Shot
 
 BETTER, SAME, OTHER = "#3c896d", "#edae49", "#8a949e"  # a gain that is certain, one that is not, other methods
+ROLES = {
+    True: "Other held-out shots chose the tuned network.",
+    False: "The same shots chose the tuned network, which flatters it slightly: the film has no others.",
+}
+METHODS = (
+    "<i>Start</i> is the network before tuning. The other methods see one frame: navier-stokes and telea are OpenCV's "
+    "inpainting; replicate and mirror copy or mirror the background beside the hole, and stretch stretches it."
+)
 MORE_STYLE = (
     ".verdict{border-left:6px solid;padding:.6em 1em;background:#f6f7f8;font-size:17px}"
     "h1{margin-bottom:.2em}h2{margin-top:1.6em}p{max-width:75ch}td:last-child{text-align:left}"
@@ -64,7 +72,8 @@ def held_out(found: Certificate, shots: Sequence[Shot]) -> list[str]:
         "<p>PSNR in holes, dB, on shots that tuning did not learn from. Holes were cut into the film's own frames, "
         "with the depth, strength and kind of the conversion, so what they hide is known; a flat film has no "
         "true second eye. Differences are paired by shot; brackets and lines are 95 % confidence intervals "
-        "(Student's t over the shots).</p>",
+        f"(Student's t over the shots). {ROLES[found.apart]}</p>",
+        f"<p>{METHODS}</p>",
         bars([row(name, gain) for name, gain in gains(found)], 2),
         html_table([["difference", "dB"], *([name, str(gain)] for name, gain in gains(found))]),
         "<h2>By method</h2>",

@@ -18,6 +18,7 @@ from train.evaluation.metrics import as_uint8
 SHOTS = 10
 TILE = 320  # pixels of a picture
 FRAMES = 12
+COLUMNS = "From left to right: the frame, its holes, the same in red on the frame, and the fill"
 
 
 def draw_sheet(out: Path, splits: Sequence[Path], shots: Sequence[Shot], fill: Fill, device: torch.device) -> int:
@@ -33,7 +34,7 @@ def draw_sheet(out: Path, splits: Sequence[Path], shots: Sequence[Shot], fill: F
         row = beside(fill_record(record.frames, record.masks, fill, device), group=4)
         rows += [draw_text([text], row.width), row]
     if rows:
-        save(stack(rows), out)
+        save(stack([draw_text([COLUMNS], rows[1].width), *rows]), out)
     return len(rows) // 2
 
 

@@ -1,5 +1,6 @@
 """What `make film` says at its end and between its stages, and the certificate's page beside the film."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,13 +59,14 @@ def finish(
     drawn = draw_sheet(sheet, work.splits, shots, load_network(winner, device).infer, device)
     page = out.with_name(f"{out.stem}.certificate.html")
     facts = {
-        "film": config.video,
-        "shots": str(len(shots)),
+        "film": Path(config.video).name,
+        "date": time.strftime("%Y-%m-%d"),
+        "shots": f"{len(shots)}, {plural(sum(shot.frames for shot in shots), 'frame')}",
         "depth": f"{name}, {steadiness(shots)}",
         "strength": strengths(config, shots),
         "warp": config.method,
-        "start": config.checkpoint,
-        "used for the film": winner,
+        "start": Path(config.checkpoint).name,
+        "used for the film": f"{Path(winner).name}, {'the start' if winner == config.checkpoint else 'tuned'}",
     }
     write_page(page, out.name, certificate, reason, calibration, facts, shots, [sheet] if drawn else [])
     headline("done")
