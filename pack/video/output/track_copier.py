@@ -67,9 +67,9 @@ class TrackCopier:
         """Give the picture the title and the language that it has in the source."""
         picture = self.source.streams.best("video")
         if picture is not None and not picture.disposition & Disposition.attached_pic:
-            named = {key: picture.metadata.get(key) for key in ("title", "language")}
+            named = {key: picture.metadata.get(key, "") for key in ("title", "language")}
             made = self.out.streams.video[0]
-            made.metadata.update({key: text for key, text in named.items() if text not in (None, "", "und")})
+            made.metadata.update({key: text for key, text in named.items() if text not in ("", "und")})
 
     def _converter(self, stream: av.stream.Stream, codec: str) -> SoundConverter | SubtitleConverter:
         if isinstance(stream, SubtitleStream):
