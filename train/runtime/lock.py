@@ -71,7 +71,7 @@ def _acquire(folder: Path, patience: float) -> IO[str]:
 def _lock(path: Path) -> IO[str] | str:
     """The locked file, or who holds it."""
     while True:
-        file = open(path, "a+")
+        file = open(path, "a+", errors="backslashreplace")
         try:
             # a lock of the process: one by flock would live on in data workers after the trainer was killed
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
