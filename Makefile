@@ -7,7 +7,8 @@ EXTRAS ?=
 OUT ?= data/train
 NPROC ?= 1
 # What a user passes reaches the shell through the environment as it is: spaces do not split it, and $$(...) does not run.
-PASSED := VIDEO OUT CHECKPOINT JOBS DATA DEST SRC PREFIX MODEL_TYPE WORKERS MODEL_DIR PORT EXCLUDE LAYOUT METHOD DIVERGENCE DEPTH HOURS IW3 NAME
+PASSED := VIDEO OUT CHECKPOINT JOBS DATA DEST SRC PREFIX MODEL_TYPE WORKERS MODEL_DIR PORT EXCLUDE LAYOUT METHOD DIVERGENCE DEPTH HOURS IW3 NAME \
+	TEXTURES BASELINES CHECKPOINTS CASES PARTS CLIPS SEED SIZE WARP SPLIT SCENES MINUTES NPROC SWEEP MODULES QUICK CONFIDENCE
 $(foreach name,$(PASSED),$(if $(filter command environment,$(firstword $(origin $(name)))),$(eval override $(name) := $$(value $(name)))))
 export $(PASSED)
 # VIDEO is one file, a glob, or several of them with spaces between
@@ -70,7 +71,7 @@ test-hard: $(VENV)/core.installed $(VENV)/test.installed ## run long kill and fa
 	$(BIN)/python tests/support/long_checks.py
 
 test-mutants: $(VENV)/core.installed $(VENV)/test.installed ## change the code in small ways and list what no test notices: [MODULES=train/data/crop.py]
-	$(BIN)/python -m tests.support.mutation $(MODULES)
+	$(BIN)/python -m tests.support.mutation $$MODULES
 
 lint: $(VENV)/core.installed $(VENV)/test.installed ## check code style, formatting and types
 	$(BIN)/ruff check .
@@ -87,23 +88,23 @@ else
 endif
 
 truth: setup $(VENV)/clips.installed ## render scenes with both eyes known and write records: [OUT=data/truth] [CLIPS=500] [TEXTURES="a.mp4 b.mp4"] [SEED=0] [SIZE=512] [WARP=forward|monobw|mix]
-	$(BIN)/python tools/truth -o $(if $(filter file,$(origin OUT)),data/truth,"$$OUT") $(if $(CLIPS),--clips $(CLIPS)) \
-		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) \
-		$(if $(WARP),--warp $(WARP)) $(if $(WORKERS),--workers "$$WORKERS") $(ARGS)
+	$(BIN)/python tools/truth -o $(if $(filter file,$(origin OUT)),data/truth,"$$OUT") $(if $(CLIPS),--clips "$$CLIPS") \
+		$(if $(TEXTURES),--textures $$TEXTURES) $(if $(SEED),--seed "$$SEED") $(if $(SIZE),--size "$$SIZE") \
+		$(if $(WARP),--warp "$$WARP") $(if $(WORKERS),--workers "$$WORKERS") $(ARGS)
 
 train: setup ## train on data/ (NPROC=2 processes, ARGS="--resume ...")
-	$(BIN)/torchrun --standalone --nproc-per-node $(NPROC) train/main.py $(ARGS)
+	$(BIN)/torchrun --standalone --nproc-per-node "$$NPROC" train/main.py $(ARGS)
 
 sweep: setup $(VENV)/baselines.installed ## train networks with different settings and compare them: SWEEP=sweep.toml [ARGS=--dry-run]
 	$(BIN)/python tools/sweep --sweep "$${SWEEP:-sweep.toml}" $(ARGS)
 
 push: $(VENV)/s3.installed ## copy shards to an object store, only those it lacks: DEST=s3://bucket/prefix [SPLIT=train] [DATA=data] [ARGS="--delete"]
 	@test -n "$$DEST" || { echo 'error: DEST is missing: run make push DEST=s3://bucket/prefix'; exit 2; }
-	$(BIN)/python tools/transfer.py -i "$${DATA:-data}" -o "$$DEST" $(if $(SPLIT),--split $(SPLIT)) $(ARGS)
+	$(BIN)/python tools/transfer.py -i "$${DATA:-data}" -o "$$DEST" $(if $(SPLIT),--split "$$SPLIT") $(ARGS)
 
 pull: $(VENV)/s3.installed ## copy shards from an object store, only those missing here: SRC=s3://bucket/prefix [SPLIT=train] [DATA=data]
 	@test -n "$$SRC" || { echo 'error: SRC is missing: run make pull SRC=s3://bucket/prefix'; exit 2; }
-	$(BIN)/python tools/transfer.py -i "$$SRC" -o "$${DATA:-data}" $(if $(SPLIT),--split $(SPLIT)) $(ARGS)
+	$(BIN)/python tools/transfer.py -i "$$SRC" -o "$${DATA:-data}" $(if $(SPLIT),--split "$$SPLIT") $(ARGS)
 
 verify: setup ## check every tar of a split against its index: [DATA=data/train]
 	$(BIN)/python tools/verify.py -i "$${DATA:-data/train}" $(ARGS)
@@ -117,17 +118,17 @@ inspect: setup $(VENV)/inspect.installed ## play records in the browser, exclude
 
 evaluate: setup $(VENV)/baselines.installed ## compare networks with simple fills: CHECKPOINT="a.pth b.pth" [DATA=data/eval] [OUT=evaluation] [BASELINES=all]
 	$(BIN)/python tools/evaluate.py -i "$${DATA:-data/eval}" $(if $(CHECKPOINT),--checkpoint $$CHECKPOINT) \
-		-o $(if $(filter file,$(origin OUT)),evaluation,"$$OUT") $(if $(BASELINES),--baselines $(BASELINES)) $(ARGS)
+		-o $(if $(filter file,$(origin OUT)),evaluation,"$$OUT") $(if $(BASELINES),--baselines $$BASELINES) $(ARGS)
 
 evaluate-stereo: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## compare generated right eyes with the true ones of rendered scenes: CHECKPOINT="a.pth base" [SCENES=40] [TEXTURES="a.mp4 films"] [DEPTH="exact degraded Motion"] [OUT=evaluation-stereo]
-	$(BIN)/python tools/stereo_truth $(if $(CHECKPOINT),--checkpoint $$CHECKPOINT) $(if $(SCENES),--scenes $(SCENES)) \
-		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(DEPTH),--depth $(DEPTH)) $(if $(WARP),--warp $(WARP)) \
-		-o $(if $(filter file,$(origin OUT)),evaluation-stereo,"$$OUT") $(if $(BASELINES),--baselines $(BASELINES)) $(ARGS)
+	$(BIN)/python tools/stereo_truth $(if $(CHECKPOINT),--checkpoint $$CHECKPOINT) $(if $(SCENES),--scenes "$$SCENES") \
+		$(if $(TEXTURES),--textures $$TEXTURES) $(if $(DEPTH),--depth $$DEPTH) $(if $(WARP),--warp $$WARP) \
+		-o $(if $(filter file,$(origin OUT)),evaluation-stereo,"$$OUT") $(if $(BASELINES),--baselines $$BASELINES) $(ARGS)
 
 arena: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## rank networks on ordinary splits and on rendered truth: CHECKPOINTS="a.pth base" [DATA="data/eval"] [SCENES=20] [TEXTURES="a.mp4 films"] [QUICK=1] [OUT=arena]
-	@test -n "$(CHECKPOINTS)" || { echo 'error: CHECKPOINTS is missing: run make arena CHECKPOINTS="a.pth base"'; exit 2; }
-	$(BIN)/python tools/arena --checkpoints $(CHECKPOINTS) $(if $(DATA),--data $$DATA) $(if $(SCENES),--scenes $(SCENES)) \
-		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(BASELINES),--baselines $(BASELINES)) $(if $(QUICK),--quick) \
+	@test -n "$$CHECKPOINTS" || { echo 'error: CHECKPOINTS is missing: run make arena CHECKPOINTS="a.pth base"'; exit 2; }
+	$(BIN)/python tools/arena --checkpoints $$CHECKPOINTS $(if $(DATA),--data $$DATA) $(if $(SCENES),--scenes "$$SCENES") \
+		$(if $(TEXTURES),--textures $$TEXTURES) $(if $(BASELINES),--baselines $$BASELINES) $(if $(QUICK),--quick) \
 		-o $(if $(filter file,$(origin OUT)),arena,"$$OUT") $(ARGS)
 
 stereo: setup ## convert a film to stereo: VIDEO=clip.mp4 [DEPTH=dir] [CHECKPOINT=a.pth] [OUT=x.mp4] [DIVERGENCE=2.5] [LAYOUT=sbs|half-sbs|tab|half-tab|anaglyph|right] [METHOD=forward|mlbw|monobw]
@@ -148,11 +149,11 @@ install-iw3: setup ## install a network in iw3: IW3=path/to/nunif [NAME=backfill
 	$(BIN)/python tools/installing --iw3 "$$IW3" $(if $(NAME),--name "$$NAME") $(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") $(ARGS)
 
 bench: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed ## measure speed against plain references: [CASES="holes sample"] [ARGS="--rounds 3"]
-	$(BIN)/python tools/bench.py $(if $(CASES),--cases $(CASES)) $(ARGS)
+	$(BIN)/python tools/bench.py $(if $(CASES),--cases $$CASES) $(ARGS)
 
 gpu: ## check, measure and train on one GPU in minutes, without a network: [MINUTES=8] [OUT=gpu] [PARTS="a b c d"] [DATA=data] [VIDEO="a.mp4 b.mp4"]
-	$(GPU_PYTHON) tools/gpu --minutes $(or $(MINUTES),8) -o $(if $(filter file,$(origin OUT)),gpu,"$$OUT") \
-		$(if $(PARTS),--parts $(PARTS)) $(if $(DATA),-i "$$DATA") $(if $(VIDEO),--videos $$VIDEO) $(ARGS)
+	$(GPU_PYTHON) tools/gpu --minutes "$${MINUTES:-8}" -o $(if $(filter file,$(origin OUT)),gpu,"$$OUT") \
+		$(if $(PARTS),--parts $$PARTS) $(if $(DATA),-i "$$DATA") $(if $(VIDEO),--videos $$VIDEO) $(ARGS)
 
 clean-demo: ## delete demo/
 	rm -rf demo

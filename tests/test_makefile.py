@@ -1,6 +1,7 @@
 """What a user passes to make reaches the programs as it is."""
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -18,7 +19,10 @@ def words(tmp_path):
     python.write_text("#!/bin/sh\nfor word; do printf '%s|' \"$word\"; done; echo\n")
     python.chmod(0o755)
     (tmp_path / "requirements.txt").touch()
-    for name in ("core", "baselines"):
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools/clips.py").touch()
+    shutil.copy(python, python.with_name("torchrun"))
+    for name in ("core", "baselines", "clips", "inspect", "s3", "test"):
         (tmp_path / f".venv/{name}.installed").touch()
 
     def run(*arguments):
@@ -54,6 +58,21 @@ def test_names_reach_the_programs_as_they_are_and_nothing_in_them_runs(words, tm
 def test_make_does_not_expand_a_name(words, tmp_path):
     words("stereo", "VIDEO=$(shell touch ran)")
     assert not (tmp_path / "ran").exists()
+
+
+def documented():
+    """Each target and the variables that its help names, but ARGS, whose words the shell reads."""
+    lines = re.findall(r"^([a-z0-9-]+):.*## (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    found = {target: sorted(set(re.findall(r"\b([A-Z_0-9]+)=", text)) - {"ARGS", "EXTRAS"}) for target, text in lines}
+    return [(target, names) for target, names in found.items() if names]
+
+
+@pytest.mark.parametrize("target, names", documented(), ids=[target for target, _ in documented()])
+def test_no_value_of_a_documented_variable_runs(words, tmp_path, target, names):
+    value = "a $(shell touch ran1) `touch ran2` $$(touch ran3) ; touch ran4"
+    for some in (names, [name for name in names if name != "JOBS"]):
+        assert "ran2`" in " ".join(words(target, *(f"{name}={value}" for name in some)))
+    assert not [*tmp_path.glob("ran*")]
 
 
 def test_several_videos_and_globs_are_several_words(words, tmp_path):
