@@ -23,7 +23,6 @@ from tools.cli.files import write_file
 
 BASE_NAME = "inpaint.light_video_inpaint_v1"
 BASE_FILE = Path(__file__).parent / "base" / f"{BASE_NAME}.pth"
-INCLUDED = {"base": BASE_FILE, "second-eye": BASE_FILE.with_name("second-eye.pth")}  # see model/base/README.md
 ALIASES = {f"{BASE_NAME}_small": BASE_NAME}  # for the command line; never appears in a file
 LARGEST = {"base_dim": 1024, "lv2_mlp_ratio": 16}  # a larger file would only fill the memory
 
@@ -95,8 +94,8 @@ def network_name(net: LightVideoInpaint) -> str:
 
 
 def locate(path: str | Path) -> Path:
-    """The path of a weight file; "base" and "second-eye" come with the project, see model/base/README.md."""
-    return INCLUDED.get(str(path), Path(path))
+    """The path of a weight file; "base" comes with the project, see model/base/README.md."""
+    return BASE_FILE if str(path) == "base" else Path(path)
 
 
 def read_file(path: str | Path) -> dict:

@@ -35,7 +35,7 @@ class Config:
 
     ALIASES: ClassVar = {"data_dir": ("-i",)}
     data_dir: str = "data/eval"  # split whose records are measured, of films that the network never saw
-    checkpoint: str = "base"  # the network: a file, base or second-eye
+    checkpoint: str = "base"  # the network: a file, or base
     widths: tuple[int, ...] = (4, 16, 48)  # of the strip, pixels
     tile: int = 256  # side of the part of a record that stands for the frame, pixels
     clips: int = 0  # records that are measured; 0: all

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from model.checkpoint import INCLUDED
+from model.checkpoint import locate
 from pack.shards.exclusion import as_text
 from pack.shards.shard import list_shards
 from pack.video.export import read_export
@@ -114,8 +114,8 @@ def names(checkpoint: str, tuned: Path) -> list[str]:
 
 
 def identify(network: str) -> str:
-    """What tells networks apart: the name of an included one, else the sha256 of the file."""
-    return network if network in INCLUDED else file_sha256(network)
+    """What tells networks apart: the sha256 of the file, also of `base`, which is another one in another version."""
+    return file_sha256(locate(network))
 
 
 def convert(config: "Config", video: VideoInfo, work: Work, out: Path, winner: str, depth: Path) -> None:
