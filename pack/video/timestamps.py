@@ -8,6 +8,7 @@ Both passes over a file, the one that decodes pictures and the one that copies s
 import heapq
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
@@ -21,6 +22,7 @@ FORWARD = 10  # seconds that may be missing from every stream of a broadcast for
 LOOK_AHEAD = 1000  # packets read after a splice to find where each stream continues
 STEADY = 50  # packets after which a stream that has not jumped is assumed to have no splice
 REORDER = 8  # frames whose stamps are put in order
+OPENING = 10_000  # packets read for the first stamp of a picture; Matroska's blocks reach 33 s back at most
 
 
 class Splice:
@@ -98,7 +100,7 @@ def repaired_packets(container: av.container.InputContainer) -> Iterator[av.Pack
     """
     streams = [s for s in container.streams if s.type in ("video", "audio", "subtitle") and s.codec_context]
     timeline = _Timeline(bool(container.format.flags & Flags.ts_discont.value))
-    packets, ahead = iter(container.demux(streams)), deque()
+    packets, ahead = _dated(container, container.demux(streams)), deque()
     while True:
         packet = ahead.popleft() if ahead else next(packets, None)
         if packet is None:
@@ -114,6 +116,60 @@ def repaired_packets(container: av.container.InputContainer) -> Iterator[av.Pack
                 ahead.extendleft(reversed(seen[1:]))
         timeline.add(packet)
         yield packet
+
+
+def _dated(container, packets):
+    """The packets; the first pictures have stamps too."""
+    read: list[av.Packet] = []
+    try:
+        _read_opening(container, packets, read)
+    except av.InvalidDataError:
+        _date_back(container, read)
+        yield from read
+        raise
+    _date_back(container, read)
+    yield from chain(read, packets)
+
+
+def _read_opening(container, packets, read):
+    """Add to `read` the packets up to the first stamped pictures, where the first picture of a Matroska has no stamp.
+
+    FFmpeg gives none to a picture before 0. With B-frames, such pictures may also follow the first stamped one.
+    """
+    picture = container.streams.best("video")
+    if picture is None or "matroska" not in container.format.name:
+        return
+    pictures = stamped = 0
+    for packet in packets:
+        read.append(packet)
+        if packet.stream.index == picture.index:
+            pictures += 1
+            stamped += stamped > 0 or _seconds(packet) is not None
+            if stamped > REORDER or stamped == pictures:
+                return
+        if len(read) == OPENING:
+            return
+
+
+def _date_back(container, packets):
+    """Give stamps to pictures before the earliest stamped one; the second of the first, None where none was missing."""
+    picture = container.streams.best("video")
+    pictures = [packet for packet in packets if picture and packet.stream.index == picture.index and packet.size]
+    stamps = [seconds for seconds in map(_seconds, pictures) if seconds is not None]
+    missing = [packet for packet in pictures if _seconds(packet) is None]
+    if not stamps or not missing:
+        return None
+    step = 1 / (missing[0].stream.guessed_rate or Fraction(25))
+    first = min(stamps) - len(missing) * step
+    for number, packet in enumerate(missing):
+        packet.pts = round((first + number * step) / packet.time_base)
+    return _seconds(missing[0])
+
+
+def _seconds(packet):
+    """Where a packet is shown, or else decoded; None without any stamp."""
+    ticks = packet.dts if packet.pts is None else packet.pts
+    return None if ticks is None else ticks * packet.time_base
 
 
 def _drain(queue):
@@ -153,7 +209,19 @@ def origin(container: av.container.InputContainer) -> Fraction:
         and stream.start_time is not None
         and not stream.disposition & Disposition.attached_pic
     ]
-    return min(starts, default=Fraction(0))
+    unstamped = _unstamped_start(container)
+    return min(starts if unstamped is None else [*starts, unstamped], default=Fraction(0))
+
+
+def _unstamped_start(container):
+    """The second of the first picture where FFmpeg, and so the stream's start, knows only later ones."""
+    if "matroska" not in container.format.name:
+        return None
+    read: list[av.Packet] = []
+    with av.open(container.name, metadata_errors="replace") as again:
+        with suppress(av.InvalidDataError):
+            _read_opening(again, again.demux(), read)
+        return _date_back(again, read)
 
 
 def in_order(items: Iterable[tuple], step: Fraction) -> Iterator[tuple[Fraction, tuple]]:

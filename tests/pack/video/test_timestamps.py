@@ -5,6 +5,7 @@ import av
 import numpy as np
 import pytest
 
+from pack.video.grey import frame_times
 from pack.video.reader import read_timed
 from pack.video.timestamps import in_order, limit_rate, origin, repaired_packets
 from tests.support.media.videos import film, flashing, joined, write
@@ -102,3 +103,31 @@ def test_a_film_begins_with_its_first_picture_or_sound_wherever_its_clock_does(t
         assert origin(container) < 0
     seconds = [float(picture.seconds) for picture in read_timed(path, ALL)]
     assert seconds[0] < 0.1 and np.allclose(np.diff(seconds), 0.04, atol=1e-4)
+
+
+@pytest.mark.parametrize("with_sound", [True, False])
+@pytest.mark.parametrize("seconds", [0.1, 1.5])
+def test_pictures_before_0_which_have_no_stamp_in_matroska_stay_where_they_were(tmp_path, seconds, with_sound):
+    whole = film(tmp_path / "whole.mp4", 3)
+    early = tmp_path / "early.mkv"
+    no_shift = {"avoid_negative_ts": "disabled"}
+    with av.open(str(whole)) as source, av.open(str(early), "w", options=no_shift) as out:
+        kept = source.streams if with_sound else source.streams.video
+        copies = {stream.index: out.add_stream_from_template(stream) for stream in kept}
+        for packet in source.demux(list(kept)):
+            if packet.size:
+                packet.pts -= round(seconds / packet.time_base)
+                packet.dts -= round(seconds / packet.time_base)
+                packet.stream = copies[packet.stream.index]
+                out.mux(packet)
+    with av.open(str(early)) as container:
+        assert next(container.demux(video=0)).pts is None
+    frames, expected = list(read_timed(early, ALL)), list(read_timed(whole, ALL))
+    assert len(frames) == len(expected) == 75
+    priming = 1024 / 48000 if with_sound else 0  # AAC's encoder begins so much before the first sound
+    with av.open(str(early)) as container:
+        assert float(origin(container)) == pytest.approx(-seconds - priming, abs=0.003)
+    for frame, other in zip(frames, expected, strict=True):
+        assert float(frame.seconds) == pytest.approx(float(other.seconds) + priming, abs=0.003)
+        assert np.array_equal(frame.pixels, other.pixels)
+    assert frame_times(early) == [frame.seconds for frame in frames]
