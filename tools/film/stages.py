@@ -19,7 +19,7 @@ from tools.evaluation.motion import HAS_CV2
 from tools.film.certificate import Certificate, certify, frames_of
 from tools.film.holding import Roles, divide
 from tools.film.plan import Plan
-from tools.film.programs import run
+from tools.film.programs.run import run
 from tools.film.survey import Shot, shot_of
 from tools.film.work import Work
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.cli import duration
-from tools.film.programs import run
+from tools.film.programs.run import run
 from tools.film.work import Work
 
 PATIENCE = 5  # evaluations without a new best after which the training stops

@@ -21,7 +21,7 @@ from tests.support.media.shot_films import make_shots
 from tests.support.programs import refused, run_program, succeeds
 from tools import evaluate, stereo
 from tools.film import __main__ as program
-from tools.film.programs import ROOT
+from tools.film.programs.run import ROOT
 from tools.film.tune import evaluations_since_best, losses
 from tools.film.work import Work
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tools.cli import UserError
-from tools.film.programs import ROOT, run
+from tools.film.programs.run import ROOT, run
 
 ASKED = """
 import os, signal, sys, time
@@ -36,8 +36,8 @@ def test_a_program_that_ran_long_enough_is_asked_to_end_and_that_is_no_failure(a
 
 
 def test_of_processes_that_fail_only_their_own_words_are_shown(tmp_path):
-    (tmp_path / "bad.py").write_text("import sys; print('error: one line', file=sys.stderr); sys.exit(2)")
-    call = f"from tools.film.programs import run; run({str(tmp_path / 'bad.py')!r}, processes=2)"
+    (tmp_path / "bad.py").write_text("import sys; sys.stderr.write('error: one line\\n'); sys.exit(2)")
+    call = f"from tools.film.programs.run import run; run({str(tmp_path / 'bad.py')!r}, processes=2)"
     done = subprocess.run([sys.executable, "-c", call], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and set(done.stderr.splitlines()) == {"error: one line"} and not done.stdout
 
@@ -56,7 +56,7 @@ def test_a_program_that_was_killed_is_said_in_one_line(tmp_path):
 
 
 def test_a_stage_ends_when_the_command_is_killed(asked, tmp_path):
-    call = f"from tools.film.programs import run; run({str(asked)!r}, {str(tmp_path / 'child')!r})"
+    call = f"from tools.film.programs.run import run; run({str(asked)!r}, {str(tmp_path / 'child')!r})"
     command = subprocess.Popen([sys.executable, "-c", call], cwd=ROOT)
     while not (tmp_path / "childbegan").exists():
         assert command.poll() is None

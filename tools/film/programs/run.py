@@ -11,10 +11,9 @@ from pathlib import Path
 from tools.cli import UserError
 from tools.cli.machine import usable_cores
 
-ROOT = Path(__file__).resolve().parents[2]
-TORCHRUN = "tools/film/torchrun.py"
+ROOT = Path(__file__).resolve().parents[3]
+TORCHRUN = "tools/film/programs/torchrun.py"
 TICK = 0.5  # seconds between looks at a program that runs
-SLOW_COPY = "ignore:Grad strides do not match bucket view strides"  # of one layer, said by each process
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
@@ -29,7 +28,6 @@ def run(*words: object, processes: int = 1, enough: Callable[[], bool] = lambda:
     if processes > 1:
         command = [str(ROOT / TORCHRUN), "--standalone", "--nproc-per-node", str(processes), *command]
         environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
-        environment.setdefault("PYTHONWARNINGS", SLOW_COPY)
     # a Ctrl-C of the terminal must not reach several processes twice, from it and from torchrun
     process = subprocess.Popen(
         [sys.executable, *command],

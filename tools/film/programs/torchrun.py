@@ -1,6 +1,6 @@
 """torchrun without its reports on processes that fail or are stopped: they say themselves in one line what is wrong.
 
-python tools/film/torchrun.py --standalone --nproc-per-node 2 train/main.py ...
+python tools/film/programs/torchrun.py --standalone --nproc-per-node 2 train/main.py ...
 """
 
 import logging

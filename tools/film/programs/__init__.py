@@ -1,0 +1,1 @@
+"""How the stages of a film run the other programs of this repository."""
