@@ -8,7 +8,7 @@ OUT ?= data/train
 NPROC ?= 1
 # What a user passes reaches the shell through the environment as it is: spaces do not split it, and $$(...) does not run.
 PASSED := VIDEO OUT CHECKPOINT JOBS DATA DEST SRC PREFIX MODEL_TYPE WORKERS MODEL_DIR PORT EXCLUDE LAYOUT METHOD DIVERGENCE DEPTH HOURS IW3 NAME \
-	TEXTURES BASELINES CHECKPOINTS CASES PARTS CLIPS SEED SIZE WARP SPLIT SCENES MINUTES NPROC SWEEP MODULES QUICK CONFIDENCE
+	TEXTURES PAIRS BASELINES CHECKPOINTS CASES PARTS CLIPS SEED SIZE WARP SPLIT SCENES MINUTES NPROC SWEEP MODULES QUICK CONFIDENCE
 $(foreach name,$(PASSED),$(if $(filter command environment,$(firstword $(origin $(name)))),$(eval override $(name) := $$(value $(name)))))
 export $(PASSED)
 # VIDEO is one file, a glob, or several of them with spaces between
@@ -120,9 +120,9 @@ evaluate: setup $(VENV)/baselines.installed ## compare networks with simple fill
 	$(BIN)/python tools/evaluate.py -i "$${DATA:-data/eval}" $(if $(CHECKPOINT),--checkpoint $$CHECKPOINT) \
 		-o $(if $(filter file,$(origin OUT)),evaluation,"$$OUT") $(if $(BASELINES),--baselines $$BASELINES) $(ARGS)
 
-evaluate-stereo: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## compare generated right eyes with the true ones of rendered scenes: CHECKPOINT="a.pth base" [SCENES=40] [TEXTURES="a.mp4 films"] [DEPTH="exact degraded Motion"] [OUT=evaluation-stereo]
+evaluate-stereo: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## compare generated right eyes with the true ones of rendered scenes or of files: CHECKPOINT="a.pth base" [SCENES=40] [TEXTURES="a.mp4 films"] [PAIRS=dir] [DEPTH="exact degraded Motion"] [OUT=evaluation-stereo]
 	$(BIN)/python tools/stereo_truth $(if $(CHECKPOINT),--checkpoint $$CHECKPOINT) $(if $(SCENES),--scenes "$$SCENES") \
-		$(if $(TEXTURES),--textures $$TEXTURES) $(if $(DEPTH),--depth $$DEPTH) $(if $(WARP),--warp $$WARP) \
+		$(if $(TEXTURES),--textures $$TEXTURES) $(if $(PAIRS),--pairs $$PAIRS) $(if $(DEPTH),--depth $$DEPTH) $(if $(WARP),--warp $$WARP) \
 		-o $(if $(filter file,$(origin OUT)),evaluation-stereo,"$$OUT") $(if $(BASELINES),--baselines $$BASELINES) $(ARGS)
 
 arena: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## rank networks on ordinary splits and on rendered truth: CHECKPOINTS="a.pth base" [DATA="data/eval"] [SCENES=20] [TEXTURES="a.mp4 films"] [QUICK=1] [OUT=arena]

@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from pack.depth.files import ARRAYS, METRIC, ArrayMaps, FileMaps, Maps, file_named, find_maps
+from pack.depth.files import ARRAYS, IMAGES, METRIC, ArrayMaps, FileMaps, Maps, file_named, find_maps
 from pack.video.export import EXPORT, Export, is_export, listing, read_export, read_pictures
 from pack.video.grey import GreyVideo, frame_times
 from pack.video.reader import VideoInfo
@@ -142,7 +142,7 @@ def film_of(video: str, depth: str) -> Path:
 
 
 def has_maps(folder: Path) -> bool:
-    return any(path.suffix.lower() in (".png", *ARRAYS) and re.search(r"\d$", path.stem) for path in folder.iterdir())
+    return any(path.suffix.lower() in (*IMAGES, *ARRAYS) and re.search(r"\d$", path.stem) for path in folder.iterdir())
 
 
 def model_type(depth: str) -> str:

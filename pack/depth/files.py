@@ -1,4 +1,4 @@
-"""Depth maps that another program wrote: numbered PNG, NPY or NPZ files, and arrays.
+"""Depth maps that another program wrote: numbered PNG, PFM, NPY or NPZ files, and arrays.
 
 T maps of a film, h, w size of a map. Values keep the polarity of the file; 8- and 16-bit integers become [0, 1].
 Which map belongs to which frame is decided in pack/film_depth.py, which also reads grey videos.
@@ -7,7 +7,7 @@ Which map belongs to which frame is decided in pack/film_depth.py, which also re
 import logging
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from tools.cli.machine import memory_bytes
 
 log = logging.getLogger(__name__)
 
-IMAGES = (".png",)
+IMAGES = {".png": ("PNG", "L I"), ".pfm": ("PPM", "F")}  # by ending: Pillow's name of the format, kinds of grey images
 ARRAYS = (".npy", ".npz")
 LARGEST_SIDE = 8192  # pixels of a map
 METRIC = re.compile(r"ZoeD_.*|Any_V2_[NK](_[SBL])?")  # iw3's models that estimate metres
@@ -76,17 +76,23 @@ class ArrayMaps:
 
 def find_maps(folder: Path) -> dict[int, Path]:
     """The files of maps in a folder by the number at the end of their names, ascending. Raises UserError."""
+    found = find_numbered(folder, (*IMAGES, *ARRAYS))
+    if not found:
+        raise MissingFile(f"{folder} holds no depth maps: expected files such as 000000.png, with 16 bits")
+    return found
+
+
+def find_numbered(folder: Path, endings: Iterable[str]) -> dict[int, Path]:
+    """The files of these endings by the number at the end of their names, ascending. Raises UserError."""
     found: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
         digits = re.search(r"\d+$", path.stem)
-        if path.name.startswith(".") or path.suffix.lower() not in (*IMAGES, *ARRAYS) or not digits:
+        if path.name.startswith(".") or path.suffix.lower() not in endings or not digits:
             continue
         number = int(digits[0])
         if number in found:
-            raise UserError(f"{found[number]} and {path} are both number {number}: expected one map per frame")
+            raise UserError(f"{found[number]} and {path} are both number {number}: expected one file per frame")
         found[number] = path
-    if not found:
-        raise MissingFile(f"{folder} holds no depth maps: expected files such as 000000.png, with 16 bits")
     return dict(sorted(found.items()))
 
 
@@ -102,10 +108,11 @@ def read_map(path: Path) -> np.ndarray:  # -> float32 (h w)
     if path.suffix.lower() in ARRAYS:
         return as_float(load_array(path).squeeze(), str(path))
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        kind, greys = IMAGES[path.suffix.lower()]
+        with Image.open(path, formats=[kind]) as image:
             if max(image.size) > LARGEST_SIDE:
                 raise UserError(f"{path} is {image.width}x{image.height}, expected sides up to {LARGEST_SIDE} pixels")
-            if not (image.mode == "L" or image.mode.startswith("I")):
+            if image.mode.partition(";")[0] not in greys:
                 raise UserError(f"{path} is an image of kind {image.mode}, expected 16-bit grey")
             return as_float(np.asarray(image), str(path))
     except UserError:
@@ -115,7 +122,7 @@ def read_map(path: Path) -> np.ndarray:  # -> float32 (h w)
             raise
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise UserError(f"{path} is cut short, damaged or no PNG: export or copy it again") from error
+        raise UserError(f"{path} is cut short, damaged or no {kind}: export or copy it again") from error
 
 
 def load_array(path: Path) -> np.ndarray:

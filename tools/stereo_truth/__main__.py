@@ -1,4 +1,4 @@
-"""Measures made right eyes against true ones on rendered scenes: every depth, warp and fill, with intervals."""
+"""Measures made right eyes against true ones, of rendered scenes or of files: every depth, warp and fill."""
 
 import sys
 from dataclasses import dataclass
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    """Measure the right eyes that networks and simple fills make against the true ones of rendered scenes."""
+    """Measure the right eyes that networks and simple fills make against true ones, rendered or of files."""
 
     ALIASES: ClassVar = {"out": ("-o",)}
     checkpoint: tuple[str, ...] = ()  # weight files or training checkpoints, ours or iw3's, or base;
     # none: only simple fills
+    pairs: tuple[str, ...] = ()  # folders of clips with two true eyes and their disparity, measured in place of
+    # rendered scenes
     scenes: int = 40  # number of rendered scenes
     textures: tuple[str, ...] = ("clips/bikes.mp4", "clips/cityCC0.mpg")  # films, or folders of films, that the scenes'
     # textures are cut from; none that a network was trained on
@@ -62,6 +64,7 @@ def main() -> None:
     from tools.evaluation.methods import choose_baselines, load_methods
     from tools.stereo_truth.compare import compare
     from tools.stereo_truth.depths import KINDS
+    from tools.stereo_truth.pairs import find_pairs, read_pairs
     from tools.stereo_truth.report import write_report
     from tools.stereo_truth.scenes import render_scenes
     from tools.stereo_truth.warps import known_warps
@@ -71,14 +74,18 @@ def main() -> None:
     check_names("--warp", config.warp, known_warps(bool(config.mask_model)))
     device = choose_device(config.device, 0)
     network = load_mask_network(config.mask_model, device) if config.mask_model else None
-    scenes = render_scenes(config.textures, config.scenes, config.size, config.seed)
+    if config.pairs:
+        clips = find_pairs(config.pairs)
+        count, scenes = len(clips), read_pairs(clips)
+    else:
+        count, scenes = config.scenes, render_scenes(config.textures, config.scenes, config.size, config.seed)
     if config.write_left:
-        return write_left(config, scenes)
+        return write_left(config, scenes, count)
     fills, notes = choose_baselines(config.baselines)
     methods = [*load_methods(config.checkpoint, device, config.seed), *fills]
     found = compare(
         scenes,
-        config.scenes,
+        count,
         config.depth,
         config.warp,
         methods,
@@ -89,18 +96,18 @@ def main() -> None:
         network,
     )
     if not found.rows.clips:
-        raise UserError(f"none of {config.scenes} scenes uncovers anything, the last: {found.notes[-1]}")
+        raise UserError(f"none of {count} scenes uncovers anything, the last: {found.notes[-1]}")
     write_report(Path(config.out), found, methods, [*notes, *found.notes], config)
 
 
-def write_left(config: Config, scenes: "Iterable[Scene]") -> None:
+def write_left(config: Config, scenes: "Iterable[Scene]", count: int) -> None:
     """Write the left eyes and say what comes next."""
     from tools.stereo_truth.depth_files import write_left_eyes
 
     folder = Path(config.write_left)
-    write_left_eyes(folder, ((scene.name, scene.left) for scene in scenes), config.scenes)
+    write_left_eyes(folder, ((scene.name, scene.left) for scene in scenes), count)
     print(
-        f"{folder}: the left eyes of {cli.plural(config.scenes, 'scene')}. Write the depth of each film under its name "
+        f"{folder}: the left eyes of {cli.plural(count, 'scene')}. Write the depth of each film under its name "
         f"(iw3: --export), and pass that folder as --depth"
     )
 

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from tools.stereo_truth.__main__ import Config
 
 ABOUT = (
-    "Measured against a true second eye: scenes are rendered from real pictures with exact depth, so that the right "
-    "eye, and which of its pixels the left eye does not show, are known. hole: pixels of the right eye that the left "
-    "eye does not show; band: those at most 8 px from them, where halos appear; frame: all measured pixels."
+    "Measured against a true second eye: scenes are rendered from real pictures, or read from --pairs, with exact "
+    "depth, so that the right eye, and which of its pixels the left eye does not show, are known. hole: pixels of the "
+    "right eye that the left eye does not show; band: those at most 8 px from them, where halos appear; frame: all "
+    "measured pixels."
 )
 
 
