@@ -55,8 +55,9 @@ def write_page(
         data = base64.b64encode(picture.read_bytes()).decode()
         parts += [
             "<h2>The largest fills</h2>",
-            "<p>From left to right: the frame, its holes, the same in red on the frame, and what the network fills in. "
-            "Holes are cut into the film's own frames, so the first picture is what a perfect fill would show.</p>",
+            "<p>From left to right: the frame, its holes in red, and what the network fills in, where the holes are "
+            "largest. They are cut into the film's own frames, so the first picture is what a perfect fill would show."
+            "</p>",
             f"<img style='max-width:100%' alt='the largest fills' src='data:image/png;base64,{data}'>",
         ]
     style = f"<style>{STYLE}{MORE_STYLE}</style>"

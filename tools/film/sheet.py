@@ -13,12 +13,14 @@ from pack.shards.untrusted import CorruptRecord
 from tools.evaluation.baselines import Fill
 from tools.film.survey import Shot, shot_of
 from tools.peek import beside, draw_frame, draw_text, save, stack
+from train.data.crop import choose_tile
 from train.evaluation.metrics import as_uint8
 
 SHOTS = 10
 TILE = 320  # pixels of a picture
+CLOSE = 160  # pixels of the film that a picture shows, so that its holes are seen
 FRAMES = 12
-COLUMNS = "From left to right: the frame, its holes, the same in red on the frame, and the fill"
+COLUMNS = "From left to right: the frame, its holes in red, and the fill"
 
 
 def draw_sheet(out: Path, splits: Sequence[Path], shots: Sequence[Shot], fill: Fill, device: torch.device) -> int:
@@ -31,7 +33,7 @@ def draw_sheet(out: Path, splits: Sequence[Path], shots: Sequence[Shot], fill: F
         except CorruptRecord:
             continue
         text = f"shot {shot} at {shots[shot].seconds:.1f} s: {100 * share:.1f} % of the tile is filled"
-        row = beside(fill_record(record.frames, record.masks, fill, device), group=4)
+        row = beside(fill_record(record.frames, record.masks, fill, device), group=3)
         rows += [draw_text([text], row.width), row]
     if rows:
         save(stack([draw_text([COLUMNS], rows[1].width), *rows]), out)
@@ -52,7 +54,7 @@ def largest_fills(splits: Sequence[Path], shots: Sequence[Shot]) -> dict[int, tu
 
 @torch.inference_mode()
 def fill_record(frames: np.ndarray, masks: np.ndarray, fill: Fill, device: torch.device) -> list:
-    """Frame, holes, frame with its holes marked, and the fill, in the middle of a record."""
+    """The frame, its holes marked, and the fill, in the middle of a record and there where its holes are largest."""
     from PIL import Image
 
     start = (len(frames) - FRAMES) // 2
@@ -60,5 +62,9 @@ def fill_record(frames: np.ndarray, masks: np.ndarray, fill: Fill, device: torch
     holes = torch.from_numpy(masks[start : start + FRAMES].copy())[:, None].to(device) > 0
     filled = as_uint8(fill(colours.masked_fill(holes, 0), holes)[FRAMES // 2]).numpy()
     middle = start + FRAMES // 2
-    pictures = draw_frame(frames[middle], masks[middle], TILE)
-    return [*pictures, Image.fromarray(filled).resize(pictures[0].size)]
+    side = min(CLOSE, *masks.shape[1:])
+    y, x = choose_tile(torch.from_numpy(masks[middle : middle + 1]), side, None)
+    close = np.s_[y : y + side, x : x + side]
+    marks = np.where(masks[middle][close] > 0, np.uint8(255), np.uint8(0))
+    frame, _, marked = draw_frame(frames[middle][close], marks, TILE)
+    return [frame, marked, Image.fromarray(filled[close]).resize(frame.size, Image.Resampling.BOX)]

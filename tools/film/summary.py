@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from model.checkpoint import load_network
+from model.checkpoint import load_network, locate
 from tools.cli import plural
+from tools.cli.files import file_sha256
 from tools.film.calibration import Calibration
 from tools.film.certificate import Certificate
 from tools.film.page import write_page
@@ -66,7 +67,8 @@ def finish(
         "strength": strengths(config, shots),
         "warp": config.method,
         "start": Path(config.checkpoint).name,
-        "used for the film": f"{Path(winner).name}, {'the start' if winner == config.checkpoint else 'tuned'}",
+        "used for the film": f"{Path(winner).name}, {'the start' if winner == config.checkpoint else 'tuned'}; sha256 "
+        f"{file_sha256(locate(winner))}",
     }
     write_page(page, out.name, certificate, reason, calibration, facts, shots, [sheet] if drawn else [])
     headline("done")
