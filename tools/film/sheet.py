@@ -13,12 +13,12 @@ from pack.shards.untrusted import CorruptRecord
 from tools.evaluation.baselines import Fill
 from tools.film.survey import Shot, shot_of
 from tools.peek import beside, draw_frame, draw_text, save, stack
-from train.data.crop import choose_tile
 from train.evaluation.metrics import as_uint8
 
 SHOTS = 10
 TILE = 320  # pixels of a picture
 CLOSE = 160  # pixels of the film that a picture shows, so that its holes are seen
+STEP = 8  # pixels between the squares that are tried
 FRAMES = 12
 COLUMNS = "From left to right: the frame, its holes in red, and the fill"
 
@@ -62,9 +62,15 @@ def fill_record(frames: np.ndarray, masks: np.ndarray, fill: Fill, device: torch
     holes = torch.from_numpy(masks[start : start + FRAMES].copy())[:, None].to(device) > 0
     filled = as_uint8(fill(colours.masked_fill(holes, 0), holes)[FRAMES // 2]).numpy()
     middle = start + FRAMES // 2
-    side = min(CLOSE, *masks.shape[1:])
-    y, x = choose_tile(torch.from_numpy(masks[middle : middle + 1]), side, None)
-    close = np.s_[y : y + side, x : x + side]
+    close = closest(masks[middle] > 0)
     marks = np.where(masks[middle][close] > 0, np.uint8(255), np.uint8(0))
     frame, _, marked = draw_frame(frames[middle][close], marks, TILE)
     return [frame, marked, Image.fromarray(filled[close]).resize(frame.size, Image.Resampling.BOX)]
+
+
+def closest(holes: np.ndarray) -> tuple[slice, slice]:  # bool (H W)
+    """The rows and columns of the square with the most hole pixels."""
+    side = min(CLOSE, *holes.shape)
+    sums = torch.nn.functional.avg_pool2d(torch.from_numpy(holes)[None].float(), side, stride=STEP)[0]
+    y, x = (STEP * int(place) for place in np.unravel_index(int(sums.argmax()), sums.shape))
+    return np.s_[y : y + side, x : x + side]
