@@ -50,7 +50,7 @@ class _Damage:
     """Which packets, by their number in the order of decoding, were damaged.
 
     Half a number stands for what is missing between two packets. Frames that are decoded behind a key frame but shown
-    before it (open GOP) may be predicted from that.
+    before it (open GOP) may be predicted from that, unless they are known to need nothing before their key frame.
     """
 
     packets: list[float] = field(default_factory=list)  # ascending
@@ -62,14 +62,19 @@ class _Damage:
             insort(self.packets, packet)
             self.keys = [number for number in self.keys if number != packet]
 
-    def touches(self, packet: int, is_key: bool) -> bool:
-        """Whether the frame of this packet is damaged, or predicted from one that is."""
+    def touches(self, packet: int, is_key: bool, since: int | None = None) -> bool:
+        """Whether the frame of this packet is damaged, or predicted from one that is.
+
+        Where it is known, packet `since` is the first that the frame may be predicted from.
+        """
         if is_key:
             if packet not in self.packets and packet not in self.keys:
                 insort(self.keys, packet)
                 self.packets = [number for number in self.packets if number > packet - KEPT]
                 self.keys = self.keys[-KEPT:]
             return packet in self.packets
+        if since is not None:
+            return any(since <= number <= packet for number in self.packets)
         before = bisect_right(self.packets, packet)
         key = bisect_right(self.keys, packet)
         return before > 0 and (key == 0 or self.packets[before - 1] > self.keys[key - 1])
@@ -117,10 +122,10 @@ def _all_frames(
     """Every frame that the decoder gives, in order of presentation, its pixel aspect, and whether it is damaged."""
     damage, held, context = _Damage(), deque(), stream.codec_context
     first, stated = context.sample_aspect_ratio, stream.sample_aspect_ratio  # the container's value has precedence
-    context.copy_opaque = True  # each frame then carries the number of its packet
+    context.copy_opaque = True  # each frame then carries the numbers of its packet
     hints = _hints(_lost(path, _readable(path, container, stream), container, stream), stream)
-    for number, (packet, begins) in enumerate(_inspected(path, hints, context)):
-        packet.opaque = (number,)  # a new object: PyAV keeps them by identity, and small integers exist only once
+    for number, (packet, begins, since) in enumerate(_inspected(path, hints, context)):
+        packet.opaque = (number, since)  # a new object: PyAV keeps them by identity
         for start in begins:
             damage.begins(max(start, 0))
         try:
@@ -131,14 +136,14 @@ def _all_frames(
             damage.begins(number)
             continue
         for frame in frames:
-            own = frame.opaque[0] if isinstance(frame.opaque, tuple) else number
+            own, since = frame.opaque if isinstance(frame.opaque, tuple) else (number, None)
             is_first = not damage.seen
             damage.seen = True
             if frame.is_corrupt or (is_first and context.name in NEEDS_KEY and not frame.key_frame):
                 damage.begins(own)
             now = context.sample_aspect_ratio
             aspect = (stated if now == first else now) or Fraction(1)
-            held.append((own, frame, aspect, damage.touches(own, frame.key_frame)))
+            held.append((own, since, frame, aspect, damage.touches(own, frame.key_frame, since)))
             if len(held) > HELD:
                 yield _release(damage, held)
     while held:
@@ -146,22 +151,25 @@ def _all_frames(
 
 
 def _release(damage, held):
-    own, frame, aspect, damaged = held.popleft()
+    own, since, frame, aspect, damaged = held.popleft()
     # A frame shown before a damaged one may be predicted from it, and was judged before that was known.
-    return frame, aspect, damaged or damage.touches(own, frame.key_frame)
+    return frame, aspect, damaged or damage.touches(own, frame.key_frame, since)
 
 
 def _inspected(
     path: str | Path, packets: Iterable[tuple[av.Packet, list[float], bool]], context: av.VideoCodecContext
-) -> Iterator[tuple[av.Packet, list[float]]]:
+) -> Iterator[tuple[av.Packet, list[float], int | None]]:
     """Each packet with the numbers of those where damage begins, also as its NAL units show it.
 
+    With them comes the number of the packet before which its frame needs none, where the units say so.
     Raises UserError for Dolby Vision whose colours no decoder here shows.
     """
     codec = context.name
     size = nal.length_size(context) if codec in nal.LAST_SLICE else 0
     numbers = FrameNumbers(context) if codec == "h264" else None
+    key: int | None = None
     for number, (packet, begins, gap) in enumerate(packets):
+        key, since = number if packet.is_keyframe else key, None
         if codec in nal.LAST_SLICE and packet.size:
             units = nal.Units.of(bytes(packet), size, codec)
             if numbers is not None and numbers.skip(units.units, packet.is_keyframe) and gap:
@@ -172,7 +180,8 @@ def _inspected(
                 # A packet that does not even begin well shows damage that began in the one before; one that was cut
                 # short is marked.
                 begins = [*begins, number if units.units or packet.is_corrupt else number - 1]
-        yield packet, begins
+            since = key if units.is_radl else None
+        yield packet, begins, since
 
 
 def _hints(
@@ -183,6 +192,7 @@ def _hints(
     codec = stream.codec_context.name
     noticed = codec in CHECKING
     last = shown = hint = None
+    marks = deque([False, False], maxlen=2)  # of the two packets before
     for number, (packet, lost) in enumerate(packets):
         begins: list[float] = []
         if noticed and packet.is_corrupt:
@@ -193,16 +203,17 @@ def _hints(
             begins.append(number - 1)  # in which the loss began
             if packet.size and not packet.is_keyframe:
                 begins.append(number)
-        parted = isinstance(packet.opaque, timestamps.Splice) or (gap and hint is not None)
+        spliced = isinstance(packet.opaque, timestamps.Splice)
+        parted = spliced or (gap and (hint is not None or marks[0]))
         if parted and packet.is_keyframe and not (codec in GROUPED and nal.is_closed(bytes(packet))):
             begins.append(number - 0.5)
-        if hint is not None and number - hint <= NEAR and packet.size and not packet.is_keyframe:
-            if not noticed:
-                begins.append(hint)
-            elif gap or number == hint + 2:  # a recording that was joined would go on with a key frame
-                begins.append(min(hint + 1, number))
-        if not noticed:
-            hint = number if packet.is_corrupt else None  # judged by whether the next packet is a key frame
+        near = hint is not None and number - hint <= NEAR and packet.size and not packet.is_keyframe
+        if hint is not None and near and (gap or number == hint + 2):  # a joined one would go on with a key frame
+            begins.append(min(hint + 1, number))
+        # A parser hands out a packet when the next one has begun, with the mark of that one.
+        if not noticed and marks[0] and not (packet.is_keyframe and (spliced or not gap)):
+            begins.append(number - 1)  # recordings that were joined would go on with a key frame
+        marks.append(packet.is_corrupt)
         last = packet.dts if packet.dts is not None else last
         shown = max(packet.pts, packet.pts if shown is None else shown) if packet.pts is not None else shown
         yield packet, begins, gap

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import av
 
 LAST_SLICE = {"h264": 5, "hevc": 31}  # types of slices are those from 0 to this one, by codec
+RADL = (6, 7)  # types in HEVC of pictures that are shown before their key frame but need nothing before that
 RPU = 62  # type in HEVC: how Dolby Vision's picture is to be shown
 # Encoders put a 3 into such zeros, so within a unit they show bytes that were overwritten, mostly by zeros.
 FORBIDDEN = (b"\0\0\0", b"\0\0\1", b"\0\0\2")
@@ -42,6 +43,11 @@ class Units:
         """Whether the lengths add up, and no slice has bytes that no encoder writes."""
         slices = self._of_types(range(LAST_SLICE[self.codec] + 1))
         return self.fits and not any(zeros in unit for unit in slices for zeros in FORBIDDEN)
+
+    @property
+    def is_radl(self) -> bool:
+        """Whether the picture is shown before its key frame and predicted from nothing before that (HEVC alone)."""
+        return self.codec == "hevc" and bool(self._of_types(RADL))
 
     @property
     def is_profile_5(self) -> bool:
