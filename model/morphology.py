@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+CLOSING = 2  # rounds of dilation and erosion by which iw3 closes holes
+INNER_DILATION, OUTER_DILATION = 1, 2  # pixels of the depth map by which iw3 then grows them to the left and right
 BLUR_TAPS = 15
 BLUR_SIGMA = 0.15 * BLUR_TAPS + 0.35
 
@@ -17,7 +19,7 @@ def erode(mask: torch.Tensor, n: int = 1) -> torch.Tensor:  # (... H W) -> same 
     return _over_squares(mask, n, torch.minimum)
 
 
-def mask_closing(mask: torch.Tensor, n: int = 2) -> torch.Tensor:  # (... H W) -> float, same shape
+def mask_closing(mask: torch.Tensor, n: int = CLOSING) -> torch.Tensor:  # (... H W) -> float, same shape
     """The mask with gaps of up to 2n pixels closed, as float in [0, 1]; values of 0.5 that are not covered stay."""
     mask = mask if mask.is_floating_point() else mask.float()
     return (erode(dilate(mask, n), n) + mask).clamp(0, 1)

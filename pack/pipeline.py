@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from model.mask_mlbw import MaskMLBW, hole_mask
+from model.morphology import CLOSING
 from pack.config import Config
 from pack.depth.models import DepthEstimator, normalise
 from pack.depth.motion import MotionDepth
@@ -29,7 +30,6 @@ from pack.shards.record import Record, record_key, video_key
 from pack.video.reader import Clip, VideoInfo
 
 LEAST_HOLES = 300  # pixels a frame on average: iw3 keeps no record with fewer
-CLOSING = 2  # pixels: holes are dilated and eroded by it, so a closed pixel depends on twice as many around it
 LEVELS = np.array([0, 128, 255], np.uint8)  # grey levels of a mask image, for 0, 1 and 2 half holes
 
 
@@ -202,7 +202,7 @@ def fit(depth: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:  # (B 1 h w
 def spans_of(corners: list[tuple[int, int]], side: int, size: tuple[int, int]) -> np.ndarray:  # -> int (H 2)
     """The columns [first, end) of each row that windows of this side need, in frames of size (H, W)."""
     height, width = size
-    around = 2 * CLOSING
+    around = 2 * CLOSING  # a closed pixel depends on those that dilation and erosion reach
     spans = np.full((height, 2), (width, 0))
     for x, y in corners:
         rows = spans[max(y - around, 0) : y + side + around]

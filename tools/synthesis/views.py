@@ -16,6 +16,7 @@ import torch
 
 from model.light_video_inpaint import FRAMES
 from model.mask_mlbw import MaskMLBW
+from model.morphology import INNER_DILATION, OUTER_DILATION
 from pack.depth.models import DepthEstimator, robust_range
 from pack.film_depth import FilmDepth
 from pack.holes.forward import dilate_edge
@@ -40,8 +41,8 @@ class Geometry:
     convergence: float
     mapper: Callable[[torch.Tensor], torch.Tensor]
     edge_dilation: int = 2  # pixels of the depth map
-    inner: int = 1  # pixels, per pixel of the depth map, by which holes grow to the left
-    outer: int = 2  # and to the right
+    inner: int = INNER_DILATION  # pixels, per pixel of the depth map, by which holes grow to the left
+    outer: int = OUTER_DILATION  # and to the right
     method: str = FORWARD  # the warp, one of pack.holes.kinds
     network: MaskMLBW | None = None  # of the learned warp
     both: bool = False  # both eyes are made, with half of the divergence each; otherwise one, with all of it

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from model.mask_mlbw import MaskMLBW
+from model.morphology import INNER_DILATION, OUTER_DILATION
 from pack.holes.forward import dilate_edge
 from pack.holes.kinds import FORWARD, MASKS, Shares, choose_kind
 from pack.pipeline import LEAST_HOLES
@@ -55,8 +56,9 @@ def draw_view(scene_seed: int, size: int, degraded: float, warps: Shares = FORWA
     film_size = FILM_SIZES[int(random.integers(len(FILM_SIZES)))]
     strength = float(random.choice(STRENGTHS)) if random.random() < 0.7 else float(random.uniform(0.5, STRONGEST))
     strength = round(min(strength, 100 * WIDEST_SHIFT * size / film_size[0]), 4)
-    usual = random.random() < 0.6
-    inner, outer = (1, 2) if usual else (int(random.integers(0, 3)), int(random.integers(0, 5)))
+    inner, outer = INNER_DILATION, OUTER_DILATION
+    if random.random() >= 0.6:
+        inner, outer = int(random.integers(0, 3)), int(random.integers(0, 5))
     is_degraded = random.random() < degraded
     rounds = (2, 2, 2, 1, 0, 3) if is_degraded else (0, 0, 0, 1, 2, 2)
     return View(

@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.morphology import dilate, erode
+from model.morphology import CLOSING, INNER_DILATION, OUTER_DILATION, dilate, erode
 from pack.shards.record import Box, size_in
 from tools.cli import UserError
 from train.data.looks import Look, draw_look
 
 EVAL_STRIDE = 64  # pixels between the candidate windows of evaluation
 TILES = 4  # random candidate windows of training
-USED_OUTER, USED_INNER = 2, 1  # pixels of the depth map by which iw3 grows holes in use, to the right and to the left
-USED_CLOSING = 2  # gaps of up to twice as many pixels are closed before
 USUAL_DEPTH_SIDE = 392  # short side of the depth map of iw3's models, for records that do not say theirs
 
 
@@ -83,7 +81,7 @@ def frame_indexes(available: int, frames: int, params: AugmentParams | None) -> 
 
 def as_used(params: AugmentParams) -> AugmentParams:
     """The same parameters with the growth of holes that iw3 has in use, instead of a random one."""
-    return replace(params, outer=USED_OUTER, inner=USED_INNER, as_used=True)
+    return replace(params, outer=OUTER_DILATION, inner=INNER_DILATION, as_used=True)
 
 
 def depth_pixel(info: Mapping[str, Any]) -> float:
@@ -105,7 +103,7 @@ def augment_masks(
     outer, inner = params.outer, params.inner
     if params.as_used:
         outer, inner = (min(max(round(pixel * n), 1), 63) for n in (outer, inner))
-        masks = torch.maximum(erode(dilate(masks, USED_CLOSING), USED_CLOSING), masks)
+        masks = torch.maximum(erode(dilate(masks, CLOSING), CLOSING), masks)
     grown = dilate_rows(masks.numpy(), outer, inner)
     return torch.from_numpy(np.negative(grown, out=grown))  # 1 becomes 255
 

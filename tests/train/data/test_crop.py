@@ -4,6 +4,7 @@ import torch
 
 from model.morphology import dilate_inner, dilate_outer
 from tests.support.training.trainings import one_thread  # noqa: F401
+from tools import stereo
 from tools.synthesis.warps import grown
 from train.data.crop import (
     AugmentParams,
@@ -203,7 +204,9 @@ def test_holes_as_used_are_those_that_iw3_shows_a_network_in_use(depth_width):
         np.random.default_rng(1).choice(np.array([0, 128, 255], np.uint8), (3, 60, 320), p=[0.9, 0.05, 0.05])
     )
     used = augment_masks(masks, as_used(fixed(outer=9, inner=4)), 320 / depth_width)
-    assert torch.equal(used > 0, grown(masks[:, None] > 0, 1, 2, depth_width)[:, 0])
+    film = stereo.Config(video="film.mkv")
+    dilation = film.inner_dilation, film.outer_dilation
+    assert torch.equal(used > 0, grown(masks[:, None] > 0, *dilation, depth_width)[:, 0])
     assert set(used.unique().tolist()) == {0, 255}
 
 
