@@ -6,7 +6,7 @@ Every stage resumes by itself when the same command is given again.
 import math
 import signal
 import sys
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -89,6 +89,7 @@ def main() -> None:
     from model.device import choose_device
     from pack.film_depth import film_of
     from pack.video.reader import probe
+    from tools import stereo
     from tools.film.held import hold_back
     from tools.film.stages import convert
     from tools.film.summary import finish, headline, say_shots, say_strengths
@@ -100,7 +101,7 @@ def main() -> None:
     out = Path(config.out or f"{video.path.stem}_LR.mkv")
     if out.exists() and out.samefile(video.path):
         raise UserError(f"{out} is the film itself: pass another OUT")
-    check_method(config)
+    stereo.Config(video=config.video, layout=config.layout, crf=config.crf)  # refuses what the conversion would
     work = Work(out.with_name(out.stem + ".film"))
     model, name, settings = open_source(config, video, device)
     network = load_network(config.checkpoint, device)
@@ -127,16 +128,6 @@ def end(*_: object) -> None:
     """Leave as on Ctrl-C: the stage that runs is ended, what is finished stays."""
     print("terminated: the same command continues", file=sys.stderr)
     sys.exit(143)
-
-
-def check_method(config: Config) -> None:
-    """Raise UserError where the conversion does not know the method, or the layout."""
-    from tools import stereo
-
-    known = {field.name for field in fields(stereo.Config)}
-    if config.method != "forward" and "method" not in known:
-        raise UserError(f"--method {config.method}: tools/stereo.py converts with forward only, pass that")
-    stereo.Config(video=config.video, layout=config.layout, crf=config.crf)
 
 
 def open_source(

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +11,23 @@ from tools.cli.files import write_file
 VERSION = 2  # of the files of this folder
 
 
-@dataclass(frozen=True)
 class Work:
     """Paths below the working folder."""
 
-    folder: Path
-
-    @property
-    def depth(self) -> Path:
-        """Depth of every frame, as iw3 exports it."""
-        return self.folder / "depth"
-
-    @property
-    def held(self) -> Path:
-        """The same with some shots at a share of their strength; missing where there are none."""
-        return self.folder / "held"
-
-    @property
-    def confidence(self) -> Path:
-        """The calibration of expected errors."""
-        return self.folder / "confidence.json"
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.depth = folder / "depth"  # of every frame, as iw3 exports it
+        self.held = folder / "held"  # the same with some shots at less strength; missing where there are none
+        self.data = folder / "data"  # records: train/, and eval/ of held-out shots
+        self.choosers = folder / "choosers.txt"  # keys of held-out records that choose the network, one a line
+        self.judges = folder / "judges.txt"  # and of those of the certificate, of which the training sees nothing
+        self.model = folder / "model"  # the tuned network and its checkpoints
+        self.confidence = folder / "confidence.json"  # the calibration of expected errors
 
     @property
     def splits(self) -> list[Path]:
         """The folders that hold records."""
         return [folder for folder in sorted(self.data.glob("*")) if any(folder.glob("*.json"))]
-
-    @property
-    def data(self) -> Path:
-        """Records: train/, and eval/ of held-out shots."""
-        return self.folder / "data"
-
-    @property
-    def choosers(self) -> Path:
-        """The keys of held-out records that choose the network and are no part of the certificate, one a line."""
-        return self.folder / "choosers.txt"
-
-    @property
-    def judges(self) -> Path:
-        """The keys of held-out records of the certificate, of which the training sees nothing, one a line."""
-        return self.folder / "judges.txt"
-
-    @property
-    def model(self) -> Path:
-        return self.folder / "model"
 
     def read(self, name: str) -> dict[str, Any]:
         """A JSON file of this folder, empty where it is missing. Raises UserError where it is damaged."""
@@ -64,8 +36,8 @@ class Work:
             return {}
         try:
             found = json.loads(path.read_text())
-        except ValueError as error:
-            raise UserError(f"{path} is damaged: delete it, its stage is then repeated") from error
+        except ValueError:
+            found = None
         if not isinstance(found, dict):
             raise UserError(f"{path} is damaged: delete it, its stage is then repeated")
         return found
