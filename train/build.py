@@ -86,8 +86,17 @@ def build_data(
     use_endpoint(config.endpoint_url)
     cache = group.first(open_cache, config, records, eval_records)
     read = cache.read_record if cache else None
-    strong, used = config.augment == "strong", config.holes_as_used
-    samples = Samples(records, config.frames, config.tile, seed, read, tiles > 1, strong, used, STAGES)
+    samples = Samples(
+        records,
+        config.frames,
+        config.tile,
+        seed,
+        read,
+        keep=tiles > 1,
+        strong=config.augment == "strong",
+        holes_as_used=config.holes_as_used,
+        own=STAGES,
+    )
     workers = config.num_workers if config.num_workers >= 0 else max(min(usable_cores() - 2, 8), 0)
     return TrainingData(
         plan=Plan(records.sizes, config.epoch_slots, seed, config.shuffle_shards, records.shares, tiles),

@@ -272,7 +272,7 @@ class SampleStream:
     def _settings(self) -> dict[str, Any]:
         samples, plan = self.stream.source, self.plan
         own: dict[str, Any] = {"stages": samples.own_names, "augment": "strong" if samples.strong else "iw3"}
-        own |= {"holes_as_used": samples.used} if samples.used else {}
+        own |= {"holes_as_used": samples.holes_as_used} if samples.holes_as_used else {}
         planned = {"seed": plan.seed, "tiles_per_record": plan.tiles, "shuffle_shards": plan.window} if plan else {}
         sizes = {"batch_size": self.batch_size, "samples_per_epoch": self.slots, "tile": samples.tile}
         return {"split": "train" if plan else "eval", "data": samples.records.fingerprint()} | own | planned | sizes

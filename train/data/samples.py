@@ -112,8 +112,8 @@ class Samples(Dataset):
     """Samples by slot: augmented for training with a seed, the fixed ones of evaluation without.
 
     `read` fetches the members of a record: from its shard, or through a cache. With `keep` the last record stays
-    decoded, for consecutive slots that show the same one. `strong` augmentation adds looks to iw3's. `used` is the
-    share of samples whose holes grow as in use. `own` are stages of the user, which take and yield samples.
+    decoded, for consecutive slots that show the same one. `strong` augmentation adds looks to iw3's. `holes_as_used` is
+    the share of samples whose holes grow as in use. `own` are stages of the user, which take and yield samples.
     """
 
     def __init__(
@@ -125,11 +125,11 @@ class Samples(Dataset):
         read: Reader | None = None,
         keep: bool = False,
         strong: bool = False,
-        used: float = 0.0,
+        holes_as_used: float = 0.0,
         own: Sequence[Stage] = (),
     ):
         self.records, self.frames, self.tile, self.seed = records, frames, tile, seed
-        self.reader, self.keep, self.strong, self.used = read or read_record, keep, strong, used
+        self.reader, self.keep, self.strong, self.holes_as_used = read or read_record, keep, strong, holes_as_used
         self.stages: tuple[Stage, ...] = (self.draw, self.read, self.check, self.decode_tile, *own)
         self.guarded: tuple[Stage, ...] = tuple(partial(self._guard, stage) for stage in self.stages)
         self.pipeline: tuple[Stage, ...] = (*self.guarded, self.replace_bad)  # from a slot to its sample
@@ -234,7 +234,8 @@ class Samples(Dataset):
         place = (self.seed or 0, slot.epoch, slot.index)
         params = draw_params(generator(*place, "crop"), self.strong)
         # a generator of its own: without this growth, samples are those of earlier versions
-        grows = self.used and torch.rand((), generator=generator(*place, "as used"), dtype=torch.float64) < self.used
+        gen = generator(*place, "as used")
+        grows = torch.rand((), generator=gen, dtype=torch.float64) < self.holes_as_used
         return as_used(params) if grows else params
 
     def _info(self, number: int, members: dict[str, bytes] | None) -> dict[str, Any]:

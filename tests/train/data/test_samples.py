@@ -76,7 +76,7 @@ def test_the_share_whose_holes_are_as_used_changes_no_other_sample(split):
     records = Records(list_shards(split))
     slots = [Slot(1, index, index % len(records)) for index in range(60)]
     random, half, all_used = (
-        [Samples(records, 12, 64, 3, used=share)[slot] for slot in slots] for share in (0, 0.5, 1)
+        [Samples(records, 12, 64, 3, holes_as_used=share)[slot] for slot in slots] for share in (0, 0.5, 1)
     )
     chosen = [a.digest != b.digest for a, b in zip(random, half, strict=True)]
     assert 15 <= sum(chosen) <= 45
