@@ -52,7 +52,7 @@ class Config:
         "width_psnr",
     ] = "temporal_l1lpips"  # training loss; names without lpips need no VGG16 weights
     lpips_frames: int = 3  # number of random frames per sequence that LPIPS is computed on; iw3: 12
-    diff_aug: bool = True  # move output and truth together before the loss (never for --loss dct)
+    diff_aug: bool = True  # shift or rotate output and truth together before the loss (not for --loss dct)
 
     max_epoch: int = 200  # number of epochs; cosine schedules end one epoch earlier, at their minimum, as in iw3
     num_samples: int = 20000  # frames per epoch; an epoch has 1/12 as many sequences
