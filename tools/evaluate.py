@@ -90,9 +90,7 @@ def warn_of_training_films(checkpoints: "Sequence[str]", shards: "Sequence[Index
 
     films = [shard.source for shard in shards]
     seen = {path: seen_in_training(lineage_of(read_file(path)), films) for path in checkpoints}
-    return [
-        f"{path} was trained on {', '.join(found)}, which is in this split" for path, found in seen.items() if found
-    ]
+    return [f"{path} was trained on films of this split: {', '.join(found)}" for path, found in seen.items() if found]
 
 
 def list_used_shards(data: str, exclude: str) -> "tuple[list[Index], list[str]]":

@@ -83,11 +83,17 @@ def test_the_lineage_of_a_file_is_printed(about, tmp_path):
     assert "--checkpoint is missing" in refused(main)
 
 
+def test_shares_of_a_source_are_printed_as_percentages():
+    rendered = {"video": "truth_0", "holes": {"forward": 1.0}, "warp": {"forward": 0.5, "mlbw": 0.5}, "records": 1}
+    lines = as_lines({"sources": [rendered]})
+    assert lines[1] == "  truth_0: 1 record; holes forward 100 %; warp forward 50 %, mlbw 50 %"
+
+
 def test_evaluation_warns_of_films_that_were_in_training(about, split, tmp_path):
     save_network(tmp_path / "a.pth", tiny_network(), {"lineage": about})
     unseen = write_shard(tmp_path / "unseen", FILM | {"sha256_of_ends": "ef" * 32}, {})
     words = ("--checkpoint", tmp_path / "a.pth", "-o", tmp_path, "--baselines", "none", "--records", 1, *SMALL)
-    assert "a.pth was trained on film.mp4, other.mp4, which is in this split" in succeeds(evaluate, "-i", split, *words)
+    assert "a.pth was trained on films of this split: film.mp4, other.mp4" in succeeds(evaluate, "-i", split, *words)
     assert "was trained on" not in succeeds(evaluate, "-i", unseen, *words)
 
 

@@ -59,18 +59,24 @@ def as_lines(found: dict[str, Any]) -> list[str]:
 def describe_source(one: dict[str, Any]) -> str:
     """A film of the training split, with its identity and its holes."""
     names = ("holes", "records", "video", "sha256_of_ends")
-    shares = [(kind, share) for kind, share in table(one, "holes").items() if is_number(share)]
-    holes = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in shares)
-    others = ", ".join(f"{name} {value}" for name, value in one.items() if name not in (*names, "bytes", "textures"))
+    known = (*names, "bytes", "textures")
+    others = ", ".join(f"{name} {in_words(value)}" for name, value in one.items() if name not in known)
     textures = [str((isinstance(texture, dict) and texture.get("video")) or texture) for texture in textures_of(one)]
     parts = [
         f"{one.get('video')}: {plural(count(one, 'records'), 'record')}",
-        f"holes {holes}",
+        f"holes {in_words(table(one, 'holes'))}",
         *([others] if others else []),
         *([f"textures {' '.join(textures)}"] if textures else []),
         *([f"sha256 of its ends {one['sha256_of_ends']}"] if "sha256_of_ends" in one else []),
     ]
     return "; ".join(parts)
+
+
+def in_words(value: Any) -> Any:
+    """The value, or what it says if it is a dict of shares."""
+    if not isinstance(value, dict):
+        return value
+    return ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in value.items() if is_number(share))
 
 
 def describe_part(one: dict[str, Any]) -> str:
