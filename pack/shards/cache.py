@@ -7,6 +7,7 @@ that the cache's size includes unfinished downloads.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -19,6 +20,7 @@ from pack.shards.shard import parse_record, read_record
 from pack.shards.store import RemotePath, StoreError, read_chunks
 from pack.shards.untrusted import CorruptRecord
 from tools.cli import UserError
+from tools.cli.errors import is_out_of_memory
 from tools.cli.files import file_sha256, locked, naming, sync
 
 
@@ -42,20 +44,24 @@ class Cache:
             pass
 
     def read_record(self, shard: Index, entry: Entry) -> dict[str, bytes]:
-        """The members of a record, as `shard.read_record` returns them; its shard is downloaded if it is not cached."""
+        """The members of a record, as `shard.read_record` returns them; its shard is downloaded if it is not cached.
+
+        An error of the cache's own disk is a StoreError: it says nothing of the record.
+        """
         if not isinstance(shard.tar, RemotePath):
             return read_record(shard, entry)
-        data = self._read(shard, entry)
-        if data is None:
-            fetched = self._fetch(shard)
-            data = self._read(shard, entry) if fetched else None
+        with self._disk():
+            data = self._read(shard, entry)
+            if data is None:
+                fetched = self._fetch(shard)
+                data = self._read(shard, entry) if fetched else None
         if data is None:  # everything in a small cache is being read
             return read_record(shard, entry)
         try:
             return parse_record(data, entry)
         except CorruptRecord:  # damaged on the local disk or in the store: the next line raises for the latter
             members = read_record(shard, entry)
-            with self._changing():
+            with self._disk(), self._changing():
                 self._path(shard).unlink(missing_ok=True)
             return members
 
@@ -102,10 +108,8 @@ class Cache:
     def _download(self, shard: Index, temporary: Path) -> None:
         with open(temporary, "r+b") as file:
             for data in read_chunks(shard.tar, shard.bytes):
-                with self._disk():
-                    file.write(data)
-            with self._disk():
-                sync(file)
+                file.write(data)
+            sync(file)
         found = file_sha256(temporary)
         if found != shard.sha256:
             raise CorruptRecord(
@@ -114,13 +118,15 @@ class Cache:
 
     @contextlib.contextmanager
     def _disk(self) -> Iterator[None]:
-        """Inside the block an OSError becomes a StoreError: the disk is at fault, not the record."""
+        """Inside the block an OSError of the system becomes a StoreError: the disk is at fault, not the record."""
         try:
             yield
         except OSError as error:
-            raise StoreError(
-                f"{self.folder}: cannot be written ({error.strerror}): make room or lower --cache-size"
-            ) from error
+            if isinstance(error, UserError) or is_out_of_memory(error) or error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            remedy = "make room or lower --cache-size" if full else "repair that, or pass another --cache-dir"
+            raise StoreError(f"{self.folder}: the cache cannot be used ({error.strerror}): {remedy}") from error
 
     def _reserve(self, shard: Index) -> Path | None:
         """An empty file of the shard's size, after the least recently used shards were evicted; None without room."""

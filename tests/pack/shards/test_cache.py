@@ -1,10 +1,13 @@
 """The cache of whole shards, shared by threads and processes, against a real S3 server."""
 
+import errno
 import fcntl
+import itertools
 import multiprocessing
 import os
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +19,8 @@ from pack.shards.untrusted import CorruptRecord
 from tests.support.servers import s3
 from tests.support.shards import make_split
 from tools.cli.sizes import parse_size
+from train.data.plan import Slot
+from train.data.samples import Records, Sample, Samples, Unavailable
 
 SPLIT = RemotePath(f"s3://{s3.BUCKET}/train")
 
@@ -127,13 +132,42 @@ def test_what_a_killed_download_left_is_removed(two, shards):
     assert not any(path.exists() for path in left) and kept(two, shards) == [0]
 
 
-def test_a_full_disk_ends_the_run_instead_of_spoiling_records(two, shards, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+def test_an_error_of_the_caches_disk_says_nothing_of_a_record(two, shards, monkeypatch):
+    samples = Samples(Records(shards[:1]), 1, 32, read=two.read_record)
+    path, failed = two.folder / f"{shards[0].sha256}.tar", set()
+    calls = (
+        (caches, "open"), (caches, "locked"), (caches, "sync"), (caches, "file_sha256"),
+        (os, "replace"), (os, "utime"), (Path, "unlink"),
+    )  # fmt: skip
+    for (owner, name), state, number in itertools.product(
+        calls, ("absent", "cached", "damaged"), (errno.EROFS, errno.ENOSPC)
+    ):
+        path.unlink(missing_ok=True)
+        if state == "cached":
+            two.read_record(shards[0], shards[0].records[0])
+        if state == "damaged":
+            path.write_bytes(b"damaged")
+        with monkeypatch.context() as patch:
+            fails = let_fail(patch, owner, name, number)
+            found = samples[Slot(0, 0, 0)]
+        assert isinstance(found, Unavailable if fails else Sample), (name, state, found)
+        if fails:
+            failed.add((name, state))
+            assert f"{two.folder}: the cache cannot be used ({os.strerror(number)}): " in found.reason
+    assert failed > {("open", "cached"), ("utime", "cached"), ("locked", "damaged"), ("unlink", "damaged")}
+    assert failed > {(name, "absent") for _, name in calls if name != "utime"}
 
-    monkeypatch.setattr(caches, "sync", full)
-    with pytest.raises(StoreError, match="cannot be written"):
-        two.read_record(shards[0], shards[0].records[0])
+
+def let_fail(patch, owner, name, number):
+    """Let each call of a function raise an error of the system, and append it to the list that is returned."""
+    calls = []
+
+    def failing(*arguments, **_):
+        calls.append(arguments)
+        raise OSError(number, os.strerror(number))
+
+    patch.setattr(owner, name, failing, raising=False)
+    return calls
 
 
 def test_a_cache_smaller_than_two_shards_is_refused(tmp_path, shards):
