@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tools.cli.files import write_file
 from tools.cli.machine import usable_cores
 from train.checkpoints.lineage import sources_of
 from train.checkpoints.resume import find_checkpoint, is_continued, restore
+from train.checkpoints.run_id import new_run_id
 from train.checkpoints.state import Position, changed, describe_data, set_aside
 from train.config import Config
 from train.data.dataset import TrainingData
@@ -141,7 +141,7 @@ def load_splits(config: Config) -> tuple[Records, Records | None]:
 def new_position(config: Config, group: Group) -> Position:
     """The start of a new run, with a random seed unless one is given."""
     seed = config.seed if config.seed >= 0 else int.from_bytes(os.urandom(3), "big")
-    return group.broadcast(Position(run_id=time.strftime("%Y%m%d%H%M%S"), seed=seed))
+    return group.broadcast(Position(new_run_id(Path(config.model_dir) / "logs"), seed))
 
 
 def load_first_weights(network: LightVideoInpaint, config: Config, group: Group, saved: dict[str, Any] | None) -> None:

@@ -21,7 +21,7 @@ VERSION = 1
 class Summary:
     """What was trained on what, for how long, and how good the best network is."""
 
-    run_id: str  # local start time
+    run_id: str  # local start time and random digits
     finished: bool  # False: stopped by a signal
     network: str
     best_network: str  # its file; empty when there is none

@@ -32,7 +32,7 @@ FIXED = (
 class Position:
     """How far a run has come. Checkpoints store the fields under these names."""
 
-    run_id: str  # local start time, which names backups, the loss CSV and the curves
+    run_id: str  # local start time and random digits, which names backups, the loss CSV and the curves
     seed: int
     epoch: int = 1  # the current one, from 1
     slots_done: int = 0  # in the current epoch
