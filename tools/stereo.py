@@ -217,13 +217,17 @@ def convert(converter: "Converter", parts: "Parts", config: Config, total: int) 
 
     from pack.film_depth import FilmDepth
     from pack.video.shot_reader import read_shots
-    from tools.synthesis.pace import Pace
+    from tools.synthesis.pace import FIRST, Pace, expectation, trial
 
     film, model = Path(config.video), converter.model
     begins_shot = model.begins_shot if isinstance(model, FilmDepth) else lambda _: False
-    shots = read_shots(film, begins_shot, config.deinterlace, converter.is_hdr)
+    how = film, begins_shot, config.deinterlace, converter.is_hdr
     with Pace(total, film.name) as pace, torch.inference_mode():
-        converter.convert(parts, shots, config.seconds, pace.show)
+        left = total - parts.finished
+        if not total or left > FIRST:
+            rate = trial(converter, read_shots(*how), parts.encoding, float(parts.rate), left)
+            print(expectation(rate, left if total else 0), flush=True)
+        converter.convert(parts, read_shots(*how), config.seconds, pace.show)
 
 
 @contextmanager

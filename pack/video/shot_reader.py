@@ -3,7 +3,7 @@
 H height, W width; pictures are uint8 (H W 3), or uint16 where codes are kept; seconds are those of the film's timeline.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -38,7 +38,7 @@ def read_shots(
     begins_shot: Callable[[Fraction], bool] = lambda _: False,
     deinterlace: Deinterlace = "auto",
     keep_codes: bool = False,
-) -> Iterator[Shot]:
+) -> Generator[Shot, None, None]:
     """Each shot as an iterator over its (seconds, picture), which the next shot ends; memory does not grow.
 
     Shots also begin where `begins_shot` says so of a frame's seconds. Pictures of another size than the first are

@@ -28,6 +28,7 @@ from tools import stereo
 from tools.evaluation.baselines import BASELINES
 from tools.stereo import main
 from tools.synthesis.confidence import Confidence
+from tools.synthesis.conversion import Converter
 from tools.synthesis.views import Geometry, paint, see, windows, with_depth
 
 GOLDEN = np.load("tests/golden/stream_B_17.npz")
@@ -230,6 +231,22 @@ def test_the_program_says_what_it_will_do_and_names_the_film_by_its_layout(tmp_p
         "film_3D_HTAB_TB.mp4: 4 frames, 0s, filled by tiny",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["film_3D_HTAB_TB.mp4"]
+
+
+def test_the_program_says_how_long_it_will_take_before_the_first_frame(tmp_path):
+    source = write(tmp_path / "a.mp4", moving(64))
+    converted = []
+
+    def convert(made, parts, shots, seconds, show):
+        converted.append(parts.folder.parent)
+        return Converter.usual(made, parts, shots, seconds, show)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Converter, "usual", Converter.convert, raising=False)
+        patch.setattr(Converter, "convert", convert)
+        lines = succeeds(main, "-i", source, "-o", tmp_path / "o.mkv", "--layout", "right", "--device", "cpu")
+    assert [line for line in lines.splitlines() if "frames/s: about" in line]
+    assert converted[-1] == tmp_path and tmp_path not in converted[:-1] and len(converted) > 1
 
 
 def test_the_left_eye_sees_the_film_itself(tmp_path, film):
