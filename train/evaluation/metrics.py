@@ -11,12 +11,21 @@ C1, C2 = 0.01**2, 0.03**2
 HIGHER = ("psnr", "masked_psnr", "masked_ssim")  # higher is better; of all other metrics lower is better
 
 
+class Moments(NamedTuple):
+    """Mean and variance of frames in SSIM's window around each pixel, (T 3 H W) each."""
+
+    mean: torch.Tensor  # of frames - 0.5: the differences of squares lose fewer digits around 0
+    variance: torch.Tensor
+
+
 def psnr(mse: torch.Tensor) -> torch.Tensor:
     """Peak signal-to-noise ratio in dB of images in [0, 1]; 100 dB where they are equal."""
     return -10 * torch.log10(mse.clamp(min=1e-10))
 
 
-def sequence_metrics(output, target, holes, of_target=None):  # (T 3 H W) x 2, bool (T 1 H W), Moments -> name: ()
+def sequence_metrics(
+    output: torch.Tensor, target: torch.Tensor, holes: torch.Tensor, of_target: Moments | None = None
+) -> dict[str, torch.Tensor]:  # (T 3 H W) x 2, bool (T 1 H W) -> name: ()
     """PSNR of a sequence over whole frames; PSNR, SSIM, mean absolute and temporal error over the holes alone.
 
     PSNR is of the squared error averaged over all pixels and colours of the sequence. Without holes the masked metrics
@@ -50,13 +59,6 @@ def mean_where(values, where):  # (... 1 H W), bool (... 1 H W) -> (), nan if th
     return values[where.expand_as(values)].double().mean()
 
 
-class Moments(NamedTuple):
-    """Mean and variance of frames in SSIM's window around each pixel, (T 3 H W) each."""
-
-    mean: torch.Tensor  # of frames - 0.5: the differences of squares lose fewer digits around 0
-    variance: torch.Tensor
-
-
 def moments(frames: torch.Tensor) -> Moments:  # (T 3 H W)
     """The moments of frames, which serve all outputs that are compared with them."""
     y = frames - 0.5
@@ -64,7 +66,9 @@ def moments(frames: torch.Tensor) -> Moments:  # (T 3 H W)
     return Moments(mean, square - mean**2)
 
 
-def ssim_map(output, truth, of_truth=None):  # (T 3 H W) x 2, Moments -> (T 3 H W)
+def ssim_map(
+    output: torch.Tensor, truth: torch.Tensor, of_truth: Moments | None = None
+) -> torch.Tensor:  # (T 3 H W) x 2 -> (T 3 H W)
     """Structural similarity (Wang et al., "Image Quality Assessment", IEEE TIP 2004, equation 13).
 
     Gaussian window of 11 pixels and standard deviation 1.5, population moments, symmetric borders.

@@ -1,5 +1,7 @@
 """The losses of training: weighted terms between the network's output and the true frames."""
 
+from pathlib import Path
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -7,7 +9,7 @@ import torch.nn.functional as F
 from model.morphology import dilate
 from train.objectives.dct import dct_loss
 from train.objectives.diff_aug import reflect_pad
-from train.objectives.perceptual import load_perceptual, lpips, lpips_in_holes
+from train.objectives.perceptual import Perceptual, load_perceptual, lpips, lpips_in_holes
 
 # T frames, H height, W width; z is the output, y the target, `where` a mask of the pixels that count, or None for all
 
@@ -40,7 +42,13 @@ DCT = {
 LPIPS_MULTIPLE = 16  # VGG16 halves its input four times before the last tapped layer
 
 
-def create_loss(name, lpips_frames=12, device="cpu", weights_dir=None, perceptual=None):
+def create_loss(
+    name: str,
+    lpips_frames: int = 12,
+    device: torch.device | str = "cpu",
+    weights_dir: Path | None = None,
+    perceptual: Perceptual | None = None,
+) -> "Loss":
     """The loss of this name in LOSSES, on a device; `perceptual` is used instead of loading LPIPS.
 
     In training LPIPS is computed on `lpips_frames` random frames of a clip, which leaves its expected value unchanged.
@@ -55,7 +63,7 @@ def create_loss(name, lpips_frames=12, device="cpu", weights_dir=None, perceptua
 class Loss(nn.Module):
     """Weighted terms whose sum is the loss, in a fixed order; in fp32, except VGG16's layers under autocast."""
 
-    def __init__(self, weights, lpips_frames=12, perceptual=None):
+    def __init__(self, weights: dict[str, float], lpips_frames: int = 12, perceptual: Perceptual | None = None):
         super().__init__()
         self.weights = weights
         self.lpips_frames = lpips_frames
