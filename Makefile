@@ -71,7 +71,7 @@ test-hard: $(VENV)/core.installed $(VENV)/test.installed ## run long kill and fa
 	$(BIN)/python tests/support/long_checks.py
 
 test-mutants: $(VENV)/core.installed $(VENV)/test.installed ## change the code in small ways and list what no test notices: [MODULES=train/data/crop.py]
-	$(BIN)/python -m tests.support.mutation $$MODULES
+	@set -x; exec $(BIN)/python -m tests.support.mutation $$MODULES
 
 lint: $(VENV)/core.installed $(VENV)/test.installed ## check code style, formatting and types
 	$(BIN)/ruff check .
@@ -80,79 +80,79 @@ lint: $(VENV)/core.installed $(VENV)/test.installed ## check code style, formatt
 
 shards: setup ## pack a video: VIDEO=clip.mp4 [OUT=data/train] [DEPTH=dir] [PREFIX=name] [MODEL_TYPE=Any_V2_S] [WORKERS=N] [ARGS=...]; or JOBS=jobs.toml
 ifdef JOBS
-	$(BIN)/python pack/jobs.py --jobs "$$JOBS" -o "$${DATA:-data}" $(if $(WORKERS),--workers "$$WORKERS") $(ARGS)
+	@set -x; exec $(BIN)/python pack/jobs.py --jobs "$$JOBS" -o "$${DATA:-data}" $(if $(WORKERS),--workers "$$WORKERS") $(ARGS)
 else
 	@test -n "$$VIDEO$$DEPTH" || { echo 'error: VIDEO is missing: run make shards VIDEO=clip.mp4, or make shards JOBS=jobs.toml'; exit 2; }
-	@$(VIDEO_WORDS) set -x; $(BIN)/python pack/main.py $(if $(VIDEO),--video "$$@") -o "$$OUT" $(if $(DEPTH),--depth "$$DEPTH") $(if $(PREFIX),--prefix "$$PREFIX") \
+	@$(VIDEO_WORDS) set -x; exec $(BIN)/python pack/main.py $(if $(VIDEO),--video "$$@") -o "$$OUT" $(if $(DEPTH),--depth "$$DEPTH") $(if $(PREFIX),--prefix "$$PREFIX") \
 		$(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") $(if $(WORKERS),--max-workers "$$WORKERS") $(ARGS)
 endif
 
 truth: setup $(VENV)/clips.installed ## render scenes with both eyes known and write records: [OUT=data/truth] [CLIPS=500] [TEXTURES="a.mp4 b.mp4"] [SEED=0] [SIZE=512] [WARP=forward|monobw|mix]
-	$(BIN)/python tools/truth -o $(if $(filter file,$(origin OUT)),data/truth,"$$OUT") $(if $(CLIPS),--clips "$$CLIPS") \
+	@set -x; exec $(BIN)/python tools/truth -o $(if $(filter file,$(origin OUT)),data/truth,"$$OUT") $(if $(CLIPS),--clips "$$CLIPS") \
 		$(if $(TEXTURES),--textures $$TEXTURES) $(if $(SEED),--seed "$$SEED") $(if $(SIZE),--size "$$SIZE") \
 		$(if $(WARP),--warp "$$WARP") $(if $(WORKERS),--workers "$$WORKERS") $(ARGS)
 
 train: setup ## train on data/ (NPROC=2 processes, ARGS="--resume ...")
-	$(BIN)/torchrun --standalone --nproc-per-node "$$NPROC" train/main.py $(ARGS)
+	@set -x; exec $(BIN)/torchrun --standalone --nproc-per-node "$$NPROC" train/main.py $(ARGS)
 
 sweep: setup $(VENV)/baselines.installed ## train networks with different settings and compare them: SWEEP=sweep.toml [ARGS=--dry-run]
-	$(BIN)/python tools/sweep --sweep "$${SWEEP:-sweep.toml}" $(ARGS)
+	@set -x; exec $(BIN)/python tools/sweep --sweep "$${SWEEP:-sweep.toml}" $(ARGS)
 
 push: $(VENV)/s3.installed ## copy shards to an object store, only those it lacks: DEST=s3://bucket/prefix [SPLIT=train] [DATA=data] [ARGS="--delete"]
 	@test -n "$$DEST" || { echo 'error: DEST is missing: run make push DEST=s3://bucket/prefix'; exit 2; }
-	$(BIN)/python tools/transfer.py -i "$${DATA:-data}" -o "$$DEST" $(if $(SPLIT),--split "$$SPLIT") $(ARGS)
+	@set -x; exec $(BIN)/python tools/transfer.py -i "$${DATA:-data}" -o "$$DEST" $(if $(SPLIT),--split "$$SPLIT") $(ARGS)
 
 pull: $(VENV)/s3.installed ## copy shards from an object store, only those missing here: SRC=s3://bucket/prefix [SPLIT=train] [DATA=data]
 	@test -n "$$SRC" || { echo 'error: SRC is missing: run make pull SRC=s3://bucket/prefix'; exit 2; }
-	$(BIN)/python tools/transfer.py -i "$$SRC" -o "$${DATA:-data}" $(if $(SPLIT),--split "$$SPLIT") $(ARGS)
+	@set -x; exec $(BIN)/python tools/transfer.py -i "$$SRC" -o "$${DATA:-data}" $(if $(SPLIT),--split "$$SPLIT") $(ARGS)
 
 verify: setup ## check every tar of a split against its index: [DATA=data/train]
-	$(BIN)/python tools/verify.py -i "$${DATA:-data/train}" $(ARGS)
+	@set -x; exec $(BIN)/python tools/verify.py -i "$${DATA:-data/train}" $(ARGS)
 
 peek: setup ## save a contact sheet of records as peek.png: [DATA=data/train]
-	$(BIN)/python tools/peek.py -i "$${DATA:-data/train}" $(ARGS)
+	@set -x; exec $(BIN)/python tools/peek.py -i "$${DATA:-data/train}" $(ARGS)
 
 inspect: setup $(VENV)/inspect.installed ## play records in the browser, exclude bad ones: [DATA=data/train] [MODEL_DIR=models/...] [PORT=8760] [EXCLUDE=list.txt]
-	$(BIN)/python tools/browse.py -i "$${DATA:-data/train}" $(if $(MODEL_DIR),--model-dir "$$MODEL_DIR") \
+	@set -x; exec $(BIN)/python tools/browse.py -i "$${DATA:-data/train}" $(if $(MODEL_DIR),--model-dir "$$MODEL_DIR") \
 		$(if $(PORT),--port "$$PORT") $(if $(EXCLUDE),--exclude "$$EXCLUDE") $(ARGS)
 
 evaluate: setup $(VENV)/baselines.installed ## compare networks with simple fills: CHECKPOINT="a.pth b.pth" [DATA=data/eval] [OUT=evaluation] [BASELINES=all]
-	$(BIN)/python tools/evaluate.py -i "$${DATA:-data/eval}" $(if $(CHECKPOINT),--checkpoint $$CHECKPOINT) \
+	@set -x; exec $(BIN)/python tools/evaluate.py -i "$${DATA:-data/eval}" $(if $(CHECKPOINT),--checkpoint $$CHECKPOINT) \
 		-o $(if $(filter file,$(origin OUT)),evaluation,"$$OUT") $(if $(BASELINES),--baselines $$BASELINES) $(ARGS)
 
 evaluate-stereo: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## compare generated right eyes with the true ones of rendered scenes or of files: CHECKPOINT="a.pth base" [SCENES=40] [TEXTURES="a.mp4 films"] [PAIRS=dir] [DEPTH="exact degraded Motion"] [OUT=evaluation-stereo]
-	$(BIN)/python tools/stereo_truth $(if $(CHECKPOINT),--checkpoint $$CHECKPOINT) $(if $(SCENES),--scenes "$$SCENES") \
+	@set -x; exec $(BIN)/python tools/stereo_truth $(if $(CHECKPOINT),--checkpoint $$CHECKPOINT) $(if $(SCENES),--scenes "$$SCENES") \
 		$(if $(TEXTURES),--textures $$TEXTURES) $(if $(PAIRS),--pairs $$PAIRS) $(if $(DEPTH),--depth $$DEPTH) $(if $(WARP),--warp $$WARP) \
 		-o $(if $(filter file,$(origin OUT)),evaluation-stereo,"$$OUT") $(if $(BASELINES),--baselines $$BASELINES) $(ARGS)
 
 arena: setup $(VENV)/baselines.installed $(VENV)/clips.installed ## rank networks on ordinary splits and on rendered truth: CHECKPOINTS="a.pth base" [DATA="data/eval"] [SCENES=20] [TEXTURES="a.mp4 films"] [QUICK=1] [OUT=arena]
 	@test -n "$$CHECKPOINTS" || { echo 'error: CHECKPOINTS is missing: run make arena CHECKPOINTS="a.pth base"'; exit 2; }
-	$(BIN)/python tools/arena --checkpoints $$CHECKPOINTS $(if $(DATA),--data $$DATA) $(if $(SCENES),--scenes "$$SCENES") \
+	@set -x; exec $(BIN)/python tools/arena --checkpoints $$CHECKPOINTS $(if $(DATA),--data $$DATA) $(if $(SCENES),--scenes "$$SCENES") \
 		$(if $(TEXTURES),--textures $$TEXTURES) $(if $(BASELINES),--baselines $$BASELINES) $(if $(QUICK),--quick) \
 		-o $(if $(filter file,$(origin OUT)),arena,"$$OUT") $(ARGS)
 
 stereo: setup ## convert a film to stereo: VIDEO=clip.mp4 [DEPTH=dir] [CHECKPOINT=a.pth] [OUT=x.mp4] [DIVERGENCE=2.5] [LAYOUT=sbs|half-sbs|tab|half-tab|anaglyph|right] [METHOD=forward|mlbw|monobw]
 	@test -n "$$VIDEO$$DEPTH" || { echo 'error: VIDEO is missing: run make stereo VIDEO=clip.mp4'; exit 2; }
-	$(BIN)/python tools/stereo.py $(if $(VIDEO),--video "$$VIDEO") $(if $(DEPTH),--depth "$$DEPTH") $(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") \
+	@set -x; exec $(BIN)/python tools/stereo.py $(if $(VIDEO),--video "$$VIDEO") $(if $(DEPTH),--depth "$$DEPTH") $(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") \
 		$(if $(filter file,$(origin OUT)),,-o "$$OUT") $(if $(DIVERGENCE),--divergence "$$DIVERGENCE") \
 		$(if $(LAYOUT),--layout "$$LAYOUT") $(if $(METHOD),--method "$$METHOD") $(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") $(ARGS)
 
 film: setup $(VENV)/baselines.installed ## convert one film with a network tuned to it, and certify the gain: VIDEO=film.mkv [DEPTH=dir] [MODEL_TYPE=Any_V2_S] [METHOD=forward] [DIVERGENCE=2.5] [HOURS=1] [CHECKPOINT=base] [CONFIDENCE=1] [OUT=film_LR.mkv] [ARGS=--dry-run]
 	@test -n "$$VIDEO$$DEPTH" || { echo 'error: VIDEO is missing: run make film VIDEO=film.mkv'; exit 2; }
-	$(BIN)/python tools/film $(if $(VIDEO),--video "$$VIDEO") $(if $(DEPTH),--depth "$$DEPTH") $(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") \
+	@set -x; exec $(BIN)/python tools/film $(if $(VIDEO),--video "$$VIDEO") $(if $(DEPTH),--depth "$$DEPTH") $(if $(MODEL_TYPE),--model-type "$$MODEL_TYPE") \
 		$(if $(METHOD),--method "$$METHOD") $(if $(DIVERGENCE),--divergence "$$DIVERGENCE") $(if $(HOURS),--hours "$$HOURS") \
 		$(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") $(if $(CONFIDENCE),--confidence) $(if $(LAYOUT),--layout "$$LAYOUT") \
 		$(if $(filter file,$(origin OUT)),,-o "$$OUT") $(ARGS)
 
 install-iw3: setup ## install a network in iw3: IW3=path/to/nunif [NAME=backfill] [CHECKPOINT=base]; ARGS=--remove undoes it
 	@test -n "$$IW3" || { echo 'error: IW3 is missing: run make install-iw3 IW3=path/to/nunif'; exit 2; }
-	$(BIN)/python tools/installing --iw3 "$$IW3" $(if $(NAME),--name "$$NAME") $(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") $(ARGS)
+	@set -x; exec $(BIN)/python tools/installing --iw3 "$$IW3" $(if $(NAME),--name "$$NAME") $(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") $(ARGS)
 
 bench: $(VENV)/core.installed $(VENV)/test.installed $(VENV)/clips.installed ## measure speed against plain references: [CASES="holes sample"] [ARGS="--rounds 3"]
-	$(BIN)/python tools/bench.py $(if $(CASES),--cases $$CASES) $(ARGS)
+	@set -x; exec $(BIN)/python tools/bench.py $(if $(CASES),--cases $$CASES) $(ARGS)
 
 gpu: ## check, measure and train on one GPU in minutes, without a network: [MINUTES=8] [OUT=gpu] [PARTS="a b c d"] [DATA=data] [VIDEO="a.mp4 b.mp4"]
-	$(GPU_PYTHON) tools/gpu --minutes "$${MINUTES:-8}" -o $(if $(filter file,$(origin OUT)),gpu,"$$OUT") \
+	@set -x; exec $(GPU_PYTHON) tools/gpu --minutes "$${MINUTES:-8}" -o $(if $(filter file,$(origin OUT)),gpu,"$$OUT") \
 		$(if $(PARTS),--parts $$PARTS) $(if $(DATA),-i "$$DATA") $(if $(VIDEO),--videos $$VIDEO) $(ARGS)
 
 clean-demo: ## delete demo/

@@ -55,6 +55,14 @@ def test_names_reach_the_programs_as_they_are_and_nothing_in_them_runs(words, tm
     assert not (tmp_path / "ran").exists()
 
 
+def test_the_command_that_runs_is_printed_with_its_values(words, tmp_path):
+    environment = {"PATH": os.environ["PATH"]}
+    arguments = ["make", "stereo", "VIDEO=a.mp4", "ARGS=--seconds 5"]
+    words("stereo", "VIDEO=a.mp4")  # with the stamps in place nothing else is printed
+    done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == "+ exec .venv/bin/python tools/stereo.py --video a.mp4 --seconds 5\n"
+
+
 def test_make_does_not_expand_a_name(words, tmp_path):
     words("stereo", "VIDEO=$(shell touch ran)")
     assert not (tmp_path / "ran").exists()
