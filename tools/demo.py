@@ -4,6 +4,7 @@ A second run skips packing and resumes from the checkpoint, so it only prints th
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -189,10 +190,11 @@ def summarise(out: Path, metrics: dict[str, dict[str, float]], eyes: dict[str, f
     print(f"metrics             {out}/metrics.json, on a clip that was not used in training:")
     for key, unit in (("masked_psnr", "dB in the holes"), ("psnr", "dB over the frame")):
         before, after = (metrics[name][key] for name in ("untrained", "trained"))
-        print(f"                    {before:8.4f} untrained -> {after:8.4f} trained, {unit}")
+        print(f"                    {before:.2f} untrained -> {after:.2f} trained, {unit}")
     numbers = " -> ".join(f"{eyes[name]:.2f} {name}" for name in ("untrained", "trained"))
-    print(f"true second eye     {out}/second-eye/report.html: {numbers} ({eyes['replicate']:.2f} replicate), dB")
-    print(f"TensorBoard         {Path(sys.executable).parent / 'tensorboard'} --logdir {out}/model/logs")
+    print(f"true second eye     {out}/second-eye/report.html: {numbers}, replicate {eyes['replicate']:.2f}, dB")
+    board = Path(sys.executable).with_name("tensorboard")
+    print(f"TensorBoard         {os.path.relpath(board)} --logdir {out}/model/logs")
     print("A few minutes on a CPU only show that everything works: a good network takes many hours on a GPU.")
 
 

@@ -37,7 +37,8 @@ class Progress:
         total = self.total if self.done <= self.total else 0  # that was an estimate
         left = f", {duration((total - self.done) / rate)} left" if rate > 0 and total else ""
         of_total = f"/{total}" if total else ""
-        return f"{self.label} {self.done}{of_total} {self.unit}, {rate:.2f}/s{left} {note}".strip()
+        pace = f"{1 / rate:.0f} s each" if 0 < rate < 0.1 else f"{rate:.2f}/s"
+        return f"{self.label} {self.done}{of_total} {self.unit}, {pace}{left} {note}".strip()
 
     def _write(self, line: str) -> None:
         if self.live:

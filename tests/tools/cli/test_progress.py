@@ -36,6 +36,13 @@ def test_without_a_total_no_time_left_is_shown():
     assert progress.text(10) == "20 records, 2.00/s"
 
 
+def test_the_pace_of_slow_work_is_the_time_of_one_unit():
+    progress = cli.Progress(6, "scenes", out=io.StringIO())
+    progress.done = 2
+    assert progress.text(10) == "2/6 scenes, 0.20/s, 20s left"
+    assert progress.text(300) == "2/6 scenes, 150 s each, 10m00s left"
+
+
 def test_a_terminal_is_cleared_at_the_end():
     out = Terminal()
     cli.Progress(10, "records", out=out).close()
