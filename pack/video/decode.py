@@ -88,10 +88,10 @@ def decode(
     A damaged stretch is logged as a warning. Raises UserError where no frame can be decoded.
     """
     step = 1 / (stream.guessed_rate or Fraction(25))
-    start = timestamps.origin(container)
+    packets = timestamps.Packets(container)
     stretch, stretches, found = [], 0, False
-    for seconds, (frame, aspect, damaged) in timestamps.in_order(_all_frames(path, container, stream), step):
-        seconds -= start
+    for seconds, (frame, aspect, damaged) in timestamps.in_order(_all_frames(path, packets, container, stream), step):
+        seconds -= packets.origin
         if damaged:
             stretch.append(seconds)
             continue
@@ -117,13 +117,13 @@ def _warn(path, stretch, step):
 
 
 def _all_frames(
-    path: str | Path, container: av.container.InputContainer, stream: av.VideoStream
+    path: str | Path, packets: Iterator[av.Packet], container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[tuple[av.VideoFrame, Fraction, bool]]:
     """Every frame that the decoder gives, in order of presentation, its pixel aspect, and whether it is damaged."""
     damage, held, context = _Damage(), deque(), stream.codec_context
     first, stated = context.sample_aspect_ratio, stream.sample_aspect_ratio  # the container's value has precedence
     context.copy_opaque = True  # each frame then carries the numbers of its packet
-    hints = _hints(_lost(path, _readable(path, container, stream), container, stream), stream)
+    hints = _hints(_lost(path, _readable(path, packets, stream), container, stream), stream)
     for number, (packet, begins, since) in enumerate(_inspected(path, hints, context)):
         packet.opaque = (number, since)  # a new object: PyAV keeps them by identity
         for start in begins:
@@ -238,11 +238,11 @@ def _lost(
             lost = False
 
 
-def _readable(path: str | Path, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+def _readable(path: str | Path, packets: Iterator[av.Packet], stream: av.VideoStream) -> Iterator[av.Packet]:
     """The packets up to where the file cannot be read any further, and the decoders' flush."""
     count, first, last = 0, None, None
     try:
-        for packet in timestamps.repaired_packets(container):
+        for packet in packets:
             if packet.stream.index == stream.index and packet.size > 0:
                 count += 1
                 last = packet.dts if packet.dts is not None else last

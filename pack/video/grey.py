@@ -83,11 +83,11 @@ def frame_times(path: Path) -> list[Fraction]:
     if path.is_dir():
         return read_pictures(path).seconds
     with open_video(path) as (container, stream):
-        packets = [p for p in timestamps.repaired_packets(container) if p.stream.index == stream.index and p.size]
+        read = timestamps.Packets(container)
+        packets = [p for p in read if p.stream.index == stream.index and p.size]
         if packets and all(p.pts is not None for p in packets):
-            start = timestamps.origin(container)
             shown = sorted({p.pts * p.time_base for p in packets})
             if len(shown) == len(packets):
-                return [seconds - start for seconds in shown]
+                return [seconds - read.origin for seconds in shown]
     with open_video(path) as (container, stream), closing(decode(path, container, stream)) as decoded:
         return [seconds for seconds, _ in decoded]

@@ -1,14 +1,13 @@
 """One timeline for picture and sound, also for files with irregular time stamps.
 
 A container's stamps may start anywhere, wrap, jump where two recordings were joined, or go backwards by some frames.
-Both passes over a file, the one that decodes pictures and the one that copies sound, read the same packets through
-`repaired_packets`, so they agree on every repair. Seconds are exact fractions.
+Both passes over a file, the one that decodes pictures and the one that copies sound, read the same `Packets`, so they
+agree on every repair. Seconds are exact fractions.
 """
 
 import heapq
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
@@ -92,15 +91,32 @@ class _Timeline:
         self.last.pop(packets[0].stream.index, None)
 
 
-def repaired_packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
+class Packets(Iterator[av.Packet]):
     """All packets of a file's picture, sound and subtitle streams, their stamps repaired.
 
     Where stamps jump back, as where two recordings were joined, they continue from the end of the streams before; so
     do stamps that jump ahead in a broadcast format. Picture and sound are always moved together.
     """
-    streams = [s for s in container.streams if s.type in ("video", "audio", "subtitle") and s.codec_context]
-    timeline = _Timeline(bool(container.format.flags & Flags.ts_discont.value))
-    packets, ahead = _dated(container, container.demux(streams)), deque()
+
+    origin: Fraction  # the second on the container's clock at which the film begins
+
+    def __init__(self, container: av.container.InputContainer):
+        streams = [s for s in container.streams if s.type in ("video", "audio", "subtitle") and s.codec_context]
+        packets = container.demux(streams)
+        opening, error = _read_opening(container, packets)
+        early = _date_back(container, opening)
+        starts = [start for start in (_start(container), early) if start is not None]
+        self.origin = min(starts, default=Fraction(0))
+        broadcast = bool(container.format.flags & Flags.ts_discont.value)
+        self._packets = _repaired(chain(opening, _raised(error), packets), _Timeline(broadcast))
+
+    def __next__(self) -> av.Packet:
+        return next(self._packets)
+
+
+def _repaired(packets: Iterator[av.Packet], timeline: _Timeline) -> Iterator[av.Packet]:
+    """The packets with the stamps of one timeline."""
+    ahead: deque[av.Packet] = deque()
     while True:
         packet = ahead.popleft() if ahead else next(packets, None)
         if packet is None:
@@ -118,55 +134,57 @@ def repaired_packets(container: av.container.InputContainer) -> Iterator[av.Pack
         yield packet
 
 
-def _dated(container, packets):
-    """The packets; the first pictures have stamps too."""
-    read: list[av.Packet] = []
-    try:
-        _read_opening(container, packets, read)
-    except av.InvalidDataError:
-        _date_back(container, read)
-        yield from read
-        raise
-    _date_back(container, read)
-    yield from chain(read, packets)
+def _read_opening(
+    container: av.container.InputContainer, packets: Iterator[av.Packet]
+) -> tuple[list[av.Packet], av.InvalidDataError | None]:
+    """The packets up to the first stamped pictures, where the first picture of a Matroska has no stamp.
 
-
-def _read_opening(container, packets, read):
-    """Add to `read` the packets up to the first stamped pictures, where the first picture of a Matroska has no stamp.
-
-    FFmpeg gives none to a picture before 0. With B-frames, such pictures may also follow the first stamped one.
+    FFmpeg gives none to a picture before 0. With B-frames, such pictures may also follow the first stamped one. With
+    the packets comes the error that ended the file among them.
     """
+    read: list[av.Packet] = []
     picture = container.streams.best("video")
     if picture is None or "matroska" not in container.format.name:
-        return
+        return read, None
     pictures = stamped = 0
-    for packet in packets:
-        read.append(packet)
-        if packet.stream.index == picture.index:
-            pictures += 1
-            stamped += stamped > 0 or _seconds(packet) is not None
-            if stamped > REORDER or stamped == pictures:
-                return
-        if len(read) == OPENING:
-            return
+    try:
+        for packet in packets:
+            read.append(packet)
+            if packet.stream.index == picture.index:
+                pictures += 1
+                stamped += stamped > 0 or _seconds(packet) is not None
+                if stamped > REORDER or stamped == pictures:
+                    break
+            if len(read) == OPENING:
+                break
+    except av.InvalidDataError as error:
+        return read, error
+    return read, None
 
 
-def _date_back(container, packets):
+def _raised(error: Exception | None) -> Iterator[av.Packet]:
+    """No packet, but the error if there is one."""
+    if error is not None:
+        raise error
+    yield from ()
+
+
+def _date_back(container: av.container.InputContainer, packets: list[av.Packet]) -> Fraction | None:
     """Give stamps to pictures before the earliest stamped one; the second of the first, None where none was missing."""
     picture = container.streams.best("video")
     pictures = [packet for packet in packets if picture and packet.stream.index == picture.index and packet.size]
     stamps = [seconds for seconds in map(_seconds, pictures) if seconds is not None]
     missing = [packet for packet in pictures if _seconds(packet) is None]
-    if not stamps or not missing:
+    if not isinstance(picture, av.VideoStream) or not stamps or not missing:
         return None
-    step = 1 / (missing[0].stream.guessed_rate or Fraction(25))
+    step = 1 / (picture.guessed_rate or Fraction(25))
     first = min(stamps) - len(missing) * step
     for number, packet in enumerate(missing):
         packet.pts = round((first + number * step) / packet.time_base)
     return _seconds(missing[0])
 
 
-def _seconds(packet):
+def _seconds(packet: av.Packet) -> Fraction | None:
     """Where a packet is shown, or else decoded; None without any stamp."""
     ticks = packet.dts if packet.pts is None else packet.pts
     return None if ticks is None else ticks * packet.time_base
@@ -200,28 +218,18 @@ def stamp(packet: av.Packet) -> Fraction:
     return packet.dts * packet.time_base
 
 
-def origin(container: av.container.InputContainer) -> Fraction:
-    """The second on the container's clock at which the film begins: the earliest start of its pictures and sounds."""
-    starts = [
-        Fraction(stream.start_time * stream.time_base)
-        for stream in container.streams
-        if stream.type in ("video", "audio")
-        and stream.start_time is not None
-        and not stream.disposition & Disposition.attached_pic
-    ]
-    unstamped = _unstamped_start(container)
-    return min(starts if unstamped is None else [*starts, unstamped], default=Fraction(0))
-
-
-def _unstamped_start(container):
-    """The second of the first picture where FFmpeg, and so the stream's start, knows only later ones."""
-    if "matroska" not in container.format.name:
-        return None
-    read: list[av.Packet] = []
-    with av.open(container.name, metadata_errors="replace") as again:
-        with suppress(av.InvalidDataError):
-            _read_opening(again, again.demux(), read)
-        return _date_back(again, read)
+def _start(container: av.container.InputContainer) -> Fraction | None:
+    """The earliest start of the pictures and sounds that the container states."""
+    return min(
+        (
+            Fraction(stream.start_time * stream.time_base)
+            for stream in container.streams
+            if stream.type in ("video", "audio")
+            and stream.start_time is not None
+            and not stream.disposition & Disposition.attached_pic
+        ),
+        default=None,
+    )
 
 
 def in_order(items: Iterable[tuple], step: Fraction) -> Iterator[tuple[Fraction, tuple]]:

@@ -12,7 +12,7 @@ from pack.video.container import open_container
 from pack.video.output.sound import SoundConverter
 from pack.video.output.subtitles import SubtitleConverter
 from pack.video.output.tracks import Track
-from pack.video.timestamps import origin, repaired_packets
+from pack.video.timestamps import Packets
 
 
 class TrackCopier:
@@ -33,10 +33,10 @@ class TrackCopier:
     def __enter__(self) -> "TrackCopier":
         with ExitStack() as stack:
             self.source = stack.enter_context(open_container(self.path))
-            self.origin = origin(self.source)
+            read = Packets(self.source)
+            self.origin = read.origin
             kept = {track.index for track in self.tracks}
-            packets = repaired_packets(self.source) if kept else iter(())
-            self.packets = (packet for packet in packets if packet.stream.index in kept)
+            self.packets = (packet for packet in (read if kept else ()) if packet.stream.index in kept)
             self.packet = next(self.packets, None)
             self.stack = stack.pop_all()
         return self

@@ -7,7 +7,7 @@ import pytest
 
 from pack.video.grey import frame_times
 from pack.video.reader import read_timed
-from pack.video.timestamps import in_order, limit_rate, origin, repaired_packets
+from pack.video.timestamps import Packets, in_order, limit_rate
 from tests.support.media.videos import film, flashing, joined, write
 
 ALL = 10**6
@@ -65,7 +65,7 @@ def packets_of(path):
     with av.open(str(path)) as container:
         return [
             (packet.stream.type, float(packet.dts * packet.time_base))
-            for packet in repaired_packets(container)
+            for packet in Packets(container)
             if packet.dts is not None
         ]
 
@@ -100,7 +100,7 @@ def test_a_long_pause_of_a_film_with_a_variable_rate_is_kept(tmp_path):
 def test_a_film_begins_with_its_first_picture_or_sound_wherever_its_clock_does(tmp_path):
     path = film(tmp_path / "a.ts", 2, start=95440.3)  # 33 bits of 90 kHz wrap at 95443.7 s
     with av.open(str(path)) as container:
-        assert origin(container) < 0
+        assert Packets(container).origin < 0
     seconds = [float(picture.seconds) for picture in read_timed(path, ALL)]
     assert seconds[0] < 0.1 and np.allclose(np.diff(seconds), 0.04, atol=1e-4)
 
@@ -126,8 +126,16 @@ def test_pictures_before_0_which_have_no_stamp_in_matroska_stay_where_they_were(
     assert len(frames) == len(expected) == 75
     priming = 1024 / 48000 if with_sound else 0  # AAC's encoder begins so much before the first sound
     with av.open(str(early)) as container:
-        assert float(origin(container)) == pytest.approx(-seconds - priming, abs=0.003)
+        assert float(Packets(container).origin) == pytest.approx(-seconds - priming, abs=0.003)
     for frame, other in zip(frames, expected, strict=True):
         assert float(frame.seconds) == pytest.approx(float(other.seconds) + priming, abs=0.003)
         assert np.array_equal(frame.pixels, other.pixels)
     assert frame_times(early) == [frame.seconds for frame in frames]
+
+
+def test_a_file_is_opened_once(tmp_path, monkeypatch):
+    path, opened, real = film(tmp_path / "a.mkv", 1), [], av.open
+    monkeypatch.setattr(av, "open", lambda *words, **options: opened.append(words) or real(*words, **options))
+    with real(str(path)) as container:
+        assert Packets(container).origin <= 0
+    assert not opened
