@@ -101,10 +101,18 @@ class TrackCopier:
             self.out.mux(list(converter.finish()))
 
     def _chapters(self):
-        """The source's chapters, from the film's origin on; a repair of stamps at a splice is not applied to them."""
-        for chapter in self.source.chapters():
+        """The source's chapters, from the film's origin on; a repair of stamps at a splice is not applied to them.
+
+        FFmpeg's MP4 lacks chapters without a title, and begins at 0 with the first one, so these are added.
+        """
+        is_mp4 = self.out.format.name != "matroska"
+        for number, chapter in enumerate(self.source.chapters()):
             ticks = round(self.origin / chapter["time_base"])
-            yield chapter | {"start": max(chapter["start"] - ticks, 0), "end": max(chapter["end"] - ticks, 0)}
+            start, end = (max(chapter[key] - ticks, 0) for key in ("start", "end"))
+            if is_mp4 and number == 0 and start > 0:
+                yield chapter | {"id": -1, "start": 0, "end": start, "metadata": {"title": ""}}
+            titled = {"title": f"Chapter {number + 1}"} if is_mp4 else {}
+            yield chapter | {"start": start, "end": end, "metadata": titled | chapter["metadata"]}
 
     def _copy(self, packet, index):
         words = packet.stream.type == "subtitle"
