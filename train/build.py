@@ -169,7 +169,7 @@ def announce(run: Run, saved: dict[str, Any] | None) -> None:
     parameters = sum(p.numel() for p in learner.network.parameters())
     rates = "no schedule" if is_schedule_free(learner.optimizer) else config.scheduler
     lines = [
-        f"{learner.name}: {parameters} parameters on {job.group.world_size} x {job.group.device.type} "
+        f"{learner.name}: {parameters:,} parameters on {job.group.world_size} x {job.group.device.type} "
         f"in {precision(config, job.group.device)}, {config.optimizer} with {rates}, loss {config.loss}, "
         f"seed {position.seed}",
         f"{plural(plan.count, 'record')}, {len(eval_samples.records) if eval_samples else 0} for evaluation; "

@@ -91,9 +91,9 @@ def as_html(found: Found, methods: Sequence[Method], notes: Sequence[str]) -> st
     depth, warp = tables.pairs(found)[0]
     parts = [
         "<h1>Against a true second eye</h1>",
-        f"<p>{escape(ABOUT)}</p><p>{plural(len(found.rows.clips), 'scene')}. Brackets hold 95 % of the means of scenes "
-        f"drawn again (paired bootstrap). “{escape(PERFECT)}” has the true colours in the holes: what it lacks is the "
-        "warp's and the depth's.</p>",
+        f"<p>{escape(ABOUT)}</p><p>{plural(len(found.rows.clips), 'scene')}. Numbers are means over scenes; brackets "
+        f"are their 95 % intervals (paired bootstrap). “{escape(PERFECT)}” has the true colours in all holes: its "
+        "remaining error comes from warp and depth.</p>",
         "".join(f"<p><small>{escape(note)}</small></p>" for note in notes),
         "".join(f"<p>{escape(line)}</p>" for line in tables.verdicts(found, methods)),
         *(chart(found, depth, warp, measure) for measure in ("uncovered_psnr", "band_psnr")),
