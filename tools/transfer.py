@@ -24,7 +24,16 @@ from pack.shards.store import Location, RemotePath, list_files, parse_location, 
 from tools import cli
 from tools.cli import MissingFile, UserError, plural
 from tools.cli.files import locked
-from tools.copying.upload import LEAST_PART, leftovers, remove, write_small, write_tar
+from tools.copying.upload import (
+    LEAST_PART,
+    Stamp,
+    check_arrived,
+    leftovers,
+    remove,
+    stamp_of,
+    write_small,
+    write_tar,
+)
 
 
 @dataclass(frozen=True)
@@ -197,22 +206,43 @@ def copy_shard(split: Split, shard: Index, config: Config, tally: Tally) -> None
     data = read_bytes(split.source / index.name, LARGEST_INDEX)
 
     @contextlib.contextmanager
-    def publishing() -> Iterator[None]:
+    def publishing() -> Iterator[Stamp]:
         with alone_in(split.destination):
             if isinstance(tar, Path) and not config.overwrite and published_sha256(tar) not in ("", shard.sha256):
                 raise another(tar)  # it has arrived since this program listed the folder
             if isinstance(tar, Path) or index.name in split.sizes:
                 remove(index)  # an old index must never vouch for a new tar
-            yield
+            stamp: Stamp = {}
+            yield stamp
             if config.read_back and sha256_at(tar, shard.bytes) != shard.sha256:
                 raise UserError(f"{tar}: what was read back has another sha256 than its index says: copy it again")
+            if isinstance(tar, RemotePath):
+                check_arrived(shard, tar, stamp)
             write_small(index, data)
+            if isinstance(tar, RemotePath):
+                check_pair(shard, tar, stamp, data)
 
+    before = stamp_of(tar) if isinstance(tar, RemotePath) and tar.name in split.sizes else {}
     if split.sizes.get(tar.name) == shard.bytes and sha256_at(tar, shard.bytes) == shard.sha256:
-        with publishing():
+        with publishing() as stamp:
+            stamp.update(before)
             tally.add(shard.bytes)  # the copy was killed between tar and index
     else:
         write_tar(shard, tar, config.part_bytes, tally.add, publishing)
+
+
+def check_pair(shard: Index, tar: RemotePath, stamp: Stamp, data: bytes) -> None:
+    """Raise UserError unless the store has the tar and the index `data`; an index of ours by another tar is removed."""
+    index = tar.with_suffix(".json")
+    is_ours = read_bytes(index, LARGEST_INDEX) == data
+    try:
+        check_arrived(shard, tar, stamp)
+    except UserError:
+        if is_ours:
+            remove(index)
+        raise
+    if not is_ours:
+        raise another(tar)
 
 
 def alone_in(folder: Location) -> contextlib.AbstractContextManager:

@@ -13,7 +13,7 @@ import pytest
 
 from pack.shards.record import encode
 from pack.shards.shard import ShardWriter, list_shards
-from pack.shards.store import RemotePath, client, list_folder
+from pack.shards.store import RemotePath, client, list_folder, sha256_at
 from tests.support import ROOT
 from tests.support.programs import refused, succeeds
 from tests.support.servers import s3
@@ -324,6 +324,32 @@ def test_a_tar_and_its_index_are_published_under_one_lock(data, tmp_path, monkey
     monkeypatch.setattr(transfer, "write_small", checked(transfer.write_small))
     succeeds(transfer.main, "-i", data, "-o", tmp_path / "copy", "--overwrite")
     assert len(held) >= 9 and all(held)
+
+
+@pytest.mark.parametrize("url", [URL, "memory://two-pushes/data"])
+def test_of_two_pushes_at_once_no_index_stands_by_the_tar_of_the_other(data, store, tmp_path, monkeypatch, url):
+    """Whether the other one's tar, or its tar and index, arrive just before or just after our index."""
+    other = make_data(tmp_path / "other", records=4, frames=1, size=72)
+    for number, (moment, names) in enumerate(itertools.product(("before", "after"), (["tar"], ["tar", "json"]))):
+        place = RemotePath(f"{url}{number}")
+
+        def push_both(target, content, moment=moment, names=names):
+            intruders = names if target.name == "s0-00.json" else []
+            if moment == "after":
+                upload.write_small(target, content)
+            for suffix in intruders:
+                upload.write_small(target.with_suffix(f".{suffix}"), (other / "train" / f"s0-00.{suffix}").read_bytes())
+            if moment == "before":
+                upload.write_small(target, content)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(transfer, "write_small", push_both)
+            line = refused_push("-i", data, "-o", place.url, "--split", "train")
+        assert "s0-00.tar: another program has just written other records under this name: push again" in line
+        found = list_folder(place / "train")
+        for index in list_shards(place / "train") if any(name.endswith(".json") for name in found) else []:
+            assert sha256_at(index.tar, index.bytes) == index.sha256
+        assert ("s0-00.json" in found) == ((moment, names) == ("after", ["tar", "json"]))
 
 
 def test_a_file_that_is_deleted_while_a_folder_is_listed_is_not_there(data, tmp_path, monkeypatch):

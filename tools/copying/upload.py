@@ -27,7 +27,9 @@ MOST_PARTS = 9000  # of the 10,000 that S3 allows
 
 
 Progress = Callable[[int], None]  # is called with the bytes that arrived, or that had arrived before
-Publishing = Callable[[], contextlib.AbstractContextManager]  # removes the old index, and writes the new one at its end
+Stamp = dict[str, Any]  # what a store says of the tar that this program has just written; empty where it is not known
+# removes the old index, takes the stamp, and writes the new index at its end
+Publishing = Callable[[], contextlib.AbstractContextManager[Stamp]]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,27 @@ def remove(target: Location) -> None:
             target.unlink()
         else:
             retry(lambda: client(target).rm_file(target.url), target)
+
+
+def stamp_of(target: RemotePath) -> Stamp:
+    """What a store says of a file: its size, and an ETag or a time by which another file of the name is known."""
+    return retry(lambda: client(target).info(target.url), target)
+
+
+def check_arrived(shard: Index, target: RemotePath, stamp: Stamp) -> None:
+    """Raise UserError unless the store has this shard's tar: another program may have written one of this name since.
+
+    Stores have no locks. A file with the stamp of the upload is not read again.
+    """
+    found = stamp_of(target)
+    if found["size"] != shard.bytes:
+        raise UserError(f"{target}: found {found['size']} bytes after the upload, expected {shard.bytes}: push again")
+    is_ours = bool(stamp) and all(found.get(name) == value for name, value in stamp.items())
+    if not is_ours and sha256_at(target, shard.bytes) != shard.sha256:
+        raise UserError(
+            f"{target}: another program has just written other records under this name: push again when it is done, "
+            f"or to another destination"
+        )
 
 
 def leftovers(names: Iterable[str], tars: Iterable[str]) -> list[str]:
@@ -117,9 +140,9 @@ def _write_whole(shard, target, part_bytes, done, publishing):
         retry(write, target)
         if sha256_at(temporary, shard.bytes) != shard.sha256:
             raise _differs(shard)
-        with publishing():
+        with publishing() as stamp:
             retry(lambda: client(target).cp_file(temporary.url, target.url), target)
-            _check_arrived(shard, target)
+            stamp.update(stamp_of(target))
     except MissingFile:  # another copy of this shard arrived first and took this one for a leftover
         if file_size(target) != shard.bytes or sha256_at(target, shard.bytes) != shard.sha256:
             raise
@@ -139,8 +162,8 @@ def _write_s3(shard, target, part_bytes, done, publishing):
         data = b"".join(read_chunks(shard.tar, shard.bytes))
         if hashlib.sha256(data).hexdigest() != shard.sha256:
             raise _differs(shard)
-        with publishing():
-            _call(target, "put_object", Body=data, ContentMD5=_md5(data))
+        with publishing() as stamp:
+            stamp["ETag"] = _call(target, "put_object", Body=data, ContentMD5=_md5(data))["ETag"]
         done(len(data))
         return
     upload = _choose(shard, target, begun, part_bytes)
@@ -153,22 +176,17 @@ def _write_s3(shard, target, part_bytes, done, publishing):
     if total.hexdigest() != shard.sha256:
         _abort(target, upload)
         raise _differs(shard)
-    with publishing():
-        _complete(shard, target, upload)
+    with publishing() as stamp:
+        stamp.update(_complete(target, upload))
 
 
-def _complete(shard: Index, target: RemotePath, upload: Upload) -> None:
+def _complete(target: RemotePath, upload: Upload) -> Stamp:
     # the store's own ETags: with some kinds of encryption they are not the MD5 of the part
     parts = [{"PartNumber": n, "ETag": etag} for n, (_, etag) in sorted(_parts(target, upload.number).items())]
     with contextlib.suppress(FileNotFoundError):  # it was completed, and the answer was lost
-        _call(target, "complete_multipart_upload", UploadId=upload.number, MultipartUpload={"Parts": parts})
-    _check_arrived(shard, target)
-
-
-def _check_arrived(shard: Index, target: RemotePath) -> None:
-    size = file_size(target)
-    if size != shard.bytes:
-        raise UserError(f"{target}: found {size} bytes after the upload, expected {shard.bytes}: push again")
+        answer = _call(target, "complete_multipart_upload", UploadId=upload.number, MultipartUpload={"Parts": parts})
+        return {"ETag": answer["ETag"]}
+    return {}
 
 
 def _choose(shard: Index, target: RemotePath, begun: list[Upload], part_bytes: int) -> Upload:
