@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 
 from pack.video import nal, timestamps
+from pack.video.ffv1 import SliceChecks
 from pack.video.frame_numbers import FrameNumbers
 from pack.video.headers import goes_on, unusual_colours
 from tools.cli import UserError, plural
@@ -159,7 +160,7 @@ def _release(damage, held):
 def _inspected(
     path: str | Path, packets: Iterable[tuple[av.Packet, list[float], bool]], context: av.VideoCodecContext
 ) -> Iterator[tuple[av.Packet, list[float], int | None]]:
-    """Each packet with the numbers of those where damage begins, also as its NAL units show it.
+    """Each packet with the numbers of those where damage begins, also as its NAL units or its checksums show it.
 
     With them comes the number of the packet before which its frame needs none, where the units say so.
     Raises UserError for Dolby Vision whose colours no decoder here shows.
@@ -167,9 +168,12 @@ def _inspected(
     codec = context.name
     size = nal.length_size(context) if codec in nal.LAST_SLICE else 0
     numbers = FrameNumbers(context) if codec == "h264" else None
+    checks = SliceChecks() if codec == "ffv1" else None
     key: int | None = None
     for number, (packet, begins, gap) in enumerate(packets):
         key, since = number if packet.is_keyframe else key, None
+        if checks is not None and not checks.is_whole(bytes(packet)):
+            begins = [*begins, number]
         if codec in nal.LAST_SLICE and packet.size:
             units = nal.Units.of(bytes(packet), size, codec)
             if numbers is not None and numbers.skip(units.units, packet.is_keyframe) and gap:
