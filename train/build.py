@@ -168,12 +168,13 @@ def announce(run: Run, saved: dict[str, Any] | None) -> None:
     config, eval_samples = job.config, run.data.eval_samples
     parameters = sum(p.numel() for p in learner.network.parameters())
     rates = "no schedule" if is_schedule_free(learner.optimizer) else config.scheduler
+    epochs = plural(config.epochs, "epoch") if config.has_end else "epochs"
     lines = [
         f"{learner.name}: {parameters:,} parameters on {job.group.world_size} x {job.group.device.type} "
         f"in {precision(config, job.group.device)}, {config.optimizer} with {rates}, loss {config.loss}, "
         f"seed {position.seed}",
         f"{plural(plan.count, 'record')}, {len(eval_samples.records) if eval_samples else 0} for evaluation; "
-        f"{plural(config.epochs, 'epoch')} of {plan.slots} sequences, {config.backward_step} per step, "
+        f"{epochs} of {plan.slots} sequences, {config.backward_step} per step, "
         f"{job.passes.batch_size} per pass",
     ]
     if saved is not None and is_continued(config, saved):

@@ -8,6 +8,7 @@ from tools.cli import UserError
 from tools.cli.sizes import parse_size
 
 FRAMES = 12  # per sequence, which the networks expect
+OPEN_END = 100_000  # epochs of a run that somebody will end
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,11 @@ class Config:
         if self.optimizer.endswith("schedulefree"):
             return self.max_epoch
         return run_length(self.scheduler, self.max_epoch, self.learning_rate_cycles)
+
+    @property
+    def has_end(self) -> bool:
+        """Whether the run ends by itself; one of OPEN_END epochs is ended by whoever started it."""
+        return self.epochs < OPEN_END
 
     @property
     def epoch_slots(self) -> int:

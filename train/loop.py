@@ -59,7 +59,7 @@ def train_epoch(run: Run, times: EpochTimes, after_step: Callable[[], object] = 
         run.job.finish_writing()  # its workers would inherit the open file, and the locks of the thread
     started, times.waiting, times.sequences = time.monotonic(), 0.0, slots - position.slots_done
     samples = run.data.stream.samples(slots_to_do(run, slots))
-    label = f"epoch {position.epoch}/{config.epochs}"
+    label = epoch_label(run)
     progress = Progress(slots, "sequences", label, done=position.slots_done) if group.is_main else None
     while position.slots_done < slots:
         report = step(run, samples)
@@ -121,7 +121,7 @@ def close_epoch(run: Run, times: EpochTimes) -> None:
     best = "" if position.best is None else f"best {metric_label(config.eval_metric)} {position.best:.5f}, "
     seconds = max(times.training, 1e-9)
     group.log(
-        f"epoch {position.epoch}/{config.epochs}: {'no step counted' if loss is None else f'loss {loss:.5f}'}, {best}"
+        f"{epoch_label(run)}: {'no step counted' if loss is None else f'loss {loss:.5f}'}, {best}"
         f"{times.sequences / seconds:.2f} sequences/s, data wait {100 * times.waiting / seconds:.1f} %, "
         f"stream {position.digest}{time_left(run, times)}"
     )
@@ -130,9 +130,14 @@ def close_epoch(run: Run, times: EpochTimes) -> None:
     position.next_epoch()
 
 
+def epoch_label(run: Run) -> str:
+    config = run.job.config
+    return f"epoch {run.position.epoch}" + (f"/{config.epochs}" if config.has_end else "")
+
+
 def time_left(run: Run, times: EpochTimes) -> str:
     """The time that the remaining epochs and evaluations will take at the speed of this one, in words."""
-    if not times.sequences:  # the epoch was only evaluated
+    if not times.sequences or not run.job.config.has_end:  # without sequences the epoch was only evaluated
         return ""
     epochs = range(run.position.epoch + 1, run.job.config.epochs + 1)
     training = len(epochs) * times.training * run.data.plan.slots / times.sequences

@@ -11,6 +11,7 @@ from tests.support.training.here import run_here
 from tests.support.training.trainings import one_thread  # noqa: F401
 from tools import cli
 from train import loop
+from train.config import OPEN_END
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +45,12 @@ def test_time_left_is_that_of_the_epochs_and_evaluations_to_come(run, capsys):
 
 def test_an_epoch_that_was_only_evaluated_logs_no_time_left(run, capsys):
     assert "left" not in logged(capsys, run)
+
+
+def test_a_run_that_somebody_will_end_names_no_last_epoch_and_no_time_left(data, tmp_path, monkeypatch, capsys):
+    with run_here(data, tmp_path, monkeypatch, "--max-epoch", str(OPEN_END), "--scheduler", "step") as run:
+        out = logged(capsys, run, training=10.0, sequences=4)
+    assert out.startswith("epoch 1: ") and "left" not in out
 
 
 @pytest.mark.parametrize(("waited", "warned"), [(0.49, False), (0.51, True)])

@@ -13,6 +13,7 @@ from typing import Any
 from tools.cli import duration
 from tools.film.programs.run import run
 from tools.film.work import Work
+from train.config import OPEN_END
 
 PATIENCE = 5  # evaluations without a new best after which the training stops
 RATE = 1e-4  # a fifth to a half of what networks are trained with
@@ -61,7 +62,7 @@ def settings(work: Work, checkpoint: str, arch: str, rate: float) -> dict[str, A
         "learning-rate-decay": 1.0,
         "weight-decay": 0.0,  # the start is the prior, not 0
         "ema-decay": 0.98,
-        "max-epoch": 100_000,
+        "max-epoch": OPEN_END,
         "eval-step": 1,
         "save-eval-step": 1000,
         "hard-example": "none",
