@@ -1,12 +1,14 @@
 """How a program runs: a user's mistake is one line and status 2, a bug shows its traceback."""
 
+import contextlib
 import errno
 import io
 import os
 import sys
+import threading
 import traceback
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tools.cli.errors import UserError, is_out_of_memory, is_shortage, one_line
@@ -33,7 +35,8 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be UTF-8, and must not end a program
     try:
-        status = main() or 0
+        with ending_with_threads():
+            status = main() or 0
         flush_output()
     except Exception as error:
         line = users_line(error)
@@ -45,6 +48,34 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
         print("interrupted", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def ending_with_threads() -> Iterator[None]:
+    """Inside the block a thread that ends for lack of memory ends the program, with one line and status 2.
+
+    Such a thread may belong to a library, as that which hands out the work of a pool of processes: the rest of the
+    program would wait for it forever.
+    """
+    before = threading.excepthook
+
+    def end(thrown: threading.ExceptHookArgs) -> None:
+        error = thrown.exc_value
+        if not isinstance(error, Exception) or not is_out_of_memory(error):
+            before(thrown)
+            return
+        print(f"{rank_prefix()}error: {users_line(error)}", file=sys.stderr, flush=True)
+        from multiprocessing import active_children  # only a program with threads needs it
+
+        for child in active_children():
+            child.kill()
+        os._exit(2)
+
+    threading.excepthook = end
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def flush_output() -> None:

@@ -140,3 +140,35 @@ def test_a_full_disk_behind_standard_output_is_an_error():
         words = [sys.executable, "-c", code]
         done = subprocess.run(words, cwd=ROOT, env=env, stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "standard output: free some space" in done.stderr
+
+
+WITH_THREADS = """
+import multiprocessing, threading, time
+from tools import cli
+
+def fail():
+    raise {error}
+
+def main():
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,)).start()
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    {then}
+
+cli.run(main)
+"""
+
+
+def test_a_thread_that_ends_for_lack_of_memory_ends_the_program_and_its_processes():
+    code = WITH_THREADS.format(error='RuntimeError("can\'t start new thread")', then="time.sleep(600)")
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert found.returncode == 2 and found.stderr.count("\n") == 1
+    assert found.stderr.startswith("error: out of memory in ") and "can't start new thread" in found.stderr
+
+
+def test_a_bug_of_a_thread_shows_its_traceback_and_the_program_goes_on():
+    then = "multiprocessing.active_children()[0].kill(); print('went on')"
+    code = WITH_THREADS.format(error='RuntimeError("bug")', then=then)
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert found.returncode == 0 and "went on" in found.stdout and "RuntimeError: bug" in found.stderr
