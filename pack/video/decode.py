@@ -2,8 +2,8 @@
 
 Damage is judged by the decoder's output. Containers also mark packets as damaged where two intact recordings were
 joined, so such a mark counts only where pictures are missing, or where the codec's decoder detects no damage
-itself. Decoders pass over much that the bytes of a packet show; these are looked at too (`pack.video.nal`). Frames
-that are predicted from a damaged one are damaged too, up to the next whole key frame.
+itself. Decoders pass over much that the bytes of a packet show; these are looked at too (`pack.video.bitstream`).
+Frames that are predicted from a damaged one are damaged too, up to the next whole key frame.
 """
 
 import logging
@@ -16,9 +16,10 @@ from pathlib import Path
 
 import av
 
-from pack.video import nal, timestamps
-from pack.video.ffv1 import SliceChecks
-from pack.video.frame_numbers import FrameNumbers
+from pack.video import timestamps
+from pack.video.bitstream import nal
+from pack.video.bitstream.ffv1 import SliceChecks
+from pack.video.bitstream.frame_numbers import FrameNumbers
 from pack.video.headers import goes_on, unusual_colours
 from tools.cli import UserError, plural
 

@@ -3,8 +3,8 @@
 import av
 import pytest
 
-from pack.video.frame_numbers import FrameNumbers
-from pack.video.nal import Units, length_size
+from pack.video.bitstream.frame_numbers import FrameNumbers
+from pack.video.bitstream.nal import Units, length_size
 from tests.support.media.videos import moving, write
 
 

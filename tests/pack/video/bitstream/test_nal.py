@@ -3,7 +3,7 @@
 import av
 import pytest
 
-from pack.video.nal import Units, is_closed, length_size
+from pack.video.bitstream.nal import Units, is_closed, length_size
 from tests.support.media.videos import moving, write
 
 SLICE, SEI = {"h264": b"\x65", "hevc": b"\x26\x01"}, {"h264": b"\x06", "hevc": b"\x4e\x01"}

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from pack.video.ffv1 import SliceChecks
+from pack.video.bitstream.ffv1 import SliceChecks
 from pack.video.reader import read_frames, read_timed
 from tests.support.media.videos import moving, write
 

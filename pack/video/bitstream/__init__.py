@@ -1,0 +1,1 @@
+"""What the bytes of packets say that FFmpeg's decoders do not pass on."""
