@@ -3,9 +3,11 @@
 import contextlib
 import errno
 import io
+import json
 import os
 import sys
 import threading
+import time
 import traceback
 import typing
 from collections.abc import Callable, Iterator
@@ -43,6 +45,7 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
         if not line or os.environ.get("BACKFILL_TRACEBACK"):
             raise
         print(f"{rank_prefix()}error: {line}", file=sys.stderr)
+        tell_torchrun(f"error: {line}")
         status = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -65,6 +68,7 @@ def ending_with_threads() -> Iterator[None]:
             before(thrown)
             return
         print(f"{rank_prefix()}error: {users_line(error)}", file=sys.stderr, flush=True)
+        tell_torchrun(f"error: {users_line(error)}")
         from multiprocessing import active_children  # only a program with threads needs it
 
         for child in active_children():
@@ -76,6 +80,15 @@ def ending_with_threads() -> Iterator[None]:
         yield
     finally:
         threading.excepthook = before
+
+
+def tell_torchrun(line: str) -> None:
+    """Give torchrun, where it started this process, the line for its summary, which ends with what failed first."""
+    if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        # its report shows the call stack, and not the message, where there is one
+        details = {"py_callstack": line, "timestamp": str(int(time.time()))}
+        with contextlib.suppress(OSError):
+            Path(path).write_text(json.dumps({"message": {"message": line, "extraInfo": details}}))
 
 
 def flush_output() -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch.distributed as dist
 
 from tools.cli import duration
-from tools.cli.program import rank_prefix
+from tools.cli.program import rank_prefix, tell_torchrun
 from train.runtime.flight import FlightRecorder
 from train.runtime.signals import SAME_CTRL_C, SIGNALS
 
@@ -177,4 +177,5 @@ def end(line: str, status: int) -> typing.NoReturn:
     """End this process, whose main thread waits in C++, without unwinding it; files appear whole or not at all."""
     if line:
         print(f"{rank_prefix()}{line}", file=sys.stderr, flush=True)
+        tell_torchrun(line)
     os._exit(status)
