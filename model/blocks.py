@@ -4,6 +4,8 @@ T frames of all B sequences of a pass, one after the other; C channels, H height
 window, P windows. Maps are (T C H W) in channels-last memory, so that the token MLPs see (T H W C) without a copy.
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -64,11 +66,7 @@ class _GatedMix(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, t, norm1, norm2, w_in, b_in, mix, b_mix, w_out, b_out):  # (N P C), weights -> (N P C)
-        n = F.layer_norm(t, norm1.shape, norm1, eps=EPSILON)
-        # A product for each half: halves of one result would be strided, and so copied in both directions.
-        u, v = (F.linear(n, w, b) for w, b in zip(w_in.chunk(2), b_in.chunk(2), strict=True))  # (N P H) each
-        gate = F.layer_norm(F.gelu(v), norm2.shape, norm2, eps=EPSILON).flatten(1)
-        gate = torch.addmm(b_mix[:, None], mix, gate).view(v.shape)
+        u, v, gate = _gates(t, norm1, norm2, w_in, b_in, mix, b_mix)
         ctx.save_for_backward(t, u, v, gate, norm1, norm2, w_in, mix, w_out)
         return F.linear(F.gelu(u).mul_(gate), w_out, b_out)
 
@@ -104,6 +102,20 @@ class _GatedMix(torch.autograd.Function):
         return g_t, g_norm1, g_norm2, g_w_in, g_b_in, g_mix, g_b_mix, g_w_out, grad.sum(0)
 
 
+def _gates(t, norm1, norm2, w_in, b_in, mix, b_mix, kept=slice(None)):  # (N P C) -> (K P H), (N P H), (K P H)
+    n = F.layer_norm(t, norm1.shape, norm1, eps=EPSILON)
+    # A product for each half: halves of one result would be strided, and so copied in both directions.
+    (w_u, w_v), (b_u, b_v) = w_in.chunk(2), b_in.chunk(2)
+    u, v = F.linear(n[kept], w_u, b_u), F.linear(n, w_v, b_v)
+    gate = F.layer_norm(F.gelu(v), norm2.shape, norm2, eps=EPSILON).flatten(1)
+    return u, v, torch.addmm(b_mix[kept, None], mix[kept], gate).view(u.shape)
+
+
+def _mix_kept(kept, t, norm1, norm2, w_in, b_in, mix, b_mix, w_out, b_out):  # (N P C) -> (K P C), without gradients
+    u, _, gate = _gates(t, norm1, norm2, w_in, b_in, mix, b_mix, kept)
+    return F.linear(F.gelu(u).mul_(gate), w_out, b_out)
+
+
 def layer_norm_backward(grad, x, moments, weight):  # -> gradients of x and weight, None
     return aten.native_layer_norm_backward(grad, x, weight.shape, *moments, weight, None, [True, True, False])
 
@@ -121,17 +133,18 @@ class TokenMLP(nn.Module):
         self.proj_spatial = nn.Conv1d(tokens, tokens, 1)  # iw3's shape (N N 1); applied as a matrix
         self.proj_out = nn.Linear(hidden, channels)
 
-    def forward(self, t, norm1, norm2):  # (N P C) -> (N P C)
+    def forward(self, t, norm1, norm2, kept=None):  # (N P C) -> (N P C); of the kept tokens, without gradients
         mix = self.proj_spatial.weight[:, :, 0]
         weights = [norm1.weight, norm2.weight, self.proj_in.weight, self.proj_in.bias]
         weights += [mix, self.proj_spatial.bias, self.proj_out.weight, self.proj_out.bias]
+        apply, residual = (_GatedMix.apply, t) if kept is None else (partial(_mix_kept, kept), t[kept])
         device = t.device.type
         if not torch.is_autocast_enabled(device):
-            return _GatedMix.apply(t, *weights) + t
+            return apply(t, *weights) + residual
         # As in iw3 under autocast, everything is computed in that precision, also norms, which autocast keeps in fp32.
         half = (value.to(torch.get_autocast_dtype(device)) for value in (t, *weights))
         with torch.autocast(device, enabled=False):
-            return _GatedMix.apply(*half) + t
+            return apply(*half) + residual
 
     def draw(self, gen):
         """Give the weights their initial values, with which the gate is near 1."""
@@ -176,10 +189,10 @@ class TemporalMLP(nn.Module):
         self.frames = frames  # of a sequence
         self.gmlp = TokenMLP(channels, frames, ratio)
 
-    def forward(self, x, norm1, norm2):  # (T C H W) -> (T C H W)
+    def forward(self, x, norm1, norm2, kept=None):  # (T C H W) -> (T C H W); of the kept frames of a sequence
         t = x.permute(0, 2, 3, 1).unflatten(0, (-1, self.frames)).transpose(0, 1)  # (frames B H W C)
-        out = self.gmlp(t.flatten(1, 3), norm1, norm2)  # of one sequence, t is flattened without a copy
-        return out.view(t.shape).transpose(0, 1).flatten(0, 1).permute(0, 3, 1, 2)
+        out = self.gmlp(t.flatten(1, 3), norm1, norm2, kept)  # of one sequence, t is flattened without a copy
+        return out.view(-1, *t.shape[1:]).transpose(0, 1).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 class GatedConv(nn.Module):
@@ -209,8 +222,12 @@ class Block(nn.Module):
         self.norm2 = ChannelNorm(channels * ratio)
         self.glu_conv = GatedConv(channels)
 
-    def forward(self, x):  # (T C H W) -> (T C H W)
-        x = x + self.gmlp(x, self.norm1, self.norm2)
+    def forward(self, x, kept=None):  # (T C H W) -> (T C H W)
+        """With a slice `kept`, of a temporal block and one sequence: its result for these frames, without gradients."""
+        if kept is None:
+            x = x + self.gmlp(x, self.norm1, self.norm2)
+        else:
+            x = x[kept] + self.gmlp(x, self.norm1, self.norm2, kept)
         return x + self.glu_conv(x)
 
     def draw(self, gen):

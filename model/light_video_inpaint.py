@@ -4,6 +4,8 @@ T frames, C channels, H height, W width in pixels; a token is a 4x4 cell of pixe
 frames, one after the other: T is 12 B.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ FRAMES = 12  # per forward pass
 CONTEXT = 3  # frames at each end of a pass whose result is discarded, in clips longer than one pass
 OFFSET = 16  # pixels cropped from each side in training and evaluation
 MODULUS = 16 * PATCH  # pixels of a window of enc1
+Encode = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # as LightVideoInpaint.encode
 
 NAMES = {
     "inpaint.light_video_inpaint_v1": {"base_dim": 96, "lv2_mlp_ratio": 1},
@@ -113,25 +116,50 @@ class LightVideoInpaint(nn.Module):
         """Any number of frames with filled holes: (T 3 H W), (T 1 H W) -> (T 3 H W); options as in `preprocess`.
 
         `overlap` is the context of passes over more than 12 frames: leading and trailing frames.
-
-        The result is that of a pass over each window of `plan_passes`, but the blocks that see a single frame run once
-        for each frame, the last ones only for the frames that a window keeps.
         """
         x, mask = self.preprocess(x, mask, closing, inner_dilation, outer_dilation, base_width)
-        sizes = token_sizes(x, [slice(0, n) for n in x.shape[-2:]])
+        return self.infer_part(x, mask, range(len(x)), [slice(0, n) for n in x.shape[-2:]], overlap)
+
+    @torch.no_grad()
+    def infer_part(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        frames: range,
+        area: list[slice],
+        overlap: tuple[int, int] = (CONTEXT, CONTEXT),
+        encode: Encode | None = None,
+    ) -> Tensor:
+        """Some consecutive frames and an area (rows, columns) of what `infer` returns, from `preprocess`'s result.
+
+        The result is that of a pass over each window of `plan_passes`, but only what it depends on is computed: the
+        blocks that see a single frame run once for each frame, the last ones only for frames that a window keeps.
+        `encode` replaces `self.encode`, for a caller that keeps its results.
+        """
+        encode = encode or self.encode
+        sizes = token_sizes(x, area)
         encoded: dict[int, tuple[Tensor, Tensor]] = {}  # by frame, of those that this window or the last one has
-        filled = []
+        filled, first = [], 0
         for window, kept in plan_passes(len(x), overlap):
+            start, first = first - kept.start, first + kept.stop - kept.start  # of the window, of the next kept frames
+            kept = slice(max(kept.start, frames.start - start), min(kept.stop, frames.stop - start))
+            if kept.start >= kept.stop:
+                continue
             new = [t for t in sorted({*window}) if t not in encoded]
             if new:
-                parts = (part.split(1) for part in self._encode(x[new], mask[new], 2))
+                parts = (part.split(1) for part in encode(x[new], mask[new]))
                 encoded |= dict(zip(new, zip(*parts, strict=True), strict=True))
             encoded = {t: encoded[t] for t in window}
-            h = self._mix(torch.cat([encoded[t][1] for t in window]), sizes, 2)
+            h = self._mix(torch.cat([encoded[t][1] for t in window]), sizes, 2, kept)
             skip = torch.cat([encoded[t][0] for t in window[kept]])
-            filled.append(self._decode(skip, h[kept], sizes, 2)[..., : x.shape[-2], : x.shape[-1]])
+            filled.append(self._decode(skip, h, sizes, 2)[..., *area])
+        x, mask = (part[frames.start : frames.stop, :, *area] for part in (x, mask))
         out = x * (1 - mask) + torch.cat(filled) * mask
         return out if self.training else out.clamp(0, 1)
+
+    def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """What `infer_part` computes of each frame by itself, (T C H/4 W/4) and (T 2C H/8 W/8), both padded."""
+        return self._encode(x, mask, 2)
 
     def _fill(self, x, mask, area, frames_at_once):  # (T 3 H W), (T 1 H W) -> the area of (T 3 H W)
         sizes = token_sizes(x, area)
@@ -149,10 +177,11 @@ class LightVideoInpaint(nn.Module):
         skip = self._run(self.enc1, h, frames_at_once)
         return skip, self._run(self.enc2[0], self.down(skip), frames_at_once)
 
-    def _mix(self, h, sizes, frames_at_once):  # (T 2C H/8 W/8) -> the part of it that counts
-        for block, size in zip(self.enc2[1:4], sizes[1:4], strict=True):
+    def _mix(self, h, sizes, frames_at_once, kept=None):  # (T 2C H/8 W/8) -> the part of it that counts
+        for block, size in zip(self.enc2[1:3], sizes[1:3], strict=True):
             h = self._run(block, _corner(h, *size), frames_at_once)
-        return h
+        h = _corner(h, *sizes[3])
+        return self._run(self.enc2[3], h, frames_at_once) if kept is None else self.enc2[3](h, kept)
 
     def _decode(self, skip, h, sizes, frames_at_once):  # (T C H/4 W/4), (T 2C H/8 W/8) -> (T 3 H W), the part of it
         h = self._run(self.enc2[4], _corner(h, *sizes[4]), frames_at_once)

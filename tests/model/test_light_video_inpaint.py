@@ -151,6 +151,16 @@ def test_infer_of_many_frames_is_the_middle_of_overlapping_passes():
     near(out[6:12], middle, atol=1e-6)
 
 
+@pytest.mark.parametrize("frames", [range(2, 14), range(9, 10), range(17)], ids=str)
+@pytest.mark.parametrize("overlap", [(3, 3), (3, 0)], ids=str)
+def test_a_part_of_a_clip_is_that_part_of_all_of_it(frames, overlap):
+    net = filled(LightVideoInpaint(base_dim=8)).eval()
+    x, mask = video(17, 136, 72), video_mask(17, 136, 72)
+    area = [slice(8, 50), slice(16, 56)]
+    part = net.infer_part(*net.preprocess(x, mask), frames, area, overlap)
+    near(part, net.infer(x, mask, overlap=overlap)[frames.start : frames.stop, :, *area], atol=1e-6)
+
+
 def test_pixels_outside_of_the_soft_holes_are_unchanged():
     net = LightVideoInpaint(base_dim=8, init="iw3").eval()
     frames, mask = video(12, 40, 72), video_mask(12, 40, 72)

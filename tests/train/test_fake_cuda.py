@@ -24,7 +24,7 @@ from train.data.augment import jitter_, to_device_batch, to_float
 from train.data.looks import apply_looks, draw_look, shrink
 from train.data.plan import Slot
 from train.data.samples import Sample
-from train.evaluation.metrics import sequence_metrics
+from train.evaluation.metrics import sequence_metrics, temporal_difference
 from train.objectives.dct import clear_cache
 from train.objectives.diff_aug import rotate, rotate_holes, translate, translate_holes
 from train.objectives.loss import LOSSES, create_loss
@@ -174,7 +174,7 @@ def test_metrics_stay_on_the_device(monkeypatch):
         truth = quality.Truth.of(frames, holes)
         found = [*sequence_metrics(frames, frames, holes).values(), *quality.maps(frames, frames)]
         found += [quality.warping_error(frames, truth), quality.flow_difference(frames, truth)]
-        found += [quality.temporal_difference(frames, frames, holes), quality.hole_widths(holes)]
+        found += [temporal_difference(frames, frames, holes), quality.hole_widths(holes)]
     assert {part.device.type for part in found} == {"cuda"}
 
 

@@ -9,7 +9,8 @@ from pack.holes.kinds import kind_of
 from pack.shards.record import decode, frame_count, size_in
 from pack.shards.shard import Entry, Index, read_record
 from tools.cli import UserError, is_shortage, one_line
-from tools.evaluation.methods import STREAM, Method
+from tools.evaluation.methods import Method
+from tools.evaluation.network_fill import STREAM, middle_of
 from tools.evaluation.perception import Lpips
 from tools.evaluation.quality import Truth, hole_widths, iw3_psnr, measure
 from tools.evaluation.summary import MOTIONS, WIDTHS, Rows
@@ -61,16 +62,12 @@ def read_clip(shard: Index, entry: Entry, tile: int, device: torch.device | str)
     return Clip(entry.key, video, kind_of(record.info), scale, *tensors)
 
 
-def middle_of(frames: int) -> slice:
-    """The 12 frames in the middle, which are measured; frames around them only give a method context."""
-    return slice((frames - 12) // 2, (frames + 12) // 2)
-
-
 def measure_clip(clip: Clip, methods: Sequence[Method], lpips: Lpips | None, rows: Rows) -> dict[str, torch.Tensor]:
     """Add a clip's measures to the rows; return the masked input, the ground truth and each method's output by name."""
     middle = middle_of(len(clip.frames))
     truth = Truth.of(trim(clip.frames[middle]), trim(clip.holes[middle]))
     classes = holes_by_width(clip.widths)
+    masked = clip.frames.masked_fill(clip.holes, 0)
     outputs = {"holes": truth.frames.masked_fill(truth.holes, 0), "truth": truth.frames}
     for method in methods:
         if method.frames > len(clip.frames):  # a record of 12 frames cannot be streamed with context
@@ -78,8 +75,7 @@ def measure_clip(clip: Clip, methods: Sequence[Method], lpips: Lpips | None, row
             rows.too_short.setdefault(method.name, []).append(clip.key)
             continue
         taken = slice(None) if method.frames == len(clip.frames) else middle
-        filled = method(clip.frames[taken].masked_fill(clip.holes[taken], 0), clip.holes[taken])
-        output = trim(filled[middle] if taken != middle else filled)
+        output = method.measured(masked[taken], clip.holes[taken])
         if not output.isfinite().all():
             rows.values[method.name].append(dict(NOT_MEASURED))
             rows.broken.setdefault(method.name, []).append(clip.key)

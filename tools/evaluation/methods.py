@@ -6,22 +6,21 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from model.checkpoint import BASE_NAME, load_network
-from model.device import has_bf16
 from model.light_video_inpaint import FRAMES, NAMES, LightVideoInpaint
 from tools.cli import UserError
 from tools.evaluation.baselines import BASELINES, ONE_FRAME, OPENCV, Fill
 from tools.evaluation.motion import HAS_CV2
+from tools.evaluation.network_fill import STREAM, NetworkFill, SharedEncoder, middle_of
 from tools.evaluation.overlap import USUAL, Overlap, named
+from train.evaluation.evaluate import trim
 from train.runtime.seeds import generator
 
-STREAM = 16  # frames that are streamed as iw3 does; the middle 12 are measured
 Kind = str  # "network", "stream", "untrained", "one frame" or "several frames"
 
 
@@ -53,17 +52,33 @@ class Method:
 
     def __call__(self, frames: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
         """The filled frames (T 3 H W) of frames with black holes; time and memory are added to the cost."""
+        return self._run(self.fill, frames, holes)
+
+    def measured(self, frames: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
+        """The middle 12 of the filled frames without the outer 16 pixels, of which alone a network computes them.
+
+        Time and memory are added to the cost, time also for what a network reuses of a frame.
+        """
+        if not isinstance(self.fill, NetworkFill):
+            return trim(self(frames, holes)[middle_of(len(frames))])
+        encoder = self.fill.encoder
+        before = encoder.reused_seconds
+        filled = self._run(self.fill.measured, frames, holes)
+        self.cost.seconds[-1] += encoder.reused_seconds - before
+        return filled
+
+    def _run(self, fill, frames, holes):
         self.cost.frames = len(frames)
         if self.cost.seconds:
-            return self._timed(frames, holes)
+            return self._timed(fill, frames, holes)
         with Peak(frames.device) as peak:
-            filled = self._timed(frames, holes)
+            filled = self._timed(fill, frames, holes)
         self.cost.memory = peak.bytes
         return filled
 
-    def _timed(self, frames, holes):
+    def _timed(self, fill, frames, holes):
         started = time.perf_counter()
-        filled = self.fill(frames, holes)
+        filled = fill(frames, holes)
         if frames.is_cuda:
             torch.cuda.synchronize()
         self.cost.seconds.append(time.perf_counter() - started)
@@ -99,34 +114,27 @@ def load_methods(
     methods = []
     for path, name in zip(checkpoints, short_names(checkpoints), strict=True):
         network = load_network(path, device, weights)
+        encoder = SharedEncoder(network)
         for what, kind in ((name, "network"), (f"{name} streamed", "stream")):
-            methods.append(network_method(what, kind, network, half))
+            methods.append(network_method(what, kind, encoder, half))
         if overlap != USUAL:
-            methods.append(network_method(f"{name} streamed{named(overlap)}", "stream", network, half, overlap))
+            methods.append(network_method(f"{name} streamed{named(overlap)}", "stream", encoder, half, overlap))
     kwargs: dict[str, Any] = network.kwargs if checkpoints else NAMES[BASE_NAME]
     untrained = LightVideoInpaint(**kwargs, generator=generator(seed, "weights")).to(device).eval()
     return [*methods, network_method("untrained", "untrained", untrained, half)]
 
 
 def network_method(
-    name: str, kind: Kind, network: LightVideoInpaint, half: bool = False, overlap: Overlap = USUAL
+    name: str, kind: Kind, network: LightVideoInpaint | SharedEncoder, half: bool = False, overlap: Overlap = USUAL
 ) -> Method:
-    """The method that fills with this network; with `half` in bf16 where the device has it."""
+    """The method that fills with this network; with `half` in bf16 where the device has it.
+
+    Methods with the same SharedEncoder encode a frame of a clip once.
+    """
+    encoder = network if isinstance(network, SharedEncoder) else SharedEncoder(network)
     frames = STREAM if kind == "stream" else FRAMES
-    fill = InBf16(network, overlap) if half else partial(network.infer, overlap=overlap)
-    return Method(name, kind, fill, sum(p.numel() for p in network.parameters()), frames)
-
-
-@dataclass(frozen=True)
-class InBf16:
-    """The fill of a network, computed in bf16 where the device has it."""
-
-    network: LightVideoInpaint
-    overlap: Overlap = USUAL
-
-    def __call__(self, frames: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(frames.device.type, torch.bfloat16, enabled=has_bf16(frames.device)):
-            return self.network.infer(frames, holes, overlap=self.overlap).float()
+    parameters = sum(p.numel() for p in encoder.network.parameters())
+    return Method(name, kind, NetworkFill(encoder, half, overlap), parameters, frames)
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

@@ -14,7 +14,16 @@ from pack.depth.flow import warp
 from tools.evaluation.motion import optical_flow, trusted
 from tools.evaluation.perception import Lpips
 from train.evaluation.fills import hole_ends
-from train.evaluation.metrics import RADIUS, Moments, mean_where, moments, psnr, ssim_map, temporal_difference
+from train.evaluation.metrics import (
+    RADIUS,
+    Moments,
+    change_error,
+    in_either_frame,
+    mean_where,
+    moments,
+    psnr,
+    ssim_map,
+)  # fmt: skip
 
 IW3_EPSILON = 1e-6
 
@@ -52,14 +61,15 @@ def measure(
     """
     output = output.clamp(0, 1)
     planes = maps(output, truth.frames, truth.moments)
+    change = change_error(output, truth.frames)
     found = in_space(*planes, truth.holes)
     found |= {
-        "hole_tde": float(temporal_difference(output, truth.frames, truth.holes)),
+        "hole_tde": float(mean_where(change, in_either_frame(truth.holes))),
         "hole_ewarp": float(warping_error(output, truth)),
         "hole_tof": float(flow_difference(output, truth)),
     }
     for name, where in (classes or {}).items():
-        inside = in_holes(*planes, where) | {"hole_tde": float(temporal_difference(output, truth.frames, where))}
+        inside = in_holes(*planes, where) | {"hole_tde": float(mean_where(change, in_either_frame(where)))}
         found |= {f"{measure} of {name}": value for measure, value in inside.items()}
     if lpips is not None:
         found |= lpips(output, truth.frames, truth.holes)
@@ -70,9 +80,9 @@ def maps(
     output: Tensor, truth: Tensor, of_truth: Moments | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:  # (T 3 H W) x 2 -> float64 (T 1 H W) x 3
     """Squared error, absolute error and SSIM of each pixel, averaged over its channels."""
-    error = (output - truth).double()
+    error = output - truth
     found = error.square(), error.abs(), ssim_map(output, truth, of_truth)
-    squared, absolute, ssim = (plane.mean(1, keepdim=True) for plane in found)
+    squared, absolute, ssim = (plane.mean(1, keepdim=True, dtype=torch.float64) for plane in found)
     return squared, absolute, ssim
 
 

@@ -33,13 +33,13 @@ def sequence_metrics(
     """
     output = output.clamp(0, 1)
     error = (output - target).double()
-    change = _change_error(output, target)
+    change = change_error(output, target)
     return {
         "psnr": psnr(error.square().mean()),
         "masked_psnr": psnr(_mean_in_holes(error.square(), holes)),
         "masked_ssim": 1 - _mean_in_holes(1 - ssim_map(output, target, of_target).double(), holes),
         "masked_mae": _mean_in_holes(error.abs(), holes),
-        "masked_tde": _mean_in_holes(change, _in_either_frame(holes)),
+        "masked_tde": _mean_in_holes(change, in_either_frame(holes)),
     }
 
 
@@ -47,11 +47,13 @@ def _mean_in_holes(error, where):  # (T 3 H W), bool (T 1 H W) -> (): 0 without 
     return (error * where).sum() / where.expand_as(error).sum().clamp(min=1)
 
 
-def _change_error(output, truth):  # (T 3 H W) x 2 -> (T-1 3 H W): |(o[t+1] - o[t]) - (y[t+1] - y[t])|
+def change_error(output, truth):  # (T 3 H W) x 2 -> (T-1 3 H W)
+    """|(o[t+1] - o[t]) - (y[t+1] - y[t])| of an output o and the truth y."""
     return (output - truth).diff(dim=0).abs().double()
 
 
-def _in_either_frame(holes):  # bool (T 1 H W) -> (T-1 1 H W)
+def in_either_frame(holes):  # bool (T 1 H W) -> (T-1 1 H W)
+    """Where a pixel is a hole in a frame or in the next one."""
     return holes[1:] | holes[:-1]
 
 
@@ -105,7 +107,7 @@ def temporal_difference(output, truth, holes):  # -> ()
 
     dtSSD of Erofeev et al. ("Perceptually Motivated Benchmark for Video Matting", BMVC 2015), with absolute values.
     """
-    return mean_where(_change_error(output, truth), _in_either_frame(holes))
+    return mean_where(change_error(output, truth), in_either_frame(holes))
 
 
 def hole_share(holes):  # bool (T 1 H W) -> ()
