@@ -1,5 +1,6 @@
 """Checks the fields of a resume file when it is read: a damaged or hostile one is a UserError, in one line."""
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -53,8 +54,8 @@ def _is_count(name: str) -> Callable[[Any], bool]:
     return lambda value: type(value) is int and least <= value <= LARGEST[name]
 
 
-def _is_float(value):
-    return type(value) in (int, float)
+def _is_float(value):  # one of many digits has no float
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
 def _is_optional_float(value):
@@ -85,8 +86,9 @@ def _is_text(value):
     return isinstance(value, str)
 
 
-def _is_loss(value):  # (record, loss)
-    return isinstance(value, (list, tuple)) and len(value) == 2 and _is_natural(value[0]) and _is_float(value[1])
+def _is_loss(value):  # (record, loss), of steps that counted
+    is_pair = isinstance(value, (list, tuple)) and len(value) == 2
+    return is_pair and _is_natural(value[0]) and _is_float(value[1]) and math.isfinite(value[1])
 
 
 def _is_natural(value):

@@ -35,7 +35,12 @@ DAMAGED = [
     {"place": {"digest": "../x"}},
     {"place": {"rows": [[1, 2]]}},
     {"place": {"losses": [(-1, 0.5)]}},
+    {"place": {"losses": [(1, math.nan)]}},
     {"place": {"best_metrics": {"loss": "low"}}},
+    *(
+        {"place": {name: value}}
+        for name, value in (("best", 2**70), ("sums", {"l1": 2**70}), ("rows", [[1, 2**70, None]]))
+    ),
     {"place": {"more": 1}},
     {"ours": {"place": [1]}},
     {"ours": {"data": {}}},
