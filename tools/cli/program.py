@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tools.cli.errors import UserError, is_out_of_memory, is_shortage, one_line
-from tools.cli.files import naming
+from tools.cli.files import naming, write_file
 
 ROOT = Path(__file__).resolve().parents[2]
 REMEDIES = {
@@ -88,7 +88,7 @@ def tell_torchrun(line: str) -> None:
         # its report shows the call stack, and not the message, where there is one
         details = {"py_callstack": line, "timestamp": str(int(time.time()))}
         with contextlib.suppress(OSError):
-            Path(path).write_text(json.dumps({"message": {"message": line, "extraInfo": details}}))
+            write_file(path, json.dumps({"message": {"message": line, "extraInfo": details}}).encode())
 
 
 def flush_output() -> None:
