@@ -20,7 +20,7 @@ from tools.cli.machine import memory_bytes
 
 log = logging.getLogger(__name__)
 
-IMAGES = {".png": ("PNG", "L I"), ".pfm": ("PPM", "F")}  # by ending: Pillow's name of the format, kinds of grey images
+IMAGES = {".png": ("PNG", ("L", "I")), ".pfm": ("PPM", ("F",))}  # by ending: Pillow's names of format and grey kinds
 ARRAYS = (".npy", ".npz")
 LARGEST_SIDE = 8192  # pixels of a map
 METRIC = re.compile(r"ZoeD_.*|Any_V2_[NK](_[SBL])?")  # iw3's models that estimate metres
