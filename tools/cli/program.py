@@ -44,8 +44,7 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
         line = users_line(error)
         if not line or os.environ.get("BACKFILL_TRACEBACK"):
             raise
-        print(f"{rank_prefix()}error: {line}", file=sys.stderr)
-        tell_torchrun(f"error: {line}")
+        say_error(line)
         status = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -67,8 +66,7 @@ def ending_with_threads() -> Iterator[None]:
         if not isinstance(error, Exception) or not is_out_of_memory(error):
             before(thrown)
             return
-        print(f"{rank_prefix()}error: {users_line(error)}", file=sys.stderr, flush=True)
-        tell_torchrun(f"error: {users_line(error)}")
+        say_error(users_line(error))
         from multiprocessing import active_children  # only a program with threads needs it
 
         for child in active_children():
@@ -80,6 +78,12 @@ def ending_with_threads() -> Iterator[None]:
         yield
     finally:
         threading.excepthook = before
+
+
+def say_error(line: str | None) -> None:
+    """Print the one line of a user's mistake, and give it to torchrun."""
+    print(f"{rank_prefix()}error: {line}", file=sys.stderr, flush=True)
+    tell_torchrun(f"error: {line}")
 
 
 def tell_torchrun(line: str) -> None:

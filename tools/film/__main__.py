@@ -134,15 +134,14 @@ def open_source(
     config: Config, video: "VideoInfo", device: "torch.device"
 ) -> "tuple[DepthEstimator | FilmDepth, str, dict[str, Any]]":
     """The depth model or the depth files, the model type, and the settings that the working folder depends on."""
-    from model.checkpoint import locate as locate_network
     from pack.depth.models import load_depth
     from pack.film_depth import DepthOptions, fingerprint, locate, open_depth
     from pack.sources import fingerprint as video_fingerprint
-    from tools.cli.files import file_sha256
+    from tools.film.stages import identify
 
     settings = {name: value for name, value in asdict(config).items() if name not in FREE}
     settings["film"] = video_fingerprint(video.path)
-    settings["checkpoint"] = file_sha256(locate_network(config.checkpoint))
+    settings["checkpoint"] = identify(config.checkpoint)
     if not config.depth:
         return load_depth(config.model_type, config.resolution, device), config.model_type, settings
     settings["depth"] = fingerprint(locate(config.depth, video.path))

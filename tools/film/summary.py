@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from model.checkpoint import load_network, locate
+from model.checkpoint import load_network
 from tools.cli import plural
-from tools.cli.files import file_sha256
 from tools.film.calibration import Calibration
 from tools.film.certificate import Certificate
 from tools.film.page import write_page
 from tools.film.sheet import draw_sheet
+from tools.film.stages import identify
 from tools.film.strength import AUTO
 from tools.film.survey import Shot, steadiness
 from tools.film.work import Work
@@ -68,7 +68,7 @@ def finish(
         "warp": config.method,
         "start": Path(config.checkpoint).name,
         "used for the film": f"{Path(winner).name}, {'the start' if winner == config.checkpoint else 'tuned'}; sha256 "
-        f"{file_sha256(locate(winner))}",
+        f"{identify(winner)}",
     }
     write_page(page, out.name, certificate, reason, calibration, facts, shots, [sheet] if drawn else [])
     headline("done")

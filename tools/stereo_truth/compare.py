@@ -14,6 +14,7 @@ from model.mask_mlbw import MaskMLBW
 from pack.holes.mappers import mapper
 from tools.cli import Progress
 from tools.evaluation.methods import Method
+from tools.evaluation.network_fill import middle_of
 from tools.evaluation.quality import Truth
 from tools.evaluation.summary import Rows
 from tools.stereo_truth import classes
@@ -25,7 +26,6 @@ from tools.synthesis.views import Geometry
 from train.data.crop import choose_tile
 from train.evaluation.evaluate import trim
 
-MEASURED = 12  # frames
 FULL_WIDTH = 1920
 LEFT_EYE, PERFECT = "left eye", "perfect fill"
 
@@ -234,11 +234,6 @@ def keep_largest(
     found.shown.append(Shown(scene.name, gap, {name: to_pixels(frames) for name, frames in shown.items()}))
     found.shown.sort(key=lambda one: -one.gap)
     del found.shown[pictures:]
-
-
-def middle_of(frames: int) -> slice:
-    """The frames that are measured."""
-    return slice((frames - MEASURED) // 2, (frames + MEASURED) // 2)
 
 
 def to_frames(pixels: np.ndarray, device: torch.device) -> torch.Tensor:  # uint8 (T H W 3) -> float (T 3 H W) in [0, 1]

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model.light_video_inpaint import FRAMES
 from pack.depth.files import ARRAYS, IMAGES, find_numbered, read_map
 from pack.shards.images.image_file import open_image, to_pixels
 from pack.shards.untrusted import CorruptRecord
 from tools.cli import MissingFile, UserError
-from tools.stereo_truth.compare import MEASURED, Scene
+from tools.evaluation.network_fill import STREAM
+from tools.stereo_truth.compare import Scene
 
-FRAMES = 16  # of a clip that are used, the first ones; later ones are left out
 EYES = ("left", "right")
 DISPARITIES = ("disparity", "disparity-right")  # of the left and of the right eye
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
@@ -61,9 +62,9 @@ def read_pair(folder: Path, seed: int = 0) -> Scene:
     """
     kinds = (*EYES, *DISPARITIES)
     files = {kind: find_files(folder / kind, PICTURES if kind in EYES else (*IMAGES, *ARRAYS)) for kind in kinds}
-    numbers = list(files["left"])[:FRAMES]
-    if len(numbers) < MEASURED:
-        raise UserError(f"{folder / 'left'} holds {len(numbers)} frames, expected {MEASURED} or more")
+    numbers = list(files["left"])[:STREAM]
+    if len(numbers) < FRAMES:
+        raise UserError(f"{folder / 'left'} holds {len(numbers)} frames, expected {FRAMES} or more")
     for kind, found in files.items():
         if missing := [number for number in numbers if number not in found]:
             raise UserError(f"{folder / kind} lacks frame {missing[0]}, which {folder / 'left'} has")

@@ -8,12 +8,12 @@ import numpy as np
 from pack.pipeline import LEAST_HOLES
 from pack.scenes.layers import Scene as Layered
 from pack.scenes.render import render
+from tools.evaluation.network_fill import STREAM
 from tools.stereo_truth.compare import Scene
 from tools.truth.records import ATTEMPTS, draw_view, frame_scene, margin
 from tools.truth.textures import find_sources, load_textures
 
 FIRST_SEED = 10**15  # beyond those of `make truth`
-FRAMES = 16
 TEXTURES = 48  # pictures that surfaces are painted with
 
 
@@ -31,7 +31,7 @@ def render_scene(draw: int, number: int, textures: Sequence[np.ndarray], size: i
     for attempt in range(ATTEMPTS):
         seed = FIRST_SEED + draw * ATTEMPTS + attempt
         view = draw_view(seed, size, 0)
-        scene = frame_scene(seed, view, textures, size, FRAMES)
+        scene = frame_scene(seed, view, textures, size, STREAM)
         side = margin(view)
         uncovered = render(replace(scene, frames=1)).uncovered[:, :, side : side + size].sum()
         if uncovered >= LEAST_HOLES * (size / 512) ** 2:
