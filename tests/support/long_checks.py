@@ -99,6 +99,29 @@ def kill(folder, data, more, world, expected):
     )
 
 
+def compiled(folder):
+    """Two processes with --compile that are killed inside an epoch end as those that were never touched."""
+    data, began = make_data(folder / "data", records=6, evaluation=3, size=80), time.monotonic()
+    flags = ("--compile", "--num-samples", "192", "--max-epoch", "2", "--save-every-steps", "3")
+    patience = 3600  # seconds that a process may take to compile on a busy machine
+    whole = trainings.start(folder / "whole", *trainings.command(data, folder / "whole", *flags), world=2)
+    assert whole.wait(patience) == [0, 0] and "--compile has no effect" not in whole.log(), whole.log()
+    command = trainings.command(data, folder / "killed", *flags, "--resume")
+    for rank, steps in enumerate((6, 4)):  # of the 8: the second life begins behind the third
+        hook = ["signal at", "train.loop.step", steps, signal.SIGKILL]
+        job = trainings.start(folder / "killed", *command, world=2, hooks=[hook], hooked=[rank])
+        assert job.wait(patience)[rank] == -signal.SIGKILL, job.log()
+    done = trainings.start(folder / "killed", *command, world=2)
+    assert done.wait(patience) == [0, 0], done.log()
+    found, expected = trainings.results(folder / "killed"), trainings.results(folder / "whole")
+    assert found == expected, {name: (found[name], expected[name]) for name in found if found[name] != expected[name]}
+    print(
+        f"2 kills, the same weights and optimizer {found['weights and optimizer'][:16]}, "
+        f"{time.monotonic() - began:.0f} s",
+        flush=True,
+    )
+
+
 def faults(folder):
     """Injected faults are caught by training and by verify, and none becomes a sample."""
     injector, rng, counts = Injector(folder), random.Random(0), Counter()
@@ -249,7 +272,7 @@ def covering(folder):
 
 TESTS = {
     test.__name__: test
-    for test in (plan, kills, faults, memory, films, signals, torchrun, disk, fuzzing, covering, elastic)
+    for test in (plan, kills, compiled, faults, memory, films, signals, torchrun, disk, fuzzing, covering, elastic)
 }
 
 if __name__ == "__main__":
