@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pack.config import Config
 from pack.packing import Outcome, VideoTask
+from pack.shards.exclusion import MORE_HOLES
 from pack.shards.record import video_key
 from pack.video.reader import probe
 from tools.cli import Progress, UserError, duration, plural
@@ -116,4 +117,6 @@ def report(outcomes: list[Outcome], seconds: float, config: Config) -> int:
     )
     for outcome in failed:
         print(f"failed: {outcome.failure}", file=sys.stderr)
+    if any(o.rejected for o in fresh) and not any(o.records for o in fresh):
+        print(f"warning: no record has enough holes: {MORE_HOLES}")
     return int(bool(failed))

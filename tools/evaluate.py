@@ -107,9 +107,10 @@ def list_used_shards(data: str, exclude: str) -> "tuple[list[Index], list[str]]"
 
 def choose_records(shards: "Sequence[Index]", count: int, data: str) -> "list[tuple[Index, Entry]]":
     """All records of the shards (count 0), or `count` of them from first to last. Raises UserError without any."""
+    from pack.shards.exclusion import refuse_empty
+
+    refuse_empty(data, shards)
     records = [(shard, entry) for shard in shards for entry in shard.records]
-    if not records:
-        raise UserError(f"{data}: its shards hold no record: pack a video with holes, see make shards")
     count = min(count or len(records), len(records))
     return [records[round(i * (len(records) - 1) / max(count - 1, 1))] for i in range(count)]
 

@@ -12,6 +12,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pack.shards.exclusion import refuse_empty
 from pack.shards.index import Entry, Index, read_index
 from pack.shards.record import Record, decode
 from pack.shards.shard import find_record, list_shards, read_record
@@ -66,9 +67,8 @@ def choose(shards: list[Index], count: int, keys: tuple[str, ...] = ()) -> list[
     """The records with these keys, or `count` of them from first to last. Raises UserError where there is none."""
     if keys:
         return [find_record(shards, key) for key in keys]
+    refuse_empty(shards[0].tar.parent, shards)
     places = [(shard, entry) for shard in shards for entry in shard.records]
-    if not places:
-        raise UserError(f"{shards[0].tar.parent}: its shards hold no record, nothing to show")
     return [places[i] for i in np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int)]
 
 

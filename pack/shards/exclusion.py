@@ -3,7 +3,7 @@
 Shards stay as they are; training and evaluation skip these records. Lines that begin with # are comments.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from tools.cli.files import locked, write_file
 
 LIST = "excluded.txt"
 LARGEST_LIST = 256 << 20  # bytes
+MORE_HOLES = "pack videos with more depth or motion, or pass a larger --divergence-level to pack/main.py"
 SHOWN = 3  # keys of no record that are named; the others are counted
 
 
@@ -64,6 +65,13 @@ def leave_out(shard: Index, keys: frozenset[str]) -> Index:
 def left_out_keys(shards: Iterable[Index]) -> frozenset[str]:
     """The keys of the records that were left out of these shards."""
     return frozenset(key for shard in shards for key in shard.left_out.values())
+
+
+def refuse_empty(split: object, shards: Sequence[Index]) -> None:
+    """Raise UserError where the shards of a split hold no record, or only records that were left out."""
+    if not any(shard.records for shard in shards):
+        only = "only excluded records: include some again, or pack more videos" if left_out_keys(shards) else ""
+        raise UserError(f"{split}: its shards hold {only or f'no records: {MORE_HOLES}'}")
 
 
 def leave_out_listed(

@@ -100,6 +100,7 @@ def test_records_with_too_few_holes_are_left_out_and_counted(film, tmp_path):
     still = make_video(tmp_path / "flat.mp4", 20)
     out = pack(tmp_path / "flat", "--video", still, "--divergence-level", "1", "--size", "12")  # fewer than 300 pixels
     assert "0 records from 1 clip," in out and "2 records left out for too few holes" in out
+    assert "warning: no record has enough holes: pack videos with more depth" in out
     assert "packed before" in pack(tmp_path / "flat", "--video", still, "--divergence-level", "1", "--size", "12")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pack.shards.exclusion import LIST, change_list, listed_keys, read_keys
+from pack.shards.exclusion import LIST, change_list, listed_keys, read_keys, refuse_empty
 from pack.shards.images.image_file import decode_image
 from pack.shards.index import Index
 from pack.shards.record import decode, image_members, parse_head, parse_info
@@ -64,10 +64,9 @@ class Gallery:
         losses: np.ndarray | None = None,
         model_type: str = "",
     ):
+        refuse_empty(split, shards)
         self.split, self.path, self.losses, self.model_type = split, path, losses, model_type
         self.places = [(shard, entry) for shard in shards for entry in shard.records]
-        if not self.places:
-            raise UserError(f"{split}: its shards hold no record, expected at least one: pack a video with holes")
         self.numbers: dict[str, list[int]] = {}  # by key, which records of several shards may share
         for number, (_, entry) in enumerate(self.places):
             self.numbers.setdefault(entry.key, []).append(number)

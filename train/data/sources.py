@@ -11,7 +11,7 @@ import numpy as np
 from braceexpand import braceexpand
 
 from pack.shards.cache import Cache
-from pack.shards.exclusion import leave_out_listed, left_out_keys
+from pack.shards.exclusion import leave_out_listed, refuse_empty
 from pack.shards.index import Index
 from pack.shards.shard import list_shards, read_shards
 from pack.shards.store import Location, parse_location
@@ -92,13 +92,8 @@ def load_split(config: Config, split: str, excluded: frozenset[str] = frozenset(
     """
     sources, parts = list_sources(config, split, excluded)
     for source, shards in zip(sources, parts, strict=True):
-        records = Records(shards)
-        if not len(records):
-            kind = "only excluded records: bring some back, or" if left_out_keys(shards) else "no records:"
-            raise UserError(
-                f"{source.location / split}: its shards hold {kind} pack videos with more depth or motion into it"
-            )
-        Samples(records, config.frames, config.tile).check_fit()
+        refuse_empty(source.location / split, shards)
+        Samples(Records(shards), config.frames, config.tile).check_fit()
     shares = [(len(shards), source.weight) for source, shards in zip(sources, parts, strict=True)]
     records = Records([shard for shards in parts for shard in shards], shares if len(sources) > 1 else ())
     if len(sources) > 1:

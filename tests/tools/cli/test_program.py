@@ -3,6 +3,7 @@ import os
 import runpy
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -174,11 +175,21 @@ def test_a_bug_of_a_thread_shows_its_traceback_and_the_program_goes_on():
     assert found.returncode == 0 and "went on" in found.stdout and "RuntimeError: bug" in found.stderr
 
 
-def test_the_summary_of_torchrun_ends_with_the_line_of_the_process_that_failed_first(tmp_path, monkeypatch):
+@dataclass(frozen=True)
+class NoFlags:
+    """A program without flags."""
+
+
+def mistype_a_flag():
+    return cli.parse(NoFlags, ["--nowhere", "1"])
+
+
+@pytest.mark.parametrize("mistake", [raising(UserError("data: no such folder: pack a video")), mistype_a_flag])
+def test_the_summary_of_torchrun_ends_with_the_line_of_the_process_that_failed_first(mistake, tmp_path, monkeypatch):
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure  # takes seconds
 
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
-    status, _, err = run_program(raising(UserError("data: no such folder: pack a video")))
+    status, _, err = run_program(mistake)
     failure = ProcessFailure(0, 1, status, str(tmp_path / "error.json"))
     *_, last, border = ChildFailedError("main.py", {0: failure}).format_msg().splitlines()
     assert last.split(" : ", 1) == ["  traceback", err.strip()] and set(border) == {"="}
