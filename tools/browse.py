@@ -62,8 +62,9 @@ def main() -> None:
 def open_gallery(config: Config) -> "Gallery":
     """The records to show. Raises UserError or OSError."""
     from pack.shards.exclusion import LIST, read_keys
+    from pack.shards.location import parse_location
     from pack.shards.shard import list_shards
-    from pack.shards.store import parse_location, use_endpoint
+    from pack.shards.store import use_endpoint
     from tools.inspection.gallery import Gallery
 
     use_endpoint(config.endpoint_url)

@@ -96,8 +96,8 @@ def warn_of_training_films(checkpoints: "Sequence[str]", shards: "Sequence[Index
 def list_used_shards(data: str, exclude: str) -> "tuple[list[Index], list[str]]":
     """The shards of a split without its excluded records, and a line for each list that excluded some."""
     from pack.shards.exclusion import leave_out_listed, left_out_keys, read_keys, unknown_keys
+    from pack.shards.location import parse_location
     from pack.shards.shard import list_shards
-    from pack.shards.store import parse_location
 
     others = read_keys(Path(exclude)) if exclude else frozenset()
     split = parse_location(data)

@@ -108,6 +108,7 @@ def main() -> None:
     from pack.video.output.tracks import plan_tracks
     from pack.video.reader import probe
     from tools.synthesis.confidence import ErrorMaps, load_confidence
+    from tools.synthesis.fills import choose_fills
     from train.evaluation.fills import replicate
     from train.runtime.memory import keep_freed_memory
 
@@ -121,7 +122,7 @@ def main() -> None:
     encoding = Encoding(config.codec, config.crf, layout.stereo_mode, hdr)
     encoding.check()
     confidence = load_confidence(Path(config.confidence)) if config.confidence else None
-    fills = choose_fills(config, device)
+    fills = choose_fills(config.checkpoint, config.weights, config.baseline, config.compare, device)
     out = Path(config.out or f"{video.path.stem}{layout.suffix}.mp4")
     if out.exists() and out.samefile(video.path):
         raise UserError(f"{out} is the film itself: pass another -o")
@@ -241,48 +242,6 @@ def kept(parts: "Parts", total: int) -> "Iterator[None]":
             done = f"{parts.finished}{of} frames are kept in {parts.folder}"
             print(f"{done}: run the same command again to continue", file=sys.stderr)
         raise
-
-
-def choose_fills(config: Config, device: "torch.device") -> "dict[str, Fill]":
-    """The fills by name: the selected one, or with --compare all that are compared."""
-    from model.checkpoint import load_network
-    from tools.evaluation.baselines import BASELINES, OPENCV
-    from tools.evaluation.motion import HAS_CV2
-
-    simple = config.baseline or ("navier-stokes" if HAS_CV2 else "replicate")
-    if simple not in BASELINES:
-        raise UserError(f"--baseline {simple}: expected one of {', '.join(BASELINES)}")
-    if simple in OPENCV and not HAS_CV2:
-        raise UserError(f"--baseline {simple} needs OpenCV: make setup EXTRAS=baselines")
-    fills = {simple: BASELINES[simple]}
-    if config.checkpoint:
-        fill = checked(load_network(config.checkpoint, device, config.weights).infer, config.checkpoint)
-        fill(*trial(device))  # before anything is written
-        network = {Path(config.checkpoint).stem: fill}
-        fills = fills | network if config.compare else network
-    return {"empty holes": BASELINES["empty"]} | fills if config.compare else fills
-
-
-def checked(fill: "Fill", checkpoint: str) -> "Fill":
-    """The fill, which raises UserError where its output is not finite: such a film would be black or noise."""
-
-    def filled(frames, holes):
-        output = fill(frames, holes)
-        if not output.isfinite().all():
-            raise UserError(f"{checkpoint}: the output of this network is not finite: use an earlier checkpoint")
-        return output
-
-    return filled
-
-
-def trial(device: "torch.device") -> "tuple[torch.Tensor, torch.Tensor]":  # -> float (12 3 64 64), bool (12 1 64 64)
-    """Frames of random colours with a hole in each."""
-    import torch
-
-    frames = torch.rand(12, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    holes = torch.zeros(12, 1, 64, 64, dtype=torch.bool)
-    holes[..., 16:48, 24:32] = True
-    return frames.masked_fill(holes, 0).to(device), holes.to(device)
 
 
 def choose_depth(config: Config, video: "VideoInfo", device: "torch.device") -> "DepthEstimator | FilmDepth":

@@ -19,8 +19,9 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from pack.shards.exclusion import LIST, as_text, listed_keys, read_lines
 from pack.shards.index import LARGEST_INDEX, Index
+from pack.shards.location import Location, RemotePath, parse_location
 from pack.shards.shard import list_shards, published_sha256
-from pack.shards.store import Location, RemotePath, list_files, parse_location, read_bytes, sha256_at, use_endpoint
+from pack.shards.store import list_files, read_bytes, sha256_at, use_endpoint
 from tools import cli
 from tools.cli import MissingFile, UserError, plural
 from tools.cli.files import locked

@@ -20,10 +20,9 @@ from train.checkpoints.resume import find_checkpoint, is_continued, restore
 from train.checkpoints.run_id import new_run_id
 from train.checkpoints.state import Position, changed, describe_data, set_aside
 from train.config import Config
-from train.data.dataset import TrainingData
+from train.data.dataset import TrainingData, training_plan, training_samples
 from train.data.mining import History
 from train.data.own import STAGES
-from train.data.plan import Plan
 from train.data.quarantine import Quarantine
 from train.data.samples import Records, Samples
 from train.data.sources import load_split, open_cache
@@ -82,26 +81,15 @@ def build_data(
     job: Job, records: Records, eval_records: Records | None, seed: int, description: dict[str, Any]
 ) -> TrainingData:
     """The plan, the stream and the other parts of the training data."""
-    config, group, tiles = job.config, job.group, job.config.tiles_per_record
+    config, group = job.config, job.group
     use_endpoint(config.endpoint_url)
     cache = group.first(open_cache, config, records, eval_records)
     read = cache.read_record if cache else None
-    samples = Samples(
-        records,
-        config.frames,
-        config.tile,
-        seed,
-        read,
-        keep=tiles > 1,
-        strong=config.augment == "strong",
-        holes_as_used=config.holes_as_used,
-        own=STAGES,
-    )
     workers = config.num_workers if config.num_workers >= 0 else max(min(usable_cores() - 2, 8), 0)
     return TrainingData(
-        plan=Plan(records.sizes, config.epoch_slots, seed, config.shuffle_shards, records.shares, tiles),
+        plan=training_plan(config, records, config.epoch_slots, seed),
         history=History(len(records)) if config.hard_example == "linear" else None,
-        stream=Stream(samples, workers, tiles),
+        stream=Stream(training_samples(config, records, seed, read, STAGES), workers, config.tiles_per_record),
         eval_samples=Samples(eval_records, config.frames, config.tile, read=read) if eval_records else None,
         workers=workers,
         quarantine=Quarantine(job.folder, len(records), group, writes=not config.dry_run),

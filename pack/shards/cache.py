@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pack.shards.index import Entry, Index
+from pack.shards.location import RemotePath
 from pack.shards.shard import parse_record, read_record
-from pack.shards.store import RemotePath, StoreError, read_chunks
+from pack.shards.store import StoreError, read_chunks
 from pack.shards.untrusted import CorruptRecord
 from tools.cli import UserError
 from tools.cli.errors import is_out_of_memory

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pack.shards.index import Index
-from pack.shards.store import Location, read_bytes
+from pack.shards.location import Location
+from pack.shards.store import read_bytes
 from tools.cli import UserError, plural
 from tools.cli.files import locked, write_file
 

@@ -12,7 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pack.shards.store import Location, read_bytes
+from pack.shards.location import Location
+from pack.shards.store import read_bytes
 from pack.shards.untrusted import check_depth, check_key, parse_object
 from tools.cli import UserError, quoted
 from tools.cli.files import write_file

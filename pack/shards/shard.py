@@ -17,7 +17,8 @@ from typing import Any
 from zlib_ng import zlib_ng
 
 from pack.shards.index import Entry, Index, index_path, read_index, write_index
-from pack.shards.store import Location, file_size, list_folder, read_range
+from pack.shards.location import Location
+from pack.shards.store import file_size, list_folder, read_range
 from pack.shards.tar_layout import member_info, read_members
 from pack.shards.untrusted import CorruptRecord, check_key
 from tools.cli import MissingFile, UserError

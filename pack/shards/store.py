@@ -1,7 +1,7 @@
 """Reads files at a location: a folder, or a URL of an object store (`s3://`, `gs://`, ...) or web server (`https://`).
 
 Passing failures (5xx, timeouts, cut connections, short reads) are tried again after random pauses that grow; others
-end in one line. Credentials come from where the store's own package looks for them; a URL that holds any is refused.
+end in one line. Credentials come from where the store's own package looks for them.
 fsspec and the store's package are imported when the first URL is read, and each process makes its own client, because
 clients do not survive a fork.
 """
@@ -16,10 +16,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pack.shards.location import EXTRAS, Location, RemotePath, check_secrets
 from pack.shards.untrusted import check_relative
 from tools.cli import MissingFile, UserError, redact
 from tools.cli.files import naming
@@ -37,8 +37,6 @@ CLIENT_ERRORS = {
     "google.auth.exceptions": ("GoogleAuthError",),
     "httpx": ("HTTPError",),
 }
-EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az", "hf": "hf"}
-EXTRAS |= {"https": "http", "http": "http"}
 CONNECTIONS = 16  # requests at a time when the sizes of many files are asked for
 
 NO_LIST = "name the shards instead, as {}/NAME-{{00000..00041}}.tar"
@@ -47,69 +45,6 @@ T = TypeVar("T")
 
 class StoreError(UserError, OSError):
     """The store refuses, or has not answered in all attempts; the data itself may be intact."""
-
-
-@dataclass(frozen=True, order=True)
-class RemotePath:
-    """An object or a prefix of a store, with the part of Path's interface that shards use."""
-
-    url: str
-
-    def __str__(self) -> str:
-        return self.url
-
-    def __truediv__(self, name: str) -> "RemotePath":
-        return RemotePath(f"{self.url.rstrip('/')}/{name}")
-
-    @property
-    def name(self) -> str:
-        return self.url.rpartition("/")[2]
-
-    @property
-    def suffix(self) -> str:
-        return Path(self.name).suffix
-
-    @property
-    def stem(self) -> str:
-        return Path(self.name).stem
-
-    @property
-    def parent(self) -> "RemotePath":
-        return RemotePath(self.url.rpartition("/")[0])
-
-    def with_suffix(self, suffix: str) -> "RemotePath":
-        return self.parent / (self.stem + suffix)
-
-
-Location = Path | RemotePath
-
-
-def parse_location(text: str) -> Location:
-    """The folder or URL that a user named. Raises UserError, which quotes no secret, when a URL holds one."""
-    protocol, separator, rest = text.partition("://")
-    if not separator:
-        if re.match(rf"({'|'.join(EXTRAS)}|https?|memory):", text) and not Path(text).exists():
-            protocol = text.partition(":")[0]  # what follows may hold a password
-            raise UserError(f"{protocol}:... is not a URL, expected {protocol}://BUCKET/PREFIX")
-        return Path(text)
-    check_secrets(text, "the source or destination")
-    host = rest.partition("/")[0]
-    if not host:
-        raise UserError(f"{text}: names no bucket, expected {protocol}://BUCKET/PREFIX")
-    return RemotePath(text.rstrip("/"))
-
-
-def check_secrets(url: str, what: str) -> None:
-    """Raise UserError when a URL holds a user, a password or a query, which would be written to logs."""
-    protocol, _, rest = url.partition("://")
-    host, _, _ = rest.partition("/")
-    user, at, _ = rest.rpartition("@")
-    signed_in = (":" in user.partition("/")[0] and at) or ("@" in host and not protocol.startswith("abfs"))
-    if signed_in or "?" in rest or "#" in host:
-        raise UserError(
-            f"{what} is a {protocol}:// URL with a user, a password or a query: expected {protocol}://NAME/PATH alone; "
-            f"credentials belong to the usual place of the store, as AWS_ACCESS_KEY_ID or ~/.aws/credentials"
-        )
 
 
 def use_endpoint(url: str) -> None:

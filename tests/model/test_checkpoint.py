@@ -282,12 +282,13 @@ def test_weights_that_are_not_finite_are_refused_in_one_line(tmp_path, bad):
         assert one_line(error)
 
 
-def test_an_archive_that_says_it_spans_several_disks_is_refused(tmp_path):
-    save_network(tmp_path / "a.pth", tiny())
-    data = (tmp_path / "a.pth").read_bytes()
-    end = data.rindex(b"PK\x05\x06")
-    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 2)  # of the end in the 64-bit form, on the second of two disks
-    data = data[: end - len(locator)] + locator + data[end:]
-    (tmp_path / "a.pth").write_bytes(data)
-    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
-        read_file(tmp_path / "a.pth")
+def test_the_averages_of_a_checkpoint_are_used_unless_raw_weights_are_asked_for(tmp_path):
+    raw, averaged = (LightVideoInpaint(base_dim=16, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
+    for place in ({"averages": averaged.state_dict()}, {"ema": {"weights": averaged.state_dict()}}):
+        write_checkpoint(tmp_path / "a.pth", describe(raw) | {"backfill": place})
+        for wanted, network in (("averaged", averaged), ("raw", raw)):
+            found = load_network(tmp_path / "a.pth", weights=wanted).state_dict()
+            assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
+        copy = LightVideoInpaint(base_dim=16)
+        load_weights(copy, tmp_path / "a.pth")
+        assert all(torch.equal(copy.state_dict()[name], value) for name, value in averaged.state_dict().items())

@@ -1,6 +1,7 @@
 """Weight files of strangers: little bytes that ask for much memory, tensors that are no numbers, endless lists."""
 
 import io
+import struct
 import zipfile
 
 import pytest
@@ -97,3 +98,13 @@ def test_a_file_whose_members_share_bytes_is_refused(tmp_path):
 def test_averages_that_are_not_weights_are_refused_and_not_left_out(tmp_path, averages):
     with pytest.raises(UserError, match="averaged weights are not weights by name"):
         load_network(saved(tmp_path / "x.pth", backfill=averages))
+
+
+def test_an_archive_that_says_it_spans_several_disks_is_refused(tmp_path):
+    data = saved(tmp_path / "a.pth").read_bytes()
+    end = data.rindex(b"PK\x05\x06")
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 2)  # of the end in the 64-bit form, on the second of two disks
+    data = data[: end - len(locator)] + locator + data[end:]
+    (tmp_path / "a.pth").write_bytes(data)
+    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+        read_file(tmp_path / "a.pth")

@@ -1,74 +1,30 @@
-from dataclasses import replace
+"""The program that converts a film: what it writes, says and refuses."""
+
 from fractions import Fraction
 from functools import partial
 
-import av
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from model.checkpoint import describe, load_network, load_weights, save_network, write_checkpoint
+from model.checkpoint import save_network
 from model.light_video_inpaint import LightVideoInpaint
-from pack.depth.models import load_depth
-from pack.film_depth import FilmDepth
-from pack.holes.mappers import mapper
-from pack.video.grey import frame_times
-from pack.video.output.encoder import Encoding
-from pack.video.reader import probe, read_frames
+from pack.video.reader import probe
 from pack.video.shot_reader import read_shots
-from tests.pack.holes.test_forward import golden_depth
 from tests.pack.video.test_hdr import hdr_film
-from tests.support.golden_formulas import fill, video
 from tests.support.media.depth_files import nearness, write_export, write_pngs
-from tests.support.media.stereo_films import copy_film, write_film
-from tests.support.media.videos import grey, moving, write
+from tests.support.media.stereo_films import clip_with_sound, packets
+from tests.support.media.videos import moving, write
 from tests.support.programs import refused, succeeds
 from tools import stereo
-from tools.evaluation.baselines import BASELINES
 from tools.stereo import main
 from tools.synthesis.confidence import Confidence
 from tools.synthesis.conversion import Converter
-from tools.synthesis.views import Geometry, paint, see, windows, with_depth
-
-GOLDEN = np.load("tests/golden/stream_B_17.npz")
-PLAIN = Geometry(4, 0.5, mapper("none"), edge_dilation=0)
-
-
-def seen(count, how=PLAIN):
-    """Views of the golden film: drifting boxes before drifting colours."""
-    depth, frames = golden_depth("boxes"), video(count, 96, 160)
-    return [see(Fraction(t), frames[t : t + 1], depth.roll(t, -1), how) for t in range(count)]
 
 
 def pictures(count=20, size=(96, 64)):
     return [frame.to_ndarray(format="rgb24") for frame in moving(count, size)]
-
-
-def clip_with_sound(path, times=None):
-    """A film of 20 frames and a second of sound."""
-    with av.open(str(path), "w") as out:
-        sound, picture = out.add_stream("aac", rate=48000), out.add_stream("libx264", rate=20)
-        picture.width, picture.height, picture.pix_fmt = 96, 64, "yuv420p"
-        picture.codec_context.time_base = Fraction(1, 1000)
-        for number, frame in enumerate(moving(20)):
-            frame.pts, frame.time_base = (times or range(0, 1000, 50))[number], Fraction(1, 1000)
-            out.mux(picture.encode(frame))
-        wave = np.sin(np.arange(48000) / 20)[None].astype(np.float32).repeat(2, 0)
-        for start in range(0, 48000, 1024):
-            part = np.ascontiguousarray(wave[:, start : start + 1024])
-            frame = av.AudioFrame.from_ndarray(part, "fltp", "stereo")
-            frame.pts, frame.sample_rate = start, 48000
-            out.mux(sound.encode(frame))
-        out.mux(sound.encode())
-        out.mux(picture.encode())
-    return path
-
-
-def packets(path, kind):
-    with av.open(str(path)) as container:
-        stream = container.streams.get({kind: 0})[0]
-        return [(p.pts * p.time_base, bytes(p)) for p in container.demux(stream) if p.size]
 
 
 def size_of(path):
@@ -86,117 +42,6 @@ def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "tiny.pth"
     save_network(path, LightVideoInpaint(base_dim=16, generator=torch.Generator().manual_seed(0)))
     return path
-
-
-@pytest.mark.slow
-def test_a_film_comes_out_as_from_iw3_in_the_same_turns():
-    network = LightVideoInpaint().eval()
-    fill(network.state_dict().items())
-    taken, turns, out = 0, [0] * 18, []
-
-    def counted():
-        nonlocal taken
-        for view in seen(17):
-            taken += 1
-            yield view
-        taken += 1  # the flush
-
-    for _, (filled,) in paint(counted(), [network.infer]):
-        turns[taken - 1] += 1
-        out.append(filled)
-    assert turns == GOLDEN["emitted"].tolist()
-    out = torch.stack(out)
-    np.testing.assert_allclose(out[..., ::4, ::4], GOLDEN["out_s"], atol=2e-5)
-    assert [out.mean(), out.std(), out.min(), out.max()] == pytest.approx(GOLDEN["stats"][:4].tolist(), abs=1e-5)
-
-
-@pytest.mark.parametrize("count", [1, 2, 5, 6, 8, 9, 12, 15, 31])
-def test_every_frame_leaves_the_queue_once_in_order_and_soon(count):
-    views = [replace(seen(1)[0], seconds=Fraction(t)) for t in range(count)]
-    taken, left = 0, []
-
-    def counted():
-        nonlocal taken
-        for view in views:
-            taken += 1
-            yield view
-
-    for view, filled in paint(counted(), [BASELINES["empty"], BASELINES["replicate"]]):
-        assert len(filled) == 2 and taken - len(left) <= 9
-        left.append(view.seconds)
-    assert left == list(range(count))
-
-
-@pytest.mark.parametrize("count", [1, 3, 16, 17, 20, 21, 50])
-def test_windows_keep_every_item_once_between_its_neighbours(count):
-    kept = []
-    for held, part in windows(range(count), 16, 4):
-        assert held == list(range(held[0], held[-1] + 1)) and len(held) <= 24
-        assert part.start == min(4, held[part.start]) and (held[-1] + 1 == count or part.stop + 4 == len(held))
-        kept += held[part]
-    assert kept == list(range(count))
-
-
-def test_depth_that_starts_anew_in_every_window_does_not_jump():
-    def moody(frames):  # another offset in each window, a quarter of the whole range
-        moody.calls += 1
-        return frames.mean(1, keepdim=True) + 0.09 * (moody.calls % 2)
-
-    moody.calls = 0
-    frame = np.tile(np.arange(96, dtype=np.uint8)[None, :, None], (8, 1, 3))
-    depth = torch.cat([one.nearness for one in with_depth(((Fraction(t), frame) for t in range(60)), moody, "cpu")])
-    assert moody.calls == 4 and len(depth) == 60 and depth.min() >= 0 and depth.max() <= 1
-    assert depth.diff(dim=0).abs().max() < 0.07
-
-
-def test_holes_of_the_right_view_lie_right_of_what_is_near():
-    view = seen(1)[0]
-    near = golden_depth("boxes")[0, 0]
-    assert view.holes.any() and not view.right[view.holes.expand(3, -1, -1)].any()
-    # the large box moves left by about 0.1 * 8 % / 2 of the width
-    assert view.holes[0, 30, 70:90].any() and not view.holes[0, 30, 20:50].any() and near[30, 60] > near[30, 90]
-
-
-def test_grown_holes_contain_those_that_are_not():
-    plain = seen(1, Geometry(4, 0.5, mapper("none"), 0, inner=0, outer=0))[0].holes
-    grown = seen(1)[0].holes
-    assert (grown | plain).equal(grown) and grown.sum() > plain.sum()
-
-
-def test_the_averages_of_a_checkpoint_are_used_unless_raw_weights_are_asked_for(tmp_path):
-    raw, averaged = (LightVideoInpaint(base_dim=16, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
-    for place in ({"averages": averaged.state_dict()}, {"ema": {"weights": averaged.state_dict()}}):
-        write_checkpoint(tmp_path / "a.pth", describe(raw) | {"backfill": place})
-        for wanted, network in (("averaged", averaged), ("raw", raw)):
-            found = load_network(tmp_path / "a.pth", weights=wanted).state_dict()
-            assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
-        copy = LightVideoInpaint(base_dim=16)
-        load_weights(copy, tmp_path / "a.pth")
-        assert all(torch.equal(copy.state_dict()[name], value) for name, value in averaged.state_dict().items())
-
-
-def test_a_film_keeps_the_sound_and_the_clock_of_its_source(tmp_path):
-    times = [0, 33, 80, 81, 150, *range(200, 950, 50)]  # of variable rate
-    source = clip_with_sound(tmp_path / "a.mp4", times)
-    copy_film(source, tmp_path / "b.mp4", every=6)
-    assert packets(tmp_path / "b.mp4", "audio") == packets(source, "audio")
-    ours, theirs = ([t for t, _ in sorted(packets(p, "video"))] for p in (tmp_path / "b.mp4", source))
-    assert ours == pytest.approx([float(t) for t in theirs], abs=1e-4)
-
-
-def test_a_film_shows_the_colours_that_it_was_given(tmp_path, film):
-    wanted = np.zeros((63, 95, 3), np.uint8) + np.array([200, 40, 90], np.uint8)
-    write_film(tmp_path / "b.mkv", film, [(0, wanted)], encoding=Encoding(crf=10))
-    ((_, shown),) = next(read_shots(tmp_path / "b.mkv"))
-    assert shown.shape == (64, 96, 3)
-    assert np.abs(shown[:63, :95].astype(int) - wanted).max() <= 3
-
-
-def test_different_shots_are_distinguished(tmp_path):
-    frames = [grey(30)] * 9 + [grey(220)] * 7
-    path = write(tmp_path / "a.mp4", [av.VideoFrame.from_ndarray(f.to_ndarray(format="rgb24"), "rgb24").reformat(
-        format="yuv420p") for f in frames])  # fmt: skip
-    assert [len(list(shot)) for shot in read_shots(path)] == [9, 7]
 
 
 @pytest.mark.parametrize(
@@ -331,13 +176,6 @@ def test_no_film_and_the_film_itself_as_output_are_refused(tmp_path, film):
     assert "is the film itself" in refused(main, "--video", film, "-o", film)
 
 
-def test_the_offline_depth_model_serves_a_shot_of_any_length():
-    model = load_depth("Motion")
-    for count in (1, 3):
-        shot = [(Fraction(t), p) for t, p in enumerate(pictures(count))]
-        assert [one.nearness.shape for one in with_depth(shot, model, "cpu")] == [(1, 1, 64, 96)] * count
-
-
 @pytest.mark.parametrize("form", ["numbers", "export", "export alone"])
 def test_a_film_is_converted_with_depth_from_files(tmp_path, film, form, monkeypatch):
     monkeypatch.setattr("pack.depth.models.load_depth", None)  # no model is loaded
@@ -370,15 +208,6 @@ def test_the_expected_error_of_each_frame_is_written_beside_the_film(tmp_path, f
     assert "--confidence needs" in refused(main, *sure, "--synthetic-view", "both")
 
 
-def test_depth_that_is_given_keeps_its_range(film):
-    times = frame_times(film)
-    depth = 0.25 + nearness(film) / 2
-    files = FilmDepth(film, "x", False, "", False, True, list(depth), tuple(times), 1, times[0], frozenset())
-    shot = list(zip(times, read_frames(film, 10**6), strict=True))
-    shown = torch.cat([one.nearness for one in with_depth(shot, files, "cpu", by="given")])
-    assert torch.equal(shown[:, 0], torch.from_numpy(depth))
-
-
 class NetworkOfNan:
     """A network whose weights are finite and whose output is not."""
 
@@ -399,7 +228,7 @@ def test_a_network_whose_weights_are_not_finite_is_refused_before_a_film_is_writ
 def test_a_network_whose_output_is_not_finite_is_refused_before_a_film_is_written(
     film, tmp_path, checkpoint, monkeypatch
 ):
-    monkeypatch.setattr("model.checkpoint.load_network", lambda *_: NetworkOfNan())
+    monkeypatch.setattr("tools.synthesis.fills.load_network", lambda *_: NetworkOfNan())
     words = ("-i", film, "-o", tmp_path / "o.mp4", "--checkpoint", checkpoint, "--device", "cpu")
     assert "the output of this network is not finite" in refused(main, *words)
     assert not list(tmp_path.iterdir())

@@ -14,6 +14,7 @@ from unittest import mock
 import torch
 
 from pack.shards import store
+from pack.shards.location import Location, parse_location
 from pack.shards.shard import list_shards
 from tools.benches.case import Case, Goal, Race, Workplace
 from tools.benches.records import packed
@@ -30,7 +31,7 @@ SAMPLES = 120  # per round: filling and emptying the workers' queues takes as lo
 SHUFFLED = 16  # records in webdataset's shuffle buffer
 
 
-def stream_of(place: Workplace, split: store.Location, workers: int) -> Callable[[int], Iterator]:
+def stream_of(place: Workplace, split: Location, workers: int) -> Callable[[int], Iterator]:
     """A function that gives the first `count` samples of epoch 1; its workers live as long as the case."""
     records = Records(list_shards(split))
     stream = Stream(Samples(records, FRAMES, _tile(place), SEED), workers)
@@ -43,7 +44,7 @@ def drain(samples: Iterator) -> None:
     deque(samples, maxlen=0)
 
 
-def race_of_workers(place: Workplace, split: store.Location) -> Race:
+def race_of_workers(place: Workplace, split: Location) -> Race:
     one, several = stream_of(place, split, 1), stream_of(place, split, WORKERS)
     count = 8 if place.tiny else SAMPLES
 
@@ -68,7 +69,7 @@ def prepare_s3(place: Workplace) -> Race:
     place.stack.enter_context(mock.patch.dict(os.environ, s3.environment(f"http://127.0.0.1:{port}"), clear=True))
     store._client.cache_clear()  # it would ask another server
     place.stack.callback(store._client.cache_clear)
-    race = race_of_workers(place, store.parse_location(f"s3://{s3.BUCKET}/train"))
+    race = race_of_workers(place, parse_location(f"s3://{s3.BUCKET}/train"))
     race.notes["server"] = "rclone, on the same cores"
     return race
 

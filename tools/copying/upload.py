@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from pack.shards.index import Index
-from pack.shards.store import EXTRAS, Location, RemotePath, client, file_size, read_chunks, retry, sha256_at
+from pack.shards.location import EXTRAS, Location, RemotePath
+from pack.shards.store import client, file_size, read_chunks, retry, sha256_at
 from tools.cli import MissingFile, UserError
 from tools.cli.files import file_sha256, naming, partial_file, sync, sync_folder, write_file
 

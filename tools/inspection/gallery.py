@@ -17,9 +17,10 @@ from PIL import Image
 from pack.shards.exclusion import LIST, change_list, listed_keys, read_keys, refuse_empty
 from pack.shards.images.image_file import decode_image
 from pack.shards.index import Index
+from pack.shards.location import Location
 from pack.shards.record import decode, image_members, parse_head, parse_info
 from pack.shards.shard import read_record
-from pack.shards.store import Location, read_range
+from pack.shards.store import read_range
 from pack.shards.untrusted import CorruptRecord
 from tools.cli import UserError, plural
 from tools.inspection.hole_areas import HoleAreas

@@ -21,6 +21,7 @@ from pack.shards.store import use_endpoint
 from tools.cli import UserError, plural
 from train.config import Config
 from train.data.augment import to_device_batch
+from train.data.dataset import training_plan, training_samples
 from train.data.plan import Plan, Slot, slots_of
 from train.data.samples import BadRecord, Sample, Samples, Stage
 from train.data.sources import load_split, open_cache
@@ -88,16 +89,12 @@ def open_stream(
     records = load_split(config, split, read_keys(Path(exclude)) if exclude else frozenset())
     cache = open_cache(config, records)
     read = cache.read_record if cache else None
-    strong, evaluates = augment == "strong", split == "eval"
-    if evaluates:
-        samples, plan = Samples(records, config.frames, tile, read=read), None
-        tiles_per_record = 1
+    if split == "eval":
+        stream, plan = Stream(Samples(records, config.frames, tile, read=read), workers), None
     else:
-        keep = tiles_per_record > 1
-        samples = Samples(records, config.frames, tile, seed, read, keep, strong, holes_as_used, stages)
         slots = -(-(samples_per_epoch or len(records)) // batch_size) * batch_size
-        plan = Plan(records.sizes, slots, seed, shuffle_shards, records.shares, tiles_per_record)
-    stream = Stream(samples, workers, tiles_per_record)
+        stream = Stream(training_samples(config, records, seed, read, stages), workers, tiles_per_record)
+        plan = training_plan(config, records, slots, seed)
     return SampleStream(stream, plan, batch_size, torch.device(device), rank, world_size)
 
 

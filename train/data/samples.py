@@ -17,9 +17,10 @@ import torch
 from torch.utils.data import Dataset, get_worker_info
 
 from pack.shards.index import Entry, Index
+from pack.shards.location import RemotePath
 from pack.shards.record import Box, Record, decode, decode_frames, decode_masks, frame_count, parse_info
 from pack.shards.shard import read_record
-from pack.shards.store import RemotePath, StoreError
+from pack.shards.store import StoreError
 from tools.cli import UserError, is_shortage, one_line
 from tools.cli.program import is_of_file, users_line
 from train.data.crop import AugmentParams, DoesNotFit, Jitter, as_used, cut, depth_pixel, draw_params, frame_indexes

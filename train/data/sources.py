@@ -13,8 +13,8 @@ from braceexpand import braceexpand
 from pack.shards.cache import Cache
 from pack.shards.exclusion import leave_out_listed, refuse_empty
 from pack.shards.index import Index
+from pack.shards.location import Location, parse_location
 from pack.shards.shard import list_shards, read_shards
-from pack.shards.store import Location, parse_location
 from tools.cli import MissingFile, UserError, quoted
 from tools.cli.sizes import parse_size
 from train.config import Config

@@ -14,7 +14,8 @@ import webdataset
 from torch.utils.data import get_worker_info
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from pack.shards.store import StoreError, parse_location
+from pack.shards.location import parse_location
+from pack.shards.store import StoreError
 from tools.cli import UserError
 from train.data.handover import PREFETCH, Handover
 from train.data.plan import Slot

@@ -13,8 +13,8 @@ import pytest
 
 from pack.shards import cache as caches
 from pack.shards.cache import Cache
+from pack.shards.location import RemotePath
 from pack.shards.shard import list_shards, read_record
-from pack.shards.store import RemotePath
 from pack.shards.untrusted import CorruptRecord
 from tests.support.servers import s3
 from tests.support.shards import make_split

@@ -9,8 +9,8 @@ import torch
 from pack.shards import exclusion
 from pack.shards.exclusion import LIST, change_list, leave_out, leave_out_listed, read_keys
 from pack.shards.index import Entry, Index, read_index, write_index
+from pack.shards.location import parse_location
 from pack.shards.shard import list_shards, read_record
-from pack.shards.store import parse_location
 from tests.support import ROOT
 from tests.support.programs import refused, succeeds
 from tests.support.shards import make_data, make_split

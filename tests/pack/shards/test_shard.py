@@ -12,9 +12,10 @@ import webdataset
 
 from pack.parts import remove_leftovers
 from pack.shards.index import Entry, index_path, read_index
+from pack.shards.location import RemotePath
 from pack.shards.record import decode, encode
 from pack.shards.shard import ShardWriter, find_record, list_shards, parse_record, read_record, read_shards
-from pack.shards.store import RemotePath, client
+from pack.shards.store import client
 from pack.shards.untrusted import CorruptRecord
 from tests.pack.shards.test_record import example
 from tools.cli import MissingFile, UserError

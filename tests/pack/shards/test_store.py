@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from pack.shards import store as stores
+from pack.shards.location import RemotePath, parse_location
 from pack.shards.shard import list_shards, read_record
-from pack.shards.store import RemotePath, StoreError, parse_location
+from pack.shards.store import StoreError
 from tests.support.servers import s3
 from tests.support.shards import make_data, make_split
 from tests.support.training import trainings

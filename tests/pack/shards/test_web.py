@@ -5,8 +5,9 @@ import io
 import pytest
 
 from pack.shards import store as stores
+from pack.shards.location import RemotePath, parse_location
 from pack.shards.shard import list_shards, read_record
-from pack.shards.store import RemotePath, StoreError, parse_location
+from pack.shards.store import StoreError
 from tests.support.servers import web
 from tests.support.shards import make_data
 from tests.train.data.test_stream import content

@@ -1,8 +1,11 @@
+import av
 import numpy as np
 import pytest
 
 from pack.video.reader import read_frames
+from pack.video.shot_reader import read_shots
 from pack.video.shots import LOOK, mark_cuts
+from tests.support.media.videos import grey, write
 
 
 def cuts_of(frames):
@@ -78,3 +81,10 @@ def test_no_more_frames_are_held_than_it_looks_ahead(street):
 
 def test_an_empty_video_has_no_cuts():
     assert list(mark_cuts([])) == []
+
+
+def test_different_shots_are_distinguished(tmp_path):
+    frames = [grey(30)] * 9 + [grey(220)] * 7
+    path = write(tmp_path / "a.mp4", [av.VideoFrame.from_ndarray(f.to_ndarray(format="rgb24"), "rgb24").reformat(
+        format="yuv420p") for f in frames])  # fmt: skip
+    assert [len(list(shot)) for shot in read_shots(path)] == [9, 7]

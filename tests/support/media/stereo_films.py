@@ -6,6 +6,9 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
+
 from pack.video.output.encoder import Encoding
 from pack.video.output.join import join
 from pack.video.output.parts import Parts
@@ -13,6 +16,7 @@ from pack.video.output.tracks import plan_tracks
 from pack.video.reader import probe
 from pack.video.shot_reader import read_shots
 from tests.support import ROOT
+from tests.support.media.videos import moving
 
 H264 = Encoding()
 
@@ -35,6 +39,32 @@ def copy_film(source, out, sound="auto", **options):
     """The film made anew of its own pictures; its planned tracks."""
     pictures = (timed for shot in read_shots(source) for timed in shot)
     return [str(track) for track in write_film(out, source, pictures, sound, **options)]
+
+
+def clip_with_sound(path, times=None):
+    """A film of 20 frames and a second of sound."""
+    with av.open(str(path), "w") as out:
+        sound, picture = out.add_stream("aac", rate=48000), out.add_stream("libx264", rate=20)
+        picture.width, picture.height, picture.pix_fmt = 96, 64, "yuv420p"
+        picture.codec_context.time_base = Fraction(1, 1000)
+        for number, frame in enumerate(moving(20)):
+            frame.pts, frame.time_base = (times or range(0, 1000, 50))[number], Fraction(1, 1000)
+            out.mux(picture.encode(frame))
+        wave = np.sin(np.arange(48000) / 20)[None].astype(np.float32).repeat(2, 0)
+        for start in range(0, 48000, 1024):
+            part = np.ascontiguousarray(wave[:, start : start + 1024])
+            frame = av.AudioFrame.from_ndarray(part, "fltp", "stereo")
+            frame.pts, frame.sample_rate = start, 48000
+            out.mux(sound.encode(frame))
+        out.mux(sound.encode())
+        out.mux(picture.encode())
+    return path
+
+
+def packets(path, kind):
+    with av.open(str(path)) as container:
+        stream = container.streams.get({kind: 0})[0]
+        return [(p.pts * p.time_base, bytes(p)) for p in container.demux(stream) if p.size]
 
 
 PEAK = """

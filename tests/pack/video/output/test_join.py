@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from pack.video.colour import ToYuv
+from pack.video.output.encoder import Encoding
 from pack.video.output.tracks import plan_tracks
 from pack.video.shot_reader import read_shots
-from tests.support.media.stereo_films import copy_film
+from tests.support.media.stereo_films import clip_with_sound, copy_film, packets, write_film
 from tests.support.media.videos import beeps, film, flashes, joined, moving, write
 
 
@@ -194,3 +195,20 @@ def test_colours_lie_where_the_picture_is():
     waves = np.stack([np.sin(2 * np.pi * where / 32), np.cos(2 * np.pi * where / 32), np.ones(112)], 1)
     sine, cosine, _ = np.linalg.lstsq(waves, blue, rcond=None)[0]
     assert abs(np.arctan2(cosine, sine) * 32 / (2 * np.pi)) < 0.05  # pixels
+
+
+def test_a_film_keeps_the_sound_and_the_clock_of_its_source(tmp_path):
+    times = [0, 33, 80, 81, 150, *range(200, 950, 50)]  # of variable rate
+    source = clip_with_sound(tmp_path / "a.mp4", times)
+    copy_film(source, tmp_path / "b.mp4", every=6)
+    assert packets(tmp_path / "b.mp4", "audio") == packets(source, "audio")
+    ours, theirs = ([t for t, _ in sorted(packets(p, "video"))] for p in (tmp_path / "b.mp4", source))
+    assert ours == pytest.approx([float(t) for t in theirs], abs=1e-4)
+
+
+def test_a_film_shows_the_colours_that_it_was_given(tmp_path):
+    wanted = np.zeros((63, 95, 3), np.uint8) + np.array([200, 40, 90], np.uint8)
+    write_film(tmp_path / "b.mkv", clip_with_sound(tmp_path / "a.mp4"), [(0, wanted)], encoding=Encoding(crf=10))
+    ((_, shown),) = next(read_shots(tmp_path / "b.mkv"))
+    assert shown.shape == (64, 96, 3)
+    assert np.abs(shown[:63, :95].astype(int) - wanted).max() <= 3
