@@ -10,11 +10,11 @@ import av
 import numpy as np
 from av.buffer import Buffer
 from av.filter import Graph
-from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from pack.video.bars import NO_BARS, Bars, place
 from pack.video.hdr import HDR, ToneMapper, light_of
+from pack.video.side_data import Kind, side_data
 from tools.cli import UserError
 
 # Without the last two, swscale's shortcut for 4:2:0 repeats chroma samples and is up to 3 levels off.
@@ -56,8 +56,7 @@ class ToRgb:
         return self._shown(np.minimum(deep * (65535 / white) + 0.5, 65535).astype(np.uint16), frame)
 
     def _shown(self, picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:  # (H W 3) -> (H' W' 3)
-        turn = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload] # the stub takes names alone
-        return upright(self._cropped(picture, frame), turn)
+        return upright(self._cropped(picture, frame), side_data(frame, Kind.DISPLAYMATRIX))
 
     def _cropped(self, picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:  # (H W 3) -> (H' W' 3)
         height, width = frame.height, frame.width

@@ -1,7 +1,9 @@
-"""Opens a video file and finds the stream to decode."""
+"""Opens a video file and finds the stream to decode, its rate and its length."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -9,6 +11,8 @@ from av.stream import Disposition
 
 from pack.video.export import EXPORT, is_export, open_pictures
 from tools.cli import MissingFile, UserError
+
+CLOCK = 4  # times the base rate: an average above it is no rate of frames
 
 
 @contextmanager
@@ -57,3 +61,22 @@ def video_stream(path: str | Path, container: av.container.InputContainer) -> av
     # videos are packed side by side instead.
     stream.codec_context.thread_count = 1
     return stream
+
+
+def frame_rate(stream: av.VideoStream) -> Fraction | None:
+    """Frames a second, on average; None where it is unknown."""
+    average, base = stream.average_rate, stream.base_rate
+    # The base rate is the lowest that has a frame at every time stamp. FFmpeg gives the clock of raw DV as its average.
+    is_clock = average and base and average > CLOCK * base
+    return base if is_clock else average or stream.guessed_rate
+
+
+def duration_of(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction:
+    """Seconds of the pictures where the file states these alone, else of all of it; 0 where it states neither."""
+    if stream.duration and stream.time_base:
+        return stream.duration * stream.time_base
+    # Matroska has it in a tag: when the last picture ends.
+    if tag := re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", "")):
+        end = (int(tag[1]) * 60 + int(tag[2])) * 60 + Fraction(tag[3])
+        return max(end - (stream.start_time or 0) * (stream.time_base or 0), Fraction(0))
+    return Fraction(container.duration or 0, av.time_base)

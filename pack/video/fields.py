@@ -17,7 +17,7 @@ import av
 import numpy as np
 from av.filter import Graph
 
-from pack.video.container import open_video
+from pack.video.container import frame_rate, open_video
 from pack.video.decode import Decoded, decode
 
 Deinterlace = Literal["auto", "on", "off"]
@@ -153,7 +153,7 @@ def find_telecine(path: str | Path) -> FieldOrder | None:
     video of about 30 frames a second is looked at.
     """
     with open_video(path) as (container, stream):
-        if abs((stream.average_rate or stream.guessed_rate or 0) - 30) > Fraction(1, 2):
+        if abs((frame_rate(stream) or 0) - 30) > Fraction(1, 2):
             return None
         with closing(decode(path, container, stream)) as decoded:
             return _Pattern().read(samples(one.frame) for _, one in decoded)

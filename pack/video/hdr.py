@@ -14,8 +14,9 @@ from functools import cache
 import av
 import numpy as np
 from av.filter import Graph
-from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import ColorPrimaries, ColorTrc
+
+from pack.video.side_data import Kind, side_data
 
 PEAK = 1000.0  # nits of the display that films are graded on: that of HLG, and of most HDR10 films
 WHITE = 203.0  # nits of reference white, BT.2408
@@ -62,7 +63,7 @@ class Hdr:
 
 def _mastering(frame: av.VideoFrame) -> str:
     """AVMasteringDisplayMetadata: x, y of red, green, blue and white, lowest and highest light, and what is stated."""
-    data = frame.side_data.get(SideData.MASTERING_DISPLAY_METADATA)  # type: ignore[call-overload]
+    data = side_data(frame, Kind.MASTERING_DISPLAY_METADATA)
     if data is None:
         return ""
     values = np.frombuffer(memoryview(data), np.int32)[:22]
@@ -78,7 +79,7 @@ def _mastering(frame: av.VideoFrame) -> str:
 
 def _brightest(frame: av.VideoFrame) -> str:
     """AVContentLightMetadata: the brightest pixel of the film and the mean of its brightest frame, in nits."""
-    data = frame.side_data.get(SideData.CONTENT_LIGHT_LEVEL)  # type: ignore[call-overload]
+    data = side_data(frame, Kind.CONTENT_LIGHT_LEVEL)
     return "" if data is None else ",".join(map(str, np.frombuffer(memoryview(data), np.uint32)[:2].tolist()))
 
 

@@ -10,12 +10,11 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
-import av
 import numpy as np
 
 from pack.video.bars import NO_BARS, Bars, find_bars
 from pack.video.colour import ToRgb
-from pack.video.container import open_video
+from pack.video.container import duration_of, frame_rate, open_video
 from pack.video.decode import decode
 from pack.video.fields import Deinterlace, find_telecine, progressive
 from pack.video.hdr import Hdr
@@ -85,9 +84,8 @@ def probe(path: str | Path) -> VideoInfo:
         hdr, to_rgb = Hdr.of(first.frame), ToRgb(path, crop)
         convert = to_rgb.codes if hdr else to_rgb  # without the LUT of tone mapping, which takes time
         height, width, _ = convert(first.frame, first.aspect).shape
-        fps = float(stream.average_rate or stream.guessed_rate or 0)
-        whole = Fraction(container.duration or 0, av.time_base)  # sound included
-        duration = float(stream.duration * stream.time_base if stream.duration else whole)
+        fps = float(frame_rate(stream) or 0)
+        duration = float(duration_of(container, stream))
         frames = stream.frames or round(duration * fps)
         return VideoInfo(Path(path), width, height, fps, duration, frames, hdr)
 

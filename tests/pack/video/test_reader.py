@@ -152,6 +152,32 @@ def test_probe_reports_the_properties_of_the_real_videos(clips):
     assert (info.width, info.height, info.fps, info.duration, info.frames) == (720, 405, 25, 7.6, 190)
 
 
+def test_the_rate_of_raw_dv_is_that_of_its_frames(tmp_path):
+    with av.open(str(tmp_path / "a.dv"), "w", format="dv") as out:
+        stream = out.add_stream("dvvideo", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 720, 576, "yuv420p"
+        for number in range(3):
+            frame = grey(100, (720, 576))
+            frame.pts = number
+            out.mux(stream.encode(frame))
+    info = probe(tmp_path / "a.dv")
+    assert (info.fps, info.frames) == (25, 3)  # FFmpeg states the rate of its clock, 60000
+
+
+def test_frames_are_counted_without_the_sound_that_is_longer(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        picture, sound = out.add_stream("ffv1", rate=25), out.add_stream("flac", rate=8000, layout="mono")
+        picture.width, picture.height, picture.pix_fmt = 96, 64, "yuv420p"
+        for number, frame in enumerate(moving(10)):
+            frame.pts = number + 5  # the picture begins later
+            out.mux(picture.encode(frame))
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), "s16", "mono")
+        samples.sample_rate, samples.pts, samples.time_base = 8000, 0, Fraction(1, 8000)
+        out.mux(sound.encode(samples) + sound.encode())
+    info = probe(tmp_path / "a.mkv")
+    assert (info.duration, info.frames) == (0.4, 10)
+
+
 def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
     write(tmp_path / "http:a.mp4", [grey(100)])
     monkeypatch.chdir(tmp_path)
