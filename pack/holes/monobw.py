@@ -6,6 +6,7 @@ frame is sampled where the inverse points. Where the inverse hardly advances the
 the holes.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -173,14 +174,12 @@ def _moved_by_rows(grid, may_be_hole, threads):  # as _moved
 def _sample_by_rows(frame, grid, may_be_hole):  # as _sample
     from pack.holes.monobw_rows import sample_rows  # as above
 
-    eye, holes = (
-        torch.empty_like(frame, memory_format=torch.contiguous_format),
-        torch.empty_like(grid, dtype=torch.bool),
-    )
+    # in NumPy's memory, which has huge pages: to map torch's took as long as to fill it
+    eye, holes = np.empty(frame.shape, np.float32), np.empty(grid.shape, np.bool_)
     planes = frame.contiguous().numpy(), grid.contiguous()[:, 0].numpy()
     least = least_advance(frame.shape[-1])
-    sample_rows(*planes, eye.numpy(), holes[:, 0].numpy(), least, *may_be_hole, torch.get_num_threads())
-    return eye, holes
+    sample_rows(*planes, eye, holes[:, 0], least, *may_be_hole, torch.get_num_threads())
+    return torch.from_numpy(eye), torch.from_numpy(holes)
 
 
 def least_advance(width: int) -> float:

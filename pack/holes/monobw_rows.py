@@ -63,72 +63,108 @@ def moved_rows(grid: np.ndarray, least: float, first: int, end: int, threads: in
 def _grid_rows(depth, grid, convergence, slope, ramp, taps):  # (N W), (N W) to be written
     width = depth.shape[1]
     last = np.float32(max(width - 1, 1))
-    forward, smallest = np.empty(width, np.float32), np.empty(width, np.float32)
-    target, folded, found = np.empty(width, np.float32), np.empty(width, np.bool_), np.empty(width, np.uint32)
+    forward, work = np.empty(width, np.float32), np.empty(width, np.float32)
+    falls, folds = np.zeros(width // 8 * 8 + 8, np.uint8), np.empty((width, 2), np.int64)
+    found, bins = np.empty(width + 1, np.uint32), np.empty(width, np.uint32)
     for row in range(len(depth)):
         for x in range(width):
-            target[x] = np.float32(x) + (depth[row, x] - convergence) * slope * ramp[x]
-        _unfold(target, forward, folded, taps)
-        _invert(forward, smallest, found, target)
+            forward[x] = np.float32(x) + (depth[row, x] - convergence) * slope * ramp[x]
+        count = _unfold(forward, falls, folds)
+        _smooth(forward, work, folds[:count], taps)
+        if count and _falls(forward):  # smoothing may make them
+            _find_in_unsorted(forward, work, found)
+        else:
+            _find_in_sorted(forward, bins, found)
+        _invert(forward, found, work)
         for x in range(width):
-            grid[row, x] = target[x] / last * TWO - ONE
+            grid[row, x] = work[x] / last * TWO - ONE
 
 
 @kernel
 def _falls(values):  # (W)
-    """How many values are smaller than the one before; most rows have none, and their loops are short."""
-    count = np.int32(0)
-    for x in range(1, len(values)):
-        count += np.int32(values[x] < values[x - 1])
+    """How many values are smaller than the one before."""
+    count, after = np.int32(0), values[1:]
+    for x in range(len(after)):
+        count += np.int32(after[x] < values[x])
     return count
 
 
 @kernel
-def _unfold(target, forward, folded, taps):  # (W), and three to be written or worked in
-    """Forward becomes the running maximum of target, smoothed around the columns where the two differ."""
-    forward[:] = target
-    if not _falls(target):
-        return
-    width, reach = len(target), len(taps) // 2
-    most = target[0]
-    for x in range(width):
-        most = max(most, target[x])
-        forward[x] = most
-        folded[x] = most != target[x]
-    near = -WIDENED - 1  # the last fold up to WIDENED columns ahead
-    for x in range(min(WIDENED, width)):
-        near = x if folded[x] else near
-    for x in range(width):
-        if x + WIDENED < width and folded[x + WIDENED]:
-            near = x + WIDENED
-        if x - near <= WIDENED:
-            total = ZERO
-            for i in range(len(taps)):
-                total += forward[min(max(x + i - reach, 0), width - 1)] * taps[i]
-            target[x] = total
-        else:
-            target[x] = forward[x]
-    forward[:] = target
+def _unfold(values, falls, folds):  # (W), uint8 (a multiple of 8 above W) with zeros from W - 1 on, (W 2) to be written
+    """Values become their running maximum; the number of folds, the runs of columns [begin, end) that this changes.
+
+    Most columns are in no fold: where none of eight falls, they are passed at once.
+    """
+    width, after, eights = len(values), values[1:], falls.view(np.uint64)
+    for x in range(len(after)):
+        falls[x] = after[x] < values[x]
+    count = x = 0
+    while x < width - 1:
+        if not falls[x]:
+            x += 1 if x & 7 or eights[x >> 3] else 8
+            continue
+        most = values[x]
+        x += 1
+        folds[count, 0] = x
+        while x < width and values[x] < most:
+            values[x] = most
+            x += 1
+        folds[count, 1] = x
+        count += 1
+    return count
 
 
 @kernel
-def _invert(forward, smallest, found, back):  # (W), and three to be written or worked in
-    """Back becomes the inverse map of forward, which may fall where it was smoothed."""
+def _smooth(forward, smoothed, folds, taps):  # (W), (W) to work in, (N 2)
+    """Smooth the columns of folds and WIDENED ones at each side of them."""
+    width, reach, done = len(forward), len(taps) // 2, 0
+    for n in range(len(folds)):
+        for x in range(max(folds[n, 0] - WIDENED, done), min(folds[n, 1] + WIDENED, width)):
+            total = ZERO
+            for i in range(len(taps)):
+                total += forward[min(max(x + i - reach, 0), width - 1)] * taps[i]
+            smoothed[x] = total
+            done = x + 1
+    for n in range(len(folds)):  # now that all are read
+        for x in range(max(folds[n, 0] - WIDENED, 0), min(folds[n, 1] + WIDENED, width)):
+            forward[x] = smoothed[x]
+
+
+@kernel
+def _find_in_sorted(forward, bins, found):  # (W), (W) to work in, (W + 1) to be written
+    """For each column the first that lands there or beyond: the number of those that land before it.
+
+    Column j lands before all columns from floor(forward[j]) + 1 on, so j + 1 of them do there.
+    """
     width = len(forward)
-    if _falls(forward):
-        _find_in_unsorted(forward, smallest, found)
-    else:
-        first = np.uint32(0)
-        for x in range(width):
-            while first < width and forward[first] < np.float32(x):
-                first += np.uint32(1)
-            found[x] = first
+    last = np.float32(width - 1)
     for x in range(width):
-        high = min(found[x], np.uint32(width - 1))
-        step = np.uint32(found[x] > 0) & np.uint32(found[x] < width)  # 0 or 1
-        low = high - step
-        start, end = forward[low], forward[high]
-        back[x] = np.float32(low) + (np.float32(x) - start) / (end - start + EPSILON) * np.float32(step)
+        place = forward[x] if forward[x] < last else last  # also of nan
+        bins[x] = np.uint32(np.int32(np.floor(max(place, -ONE))) + np.int32(1))
+    found[:] = 0
+    for x in range(width):
+        found[bins[x]] = x + 1
+    most = found[0]
+    for x in range(width):
+        most = max(most, found[x])
+        found[x] = most
+
+
+@kernel
+def _invert(forward, found, back):  # (W), (W + 1), (W) to be written
+    """Back becomes the inverse map of forward. Its loops are apart, so that all but those that gather use vectors."""
+    width = len(forward)
+    low, start, end = np.empty(width, np.uint32), np.empty(width, np.float32), np.empty(width, np.float32)
+    last = np.uint32(width - 1)
+    for x in range(width):
+        low[x] = min(max(found[x], np.uint32(1)) - np.uint32(1), last)
+    for x in range(width):
+        start[x] = forward[low[x]]
+    for x in range(width):
+        end[x] = forward[min(found[x], last)]
+    for x in range(width):
+        step = np.float32(np.int32(min(found[x], last) - low[x]))  # 0 or 1
+        back[x] = np.float32(np.int32(low[x])) + (np.float32(x) - start[x]) / (end[x] - start[x] + EPSILON) * step
 
 
 @kernel
@@ -169,12 +205,13 @@ def _search(forward, place):
 def _sample_rows(frames, grid, eyes, holes, least, first, end, begin, stop):  # rows [begin, stop) of all frames
     height, width = grid.shape[1:]
     last = np.float32(width - 1)
-    columns, weights = np.empty(width, np.uint32), np.empty(width, np.float32)
+    columns, weights, slow = np.empty(width, np.uint32), np.empty(width, np.float32), np.empty(width, np.bool_)
     for row in range(begin, stop):
         b, y = row // height, row % height
         positions, hole = grid[b, y], holes[b, y]
         for x in range(width):
-            position = min(max((positions[x] + ONE) / TWO * last, ZERO), last)
+            position = (positions[x] + ONE) / TWO * last
+            position = max(position if position < last else last, ZERO)  # also of nan, which as an index is anything
             columns[x] = np.uint32(position)
             weights[x] = position - np.float32(columns[x])
         for c in range(frames.shape[1]):
@@ -183,25 +220,29 @@ def _sample_rows(frames, grid, eyes, holes, least, first, end, begin, stop):  # 
                 low = columns[x]
                 high = min(low + np.uint32(1), np.uint32(width - 1))
                 eye[x] = source[low] * (ONE - weights[x]) + source[high] * weights[x]
-        _mark(positions, hole, least, first, end)
+        _mark(positions, slow, hole, least, first, end)
 
 
 @kernel
-def _mark(positions, hole, least, first, end):  # (W), bool (W) to be written
-    hole[:] = False
-    for x in range(max(first - 1, 0), min(end, len(hole) - 1)):
-        if positions[x + 1] - positions[x] < least:
-            hole[x] = hole[x + 1] = True
-    hole[: min(first, len(hole))] = False
+def _mark(positions, slow, hole, least, first, end):  # (W), (W) to work in, bool (W) to be written
+    width, after = len(hole), positions[1:]
+    slow[width - 1] = False
+    for x in range(width - 1):
+        slow[x] = after[x] - positions[x] < least
+    hole[0] = slow[0]
+    slow_after, hole_after = slow[1:], hole[1:]
+    for x in range(width - 1):
+        hole_after[x] = slow[x] | slow_after[x]
+    hole[: min(first, width)] = False
     hole[max(end, 0) :] = False
 
 
 @kernel
 def _moved_rows(grid, moved, least, first, end):  # (N W), zeros (N W) to be written
     width = grid.shape[1]
-    hole, last = np.empty(width, np.bool_), np.float32(width - 1)
+    hole, slow, last = np.empty(width, np.bool_), np.empty(width, np.bool_), np.float32(width - 1)
     for row in range(len(grid)):
-        _mark(grid[row], hole, least, first, end)
+        _mark(grid[row], slow, hole, least, first, end)
         shift = 0
         for x in range(width - 1, -1, -1):
             if not hole[x]:
