@@ -42,22 +42,33 @@ class Config:
     model_type: str = DEFAULT_MODEL  # depth model: Motion (offline), one of iw3's names, or the folder of a model
     depth: str = ""  # depth from files instead of a model: iw3's export folder, numbered 16-bit PNGs, a grey video or
     # an .npz; for several videos a folder with one of these per video, named like it
-    depth_large: Literal["auto", "near", "far"] = "auto"  # what large values in depth files mean
-    depth_metric: Literal["auto", "yes", "no"] = "auto"  # whether values in depth files are metres or linear in them
-    depth_range: Literal["minmax", "robust", "given"] = "minmax"  # nearness 0 and 1 are the clip's minimum and maximum,
-    # medians over its frames of percentiles 0.5 and 99.5, or as the files give them
+    depth_large: Literal["auto", "near", "far"] = (
+        "auto"  # what large values in depth files mean; auto: as an export says,
+    )
+    # else near, or far with --depth-metric yes
+    depth_metric: Literal["auto", "yes", "no"] = "auto"  # whether values in depth files are metres, or linear in them;
+    # auto: as an export says, else no
+    depth_range: Literal["minmax", "robust", "given"] = (
+        "minmax"  # what becomes nearness 0 (far) and 1 (near); minmax: the
+    )
+    # clip's minimum and maximum; robust: medians over its frames of percentiles 0.5 and 99.5; given: depth files hold
+    # nearness
     resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
-    max_fps: float = 30.0  # frames are dropped, by their timestamps, down to this rate
-    deinterlace: Literal["auto", "on", "off"] = "auto"  # auto: interlaced and telecined frames; on: all; off: none
+    max_fps: float = 30.0  # largest frames per second; faster videos lose frames, chosen by their timestamps
+    deinterlace: Literal["auto", "on", "off"] = "auto"  # frames to deinterlace; auto: those that are interlaced or
+    # telecined; on: all; off: none
     seq: int = 16  # frames per clip
     skip_first: int = 0  # frames skipped at the start of each video
     skip_interval: int = 16  # frames skipped after each clip
     batch_size: int = 2  # frames per batch of the depth model; must divide --seq
     size: int = 512  # side of the square crops, pixels
     num_samples: int = 1  # crops per clip, and as many of its mirror image
-    divergence_level: Literal["1", "2", "3", "wide"] = "1"  # divergence in percent: 0-5, 3-8, 6-11, 0-16
-    divergence: float = 0  # one divergence for all clips, in percent (0: drawn, see --divergence-level)
-    mapper: str = ""  # one curve from nearness to disparity for all clips (default: drawn)
+    divergence_level: Literal["1", "2", "3", "wide"] = "1"  # strength of the stereo effect: divergence
+    # in percent of the width, drawn for each clip from 0-5, 3-8, 6-11 or 0-16
+    divergence: float = 0  # one divergence for all clips, in percent of the width (0: drawn, see --divergence-level)
+    mapper: str = (
+        ""  # one curve from nearness to disparity for all clips, such as none, mul_2 or div_6 (default: drawn)
+    )
     rotate: bool = True  # rotate half of the clips by up to 45 degrees, as iw3 does
     shots: str = "all"  # which shots are packed: 3/7 is every seventh from number 3 (of 0, 1, ...), not:3/7 the others
     seed: int = 71  # random seed

@@ -80,8 +80,8 @@ JAPANESE = """# オプション
 このページは `python tools/options.py` が生成します。
 """
 HEADS = {
-    "docs/options.md": (ENGLISH, ("option", "default", "description")),
-    "docs/options.ja.md": (JAPANESE, ("オプション", "既定値", "説明")),
+    "docs/options.md": (ENGLISH, ("option", "default (other values)", "description")),
+    "docs/options.ja.md": (JAPANESE, ("オプション", "既定値（他の値）", "説明")),
 }
 
 
@@ -144,7 +144,8 @@ def default(flag: Flag) -> str:
         return ""
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"`{' '.join(map(str, value)) if isinstance(value, tuple) else value}`"
+    others = ", ".join(f"`{choice}`" for choice in flag.choices if choice != value)
+    return f"`{' '.join(map(str, value)) if isinstance(value, tuple) else value}`" + (f" ({others})" if others else "")
 
 
 if __name__ == "__main__":

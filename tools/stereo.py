@@ -42,36 +42,44 @@ class Config:
     weights: Literal["averaged", "raw"] = "averaged"  # which weights of a checkpoint that averages them
     out: str = ""  # output film, .mp4, .mov or .mkv (default: NAME and the layout as players know it, such as
     # NAME_3D_LRF_Full_SBS.mp4, in the current folder)
-    divergence: float = 2.5  # strength: disparity between nearness 0 and 1 in percent of the longer side
-    convergence: float = 0.5  # nearness that appears at the depth of the screen
-    layout: Literal["sbs", "half-sbs", "tab", "half-tab", "anaglyph", "right"] = "sbs"  # both eyes side by side or the
-    # left one on top, half-: each at half its size; red and cyan; or the right eye alone
-    order: Literal["lr", "rl"] = "lr"  # which eye is first, on top or red: the left or the right
+    divergence: float = 2.5  # strength of the stereo effect: disparity between the farthest and the nearest
+    # point, in percent of the longer side
+    convergence: float = 0.5  # nearness (0 far, 1 near) that appears at the depth of the screen
+    layout: Literal["sbs", "half-sbs", "tab", "half-tab", "anaglyph", "right"] = "sbs"  # sbs: both eyes side by
+    # side; tab: the left one on top; half-: each at half its size; anaglyph: red and cyan; right: the right eye alone
+    order: Literal["lr", "rl"] = "lr"  # which eye is first, on top or red; lr: the left one; rl: the right one
     method: str = "forward"  # warp that makes the other eye: forward, mlbw or monobw, also by the names of iw3:
     # forward_inpaint, mlbw_l2_inpaint, monobw_inpaint
     mask_model: str = ""  # iw3's mask_mlbw file, which the method mlbw needs
-    synthetic_view: Literal["right", "left", "both"] = "right"  # eye that is made, the film's frames are the other one;
-    # both: each with half of the divergence
+    synthetic_view: Literal["right", "left", "both"] = "right"  # eye that is made; the film itself is the other one;
+    # both: both are made, each with half of the divergence
     overlap_frames: tuple[int, ...] = USUAL  # leading and trailing frames of context in the queue of 12, or one number
     # for both; 3 0 is faster and sees nothing of the future
     compare: bool = False  # instead of stereo: empty holes, simple fill and network side by side
     baseline: str = ""  # simple fill, as in evaluation (default: navier-stokes where OpenCV is, else replicate)
     model_type: str = "Motion"  # depth model, as for packing
     depth: str = ""  # depth from files instead of a model, as for packing
-    depth_large: Literal["auto", "near", "far"] = "auto"  # what large values in depth files mean
-    depth_metric: Literal["auto", "yes", "no"] = "auto"  # whether values in depth files are metres or linear in them
-    depth_range: Literal["minmax", "robust", "given"] = "minmax"  # nearness 0 and 1 follow the extremes of the frames,
-    # their percentiles 0.5 and 99.5, or are those of the depth files
+    depth_large: Literal["auto", "near", "far"] = (
+        "auto"  # what large values in depth files mean; auto: as an export says,
+    )
+    # else near, or far with --depth-metric yes
+    depth_metric: Literal["auto", "yes", "no"] = "auto"  # whether values in depth files are metres, or linear in them;
+    # auto: as an export says, else no
+    depth_range: Literal["minmax", "robust", "given"] = "minmax"  # what becomes nearness 0 (far) and 1 (near), followed
+    # over the frames; minmax: their extremes; robust: their percentiles 0.5 and 99.5; given: depth files hold nearness
     resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
     mapper: str = "auto"  # curve from nearness to disparity: none, or div_6 for metric models
     inner_dilation: int = 1  # pixels of the depth map by which holes grow to the left
     outer_dilation: int = 2  # pixels of the depth map by which holes grow to the right
-    deinterlace: Literal["auto", "on", "off"] = "auto"  # auto: interlaced and telecined frames; on: all; off: none
+    deinterlace: Literal["auto", "on", "off"] = "auto"  # frames to deinterlace; auto: those that are interlaced or
+    # telecined; on: all; off: none
     seconds: float = 0  # convert only the first seconds of the film (0: all of it)
-    hdr: Literal["tonemap", "keep"] = "tonemap"  # HDR films become SDR, or stay HDR, which needs --codec hevc10
+    hdr: Literal["tonemap", "keep"] = "tonemap"  # whether HDR films become SDR or stay HDR, which needs
+    # --codec hevc10
     codec: Literal["h264", "hevc", "hevc10"] = "h264"  # H.264, or HEVC with 8 or 10 bits
     crf: int | None = None  # quality, smaller is better (default: 18 for h264, 20 for hevc)
-    sound: Literal["auto", "copy", "convert", "none"] = "auto"  # auto: converted only where OUT cannot hold it as it is
+    sound: Literal["auto", "copy", "convert", "none"] = "auto"  # auto: converted only where OUT
+    # cannot hold it as it is; none: no sound
     confidence: str = ""  # calibration that `make film` wrote of this network: OUT.errors/ gets a grey PNG for each
     # frame, with the expected error of filled pixels in levels of 8 bits
     device: str = "auto"  # auto, cpu or cuda

@@ -1,5 +1,7 @@
 """What documents name exists: links lead somewhere, commands and their options are known."""
 
+import ast
+import contextlib
 import re
 
 import pytest
@@ -17,7 +19,8 @@ from tests.support.documents import (
     options,
     programs,
 )
-from tools.options import PROGRAMS, TOOLS
+from tools.cli import parse
+from tools.options import PROGRAMS, TOOLS, configuration
 
 DOCUMENTS = documents()
 LONGEST_README = 150  # lines
@@ -32,10 +35,25 @@ OTHERS_FLAGS = {  # of torchrun, iw3 and Slurm
     "--inpaint-model",
     "--depth-aa",
 }
+OTHERS_FLAGS_IN_CODE = {  # of torchrun, iw3, git, pip, TensorBoard and demo.py, and examples
+    *("--standalone", "--export", "--export-depth-only", "--always", "--abbrev", "--dirty", "--logdir", "--quiet"),
+    *("--disable-pip-version-check", "--no-deps", "--no-binary", "--only-binary", "--dest", "--steps", "--processes"),
+    *("--field", "--flag", "--no-x"),
+}
+MAKE = r"(?:`|run |see )make ([a-z0-9-]+)|\bmake ([a-z0-9-]+)(?= [A-Z0-9]+=)"
 
 
 def name_of(path):
     return path.relative_to(ROOT).as_posix()
+
+
+def messages(source):
+    """The text that a module holds, of messages and of docstrings."""
+    return [node.value for node in ast.walk(ast.parse(source)) if is_text(node)]
+
+
+def is_text(node):
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def flags_of(words):
@@ -83,10 +101,33 @@ def test_programs_and_their_flags_exist(path):
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_commands_with_all_their_values_are_accepted(path, capsys):
+    for command in commands(path.read_text()):
+        words = command.words[: command.words.index(">")] if ">" in command.words else command.words
+        is_whole = words and not any("$" in word or word.isupper() or word == "--config" for word in words)
+        if is_whole and not command.name.startswith(("make ", "tests/", "docs/")):
+            with contextlib.suppress(SystemExit):  # of --print-config, or of an error
+                parse(configuration(RECIPES.get(command.name, command.name)), list(words))
+            assert not capsys.readouterr().err, command
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_flags_that_are_named_alone_are_of_one_of_our_programs(path):
     known = OTHERS_FLAGS.union(*map(options, PROGRAMS + TOOLS))
     found = {flag for piece in code(path.read_text()) if piece.startswith("--") for flag in flags_of(piece.split())}
     assert not {flag for flag in found - known if not flag.startswith("--no-")}
+
+
+@pytest.mark.parametrize("room", ["pack", "model", "train", "tools"])
+def test_messages_name_flags_targets_and_pages_that_exist(room):
+    known = OTHERS_FLAGS.union(OTHERS_FLAGS_IN_CODE, *map(options, PROGRAMS + TOOLS))
+    for path in sorted((ROOT / room).rglob("*.py")):
+        for text in messages(path.read_text()):
+            flags = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9](?![\w-])", text))
+            targets = {target for pair in re.findall(MAKE, text) for target in pair if target}
+            pages = set(re.findall(r"\bdocs/[\w-]+\.md\b", text))
+            assert not flags - known and not targets - makefile().keys(), (name_of(path), text)
+            assert all((ROOT / page).exists() for page in pages), (name_of(path), text)
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.ja.md"])

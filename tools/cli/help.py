@@ -39,5 +39,7 @@ def _values(flag: Flag) -> str:
 def _default(value: Any) -> str:
     if value is dataclasses.MISSING:
         return " (required)"
+    if isinstance(value, bool):
+        return f" (default: {'on' if value else 'off'})"
     words = " ".join(map(str, value)) if isinstance(value, tuple) else value
     return "" if words is None or words == "" else f" (default: {words})"

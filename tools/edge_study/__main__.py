@@ -36,10 +36,10 @@ class Config:
     ALIASES: ClassVar = {"data_dir": ("-i",)}
     data_dir: str = "data/eval"  # split whose records are measured, of films that the network never saw
     checkpoint: str = "base"  # the network: a file, or base
-    widths: tuple[int, ...] = (4, 16, 48)  # of the strip, pixels
+    widths: tuple[int, ...] = (4, 16, 48)  # widths of the strip, pixels
     tile: int = 256  # side of the part of a record that stands for the frame, pixels
-    clips: int = 0  # records that are measured; 0: all
-    seed: int = 0  # of the intervals
+    clips: int = 0  # number of records that are measured; 0: all
+    seed: int = 0  # random seed of the confidence intervals
 
     def __post_init__(self):
         if min(self.widths) < 1 or self.tile < 64 or RAMP * max(self.widths) >= self.tile - max(self.widths):

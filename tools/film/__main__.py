@@ -44,22 +44,29 @@ class Config:
     out: str = ""  # stereo film (default: NAME_LR.mkv in the current folder); beside it OUT.certificate.html, and
     # OUT.film/ with depth, records and networks
     depth: str = ""  # depth from files instead of a model, as for packing
-    depth_large: Literal["auto", "near", "far"] = "auto"  # what large values in depth files mean
-    depth_metric: Literal["auto", "yes", "no"] = "auto"  # whether values in depth files are metres or linear in them
+    depth_large: Literal["auto", "near", "far"] = (
+        "auto"  # what large values in depth files mean; auto: as an export says,
+    )
+    # else near, or far with --depth-metric yes
+    depth_metric: Literal["auto", "yes", "no"] = "auto"  # whether values in depth files are metres, or linear in them;
+    # auto: as an export says, else no
     model_type: str = "Motion"  # depth model, as for packing
     resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
     method: Literal["forward", "monobw"] = "forward"  # warp that makes the other eye, and the holes that tuning sees
-    divergence: str = "2.5"  # strength: disparity between nearness 0 and 1 in percent of the longer side, or auto: what
+    divergence: str = (
+        "2.5"  # strength: disparity between farthest and nearest point in percent of the longer side, or auto: what
+    )
     # suits each shot, by the spread of its depth and its motion
-    layout: Literal["sbs", "half-sbs", "tab", "half-tab", "anaglyph", "right"] = "half-sbs"  # as of tools/stereo.py
-    hours: float = 1.0  # time for tuning; more can be given later
+    layout: Literal["sbs", "half-sbs", "tab", "half-tab", "anaglyph", "right"] = "half-sbs"  # see --layout of
+    # tools/stereo.py
+    hours: float = 1.0  # hours for tuning; more can be given later
     checkpoint: str = "base"  # network to start from
-    learning_rate: float = 1e-4  # of tuning
+    learning_rate: float = 1e-4  # learning rate of tuning
     tile: int = 0  # side of the training crop, pixels (0: 120 on a CPU, 248 on a GPU)
     confidence: bool = False  # beside the film, OUT.errors/ gets a grey PNG for each frame: the expected error of
     # filled pixels, in levels of 8 bits
     crf: int | None = None  # quality, smaller is better, as of tools/stereo.py
-    sound: Literal["auto", "copy", "convert", "none"] = "auto"  # as of tools/stereo.py
+    sound: Literal["auto", "copy", "convert", "none"] = "auto"  # see --sound of tools/stereo.py
     device: str = "auto"  # auto, cpu or cuda
     dry_run: bool = False  # print the plan and stop
 

@@ -19,7 +19,7 @@ class Config:
 
     ALIASES: ClassVar = {"checkpoint": ("-i",)}
     checkpoint: str = ""  # weight file or training checkpoint, or base (required)
-    json: bool = False  # as JSON
+    json: bool = False  # print JSON instead of sentences
 
     def __post_init__(self):
         if not self.checkpoint:

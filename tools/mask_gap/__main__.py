@@ -23,7 +23,7 @@ class Config:
     """Compare the holes that a film opens with those of a training split."""
 
     ALIASES: ClassVar = {"video": ("-i",), "out": ("-o",)}
-    video: str = ""  # film (required)
+    video: str = ""  # film to compare (required)
     data: str = "data/train"  # training split: folder or URL
     model_type: str = "Motion"  # depth model, as for packing
     resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
@@ -31,7 +31,7 @@ class Config:
     convergence: float = 0.5  # nearness that does not move
     mask_model: str = ""  # iw3's mask_mlbw file, for the kind mlbw
     frames: int = 6  # frames of the film, evenly spaced over its first --seconds
-    seconds: float = 30  # part of the film
+    seconds: float = 30  # how much of the film, from its start, the frames are taken from
     records: int = 60  # records of the split, evenly spaced
     out: str = "mask-gap.png"  # output image: frames and their holes by kind
 
