@@ -1,7 +1,7 @@
 """Opens a video file and finds the stream to decode, its rate and its length."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -57,10 +57,26 @@ def video_stream(path: str | Path, container: av.container.InputContainer) -> av
     if not isinstance(stream, av.VideoStream) or stream.disposition & Disposition.attached_pic:  # the cover of a song
         kinds = ", ".join(sorted({other.type for other in container.streams})) or "no"
         raise UserError(f"{path} has no video stream, but {kinds} streams: expected a video")
+    if stream.codec_context is None:
+        raise UserError(f"{path} has video of a codec that FFmpeg cannot decode: convert it, to H.264 for example")
     # PyAV's threads were seen to hang where decoding ends early in a process with torchvision (PyAV issue 1861, open);
     # videos are packed side by side instead.
     stream.codec_context.thread_count = 1
     return stream
+
+
+def demux(container: av.container.InputContainer, streams: Sequence[av.stream.Stream]) -> Iterator[av.Packet]:
+    """The packets of these streams, and at the end for each of them one without data, which flushes its decoder.
+
+    Streams that appear later in the file, as in recordings of broadcasts, are left out.
+    """
+    packets = container.demux(streams)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, IndexError):  # the second from PyAV: a new stream, which comes behind all others
+            return
+        yield packet
 
 
 def frame_rate(stream: av.VideoStream) -> Fraction | None:

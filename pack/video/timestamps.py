@@ -16,6 +16,8 @@ import av
 from av.format import Flags
 from av.stream import Disposition
 
+from pack.video.container import demux
+
 BACKWARD = Fraction(1, 4)  # seconds that decoding stamps may step back before it is taken for a splice
 FORWARD = 10  # seconds that may be missing from every stream of a broadcast format; FFmpeg's dts_delta_threshold
 LOOK_AHEAD = 1000  # packets read after a splice to find where each stream continues
@@ -102,7 +104,7 @@ class Packets(Iterator[av.Packet]):
 
     def __init__(self, container: av.container.InputContainer):
         streams = [s for s in container.streams if s.type in ("video", "audio", "subtitle") and s.codec_context]
-        packets = container.demux(streams)
+        packets = demux(container, streams)
         opening, error = _read_opening(container, packets)
         early = _date_back(container, opening)
         starts = [start for start in (_start(container), early) if start is not None]
@@ -209,8 +211,11 @@ def _look_ahead(packet, packets, timeline):
 
 
 def is_timed(packet: av.Packet) -> bool:
-    """Whether the packet is one of picture or sound and has a decoding stamp; subtitles are too sparse to judge by."""
-    return packet.stream.type in ("video", "audio") and packet.dts is not None
+    """Whether the packet is one of picture or sound and has a decoding stamp; subtitles are too sparse to judge by.
+
+    Stamps of what an edit list cuts off say nothing: they step back to where decoding of the next part begins.
+    """
+    return packet.stream.type in ("video", "audio") and packet.dts is not None and not packet.is_discard
 
 
 def stamp(packet: av.Packet) -> Fraction:

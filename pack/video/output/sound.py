@@ -29,8 +29,9 @@ class SoundConverter:
         else:
             self.form = "s16" if context.format and context.format.bytes <= 2 else "s32"
             self.stream.codec_context.format = self.form
-        self.resampler = av.AudioResampler(self.form, self.layout, self.rate)
-        self.next = None  # number of the sample that is encoded next
+        self.resampler: av.AudioResampler | None = None  # for sound that is `heard`
+        self.heard: tuple[str, str, int] | None = None  # form, layout and rate of the last frame
+        self.next: int | None = None  # number of the sample that is encoded next
 
     def convert(self, packet: "av.Packet[av.AudioStream]", start: Fraction) -> Iterator[av.Packet]:
         """Encoded packets; `start` is the second of the film's origin."""
@@ -42,9 +43,16 @@ class SoundConverter:
             seconds = None if frame.pts is None else frame.pts * frame.time_base - start
             if frame.layout.name not in LAYOUTS.values():  # PCM whose channels have no names
                 frame = _named(frame)
-            for ready in self.resampler.resample(frame):
+            for ready in self._resampled(frame):
                 yield from self._encode(ready, seconds)
                 seconds = None  # the rest follows
+
+    def _resampled(self, frame):
+        """The frame as it is encoded; tracks of broadcasts change their channels and their rate."""
+        heard = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if heard != self.heard:
+            self.resampler, self.heard = av.AudioResampler(self.form, self.layout, self.rate), heard
+        return self.resampler.resample(frame)
 
     def finish(self) -> Iterator[av.Packet]:
         """What the encoder still holds."""

@@ -12,7 +12,7 @@ from typing import Literal
 import av
 from av.subtitles.stream import SubtitleStream
 
-from pack.video.container import open_container
+from pack.video.container import demux, open_container
 from pack.video.output.subtitles import TEXT, SubtitleConverter
 from tools.cli import UserError
 
@@ -92,7 +92,7 @@ def _heads(container: av.container.InputContainer, streams: Sequence[av.stream.S
     heads: dict[int, list[av.Packet]] = {stream.index: [] for stream in streams if stream.codec_context}
     wanted = {stream.index for stream in streams if stream.type == "audio" and stream.codec_context}
     try:
-        for number, packet in enumerate(container.demux([s for s in streams if s.codec_context]) if heads else ()):
+        for number, packet in enumerate(demux(container, [s for s in streams if s.codec_context]) if heads else ()):
             head = heads[packet.stream.index]
             # What an edit list cuts off says nothing: of such packets decoders give no sound.
             if packet.size and not packet.is_discard and len(head) < HEAD:

@@ -69,6 +69,17 @@ def test_colours_that_cannot_be_converted_are_refused_in_one_line(tmp_path):
     assert "colours of matrix 8" in one_line(path)
 
 
+@pytest.mark.parametrize("name, tags", [("a.mp4", [b"avc1", b"avcC"]), ("a.mkv", [b"V_MPEG4/ISO/AVC"])])
+def test_a_codec_that_nobody_knows_is_refused_in_one_line(tmp_path, name, tags):
+    path = write(tmp_path / name, [grey(100)] * 2)
+    data = path.read_bytes()
+    for tag in tags:
+        at = data.rindex(tag)
+        data = data[:at] + tag[:-4] + b"zzzz" + data[at + len(tag) :]
+    path.write_bytes(data)
+    assert "has video of a codec that FFmpeg cannot decode" in one_line(path)
+
+
 def test_an_mp4_cut_before_its_index_is_refused_in_one_line(tmp_path):
     data = write(tmp_path / "a.mp4", moving(20)).read_bytes()
     (tmp_path / "a.mp4").write_bytes(data[: len(data) // 2])

@@ -5,9 +5,11 @@ import av
 import numpy as np
 import pytest
 
+from pack.video.container import demux
 from pack.video.grey import frame_times
 from pack.video.reader import read_timed
 from pack.video.timestamps import Packets, in_order, limit_rate
+from tests.support.media.edits import edited
 from tests.support.media.videos import film, flashing, joined, write
 
 ALL = 10**6
@@ -139,3 +141,30 @@ def test_a_file_is_opened_once(tmp_path, monkeypatch):
     with real(str(path)) as container:
         assert Packets(container).origin <= 0
     assert not opened
+
+
+@pytest.mark.parametrize("parts", [[(0, 0.6), (1.7, 2.4)], [(2, 2.8), (0, 0.8)]])
+def test_the_parts_of_an_edit_list_follow_each_other(tmp_path, caplog, parts):
+    path = edited(film(tmp_path / "whole.mp4", 3), tmp_path / "a.mp4", parts)
+    seconds = [float(picture.seconds) for picture in read_timed(path, ALL)]
+    assert len(seconds) == pytest.approx(25 * sum(end - begin for begin, end in parts), abs=2)
+    assert np.diff(seconds).max() < 0.13 and seconds[0] == 0 and not caplog.records
+
+
+def test_a_stream_that_appears_in_the_file_does_not_end_it(tmp_path):
+    class Growing:  # of a new stream PyAV reads memory that is not its own, so a file does not always show this
+        def demux(self, streams):
+            yield from ("first", "flush")
+            raise IndexError("list index out of range")
+
+    assert list(demux(Growing(), [])) == ["first", "flush"]
+    first = film(tmp_path / "a.ts", 1)
+    options = {"mpegts_start_pid": "512"}
+    with av.open(str(first)) as source, av.open(str(tmp_path / "b.ts"), "w", options=options) as out:
+        copies = [out.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                out.mux(packet)
+    both = joined(tmp_path / "c.ts", first, tmp_path / "b.ts")
+    assert len(list(read_timed(both, ALL))) >= 25

@@ -98,17 +98,17 @@ def flashing(seconds, rate=25, size=(96, 64)):
     return [grey(255, size) if n % rate < 0.08 * rate else frame for n, frame in enumerate(frames)]
 
 
-def film(path, seconds=3, codec="libx264", sound="aac", start=0, rate=25, form=None, layout="stereo"):
+def film(path, seconds=3, codec="libx264", sound="aac", start=0, rate=25, form=None, layout="stereo", sound_rate=48000):
     """A film whose sound beeps where its picture flashes; `start` is in seconds."""
     with av.open(str(path), "w", format=form) as out:
         picture = out.add_stream(codec, rate=rate, options={"g": "50"} if codec == "wmv2" else {"bf": "2", "g": "50"})
         picture.width, picture.height, picture.pix_fmt = 96, 64, "yuv420p"
-        track = out.add_stream(sound, rate=48000, layout=layout)
+        track = out.add_stream(sound, rate=sound_rate, layout=layout)
         if sound == "wmav2":  # has no bit rate of its own
             track.bit_rate = 128_000
         time = np.arange(48000 * seconds) / 48000
         wave = (0.8 * np.sin(2 * np.pi * 1000 * time) * (time % 1 < 0.08)).astype(np.float32)
-        resampler = av.AudioResampler("s16", layout, 48000)
+        resampler = av.AudioResampler("s16", layout, sound_rate)
         for number, frame in enumerate(flashing(seconds, rate)):
             frame.pts, frame.time_base = number + round(start * rate), Fraction(1, rate)
             out.mux(picture.encode(frame))

@@ -10,6 +10,7 @@ from pack.video.colour import ToYuv
 from pack.video.output.encoder import Encoding
 from pack.video.output.tracks import plan_tracks
 from pack.video.shot_reader import read_shots
+from tests.support.media.edits import edited
 from tests.support.media.stereo_films import clip_with_sound, copy_film, packets, write_film
 from tests.support.media.videos import beeps, film, flashes, joined, moving, write
 
@@ -80,6 +81,23 @@ def test_sound_that_an_edit_list_cuts_off_stays_away(tmp_path, out, sound):
     times = flashes(tmp_path / out)
     assert times == pytest.approx([0.4, 1.4], abs=0.07)
     assert beeps(tmp_path / out) == pytest.approx(times, abs=0.041)
+
+
+@pytest.mark.parametrize("sound", ["auto", "convert"])
+def test_sound_follows_the_parts_of_an_edit_list(tmp_path, sound):
+    source = edited(film(tmp_path / "a.mp4", 2), tmp_path / "b.mp4", [(0, 0.4), (0.8, 1.3)])
+    copy_film(source, tmp_path / "o.mp4", sound)
+    assert flashes(tmp_path / "o.mp4") == pytest.approx([0, 0.6], abs=0.041)
+    assert beeps(tmp_path / "o.mp4")[-1] == pytest.approx(0.6, abs=0.041)
+
+
+def test_sound_that_changes_its_channels_and_its_rate_is_converted_to_those_that_it_began_with(tmp_path):
+    first = film(tmp_path / "a.ts", 1, sound="mp2")
+    later = film(tmp_path / "b.ts", 1, sound="mp2", layout="mono", sound_rate=32000)
+    copy_film(joined(tmp_path / "c.ts", first, later), tmp_path / "o.mp4", "convert")
+    assert in_time(tmp_path / "o.mp4")
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert {(frame.layout.name, frame.sample_rate) for frame in container.decode(audio=0)} == {("stereo", 48000)}
 
 
 def test_sound_is_copied_converted_or_left_out_as_asked(tmp_path):
