@@ -90,7 +90,7 @@ def test_the_program_says_how_long_it_will_take_before_the_first_frame(tmp_path)
         patch.setattr(Converter, "usual", Converter.convert, raising=False)
         patch.setattr(Converter, "convert", convert)
         lines = succeeds(main, "-i", source, "-o", tmp_path / "o.mkv", "--layout", "right", "--device", "cpu")
-    assert [line for line in lines.splitlines() if "frames/s: about" in line]
+    assert [line for line in lines.splitlines() if "less than a minute left" in line or "frames/s: about" in line]
     assert converted[-1] == tmp_path and tmp_path not in converted[:-1] and len(converted) > 1
 
 

@@ -15,7 +15,7 @@ from tools import cli
 from tools.synthesis.conversion import Converter
 
 TRIAL = 12  # frames of which a trial before the conversion consists: two passes of the queue
-BRIEF = 60  # seconds: of a shorter conversion nobody needs to know the time exactly
+BRIEF = 60  # seconds: what takes less is not told exactly, and not measured a second time
 FIRST = 48  # frames after which the time is estimated again: three windows of depth
 
 
@@ -24,7 +24,8 @@ def trial(
 ) -> float:
     """Frames a second that a conversion of so many frames (0: unknown) will make, by its first ones, which are dropped.
 
-    The first time that a network or a kernel runs takes longer, so the trial is repeated where the time matters.
+    The first time that a network or a kernel runs takes longer, so the trial is repeated, unless even at that rate
+    all frames take less than BRIEF seconds: then it is what the conversion makes at least.
     """
     with closing(shots):
         pictures = chain.from_iterable(shots)
@@ -48,7 +49,9 @@ def _seconds(converter: Converter, pictures: list[Timed], encoding: Encoding, fp
 
 
 def expectation(rate: float, frames: int) -> str:
-    """A line that says how long so many frames (0: unknown) take at this rate."""
+    """A line that says how long so many frames (0: unknown) take at this rate, or at a better one."""
+    if 0 < frames < BRIEF * rate:
+        return "  less than a minute left"
     left = f"about {cli.duration(frames / rate)} left" if frames else "the film does not say how long it is"
     return f"  {rate:.2f} frames/s: {left}"
 

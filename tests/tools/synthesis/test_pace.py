@@ -71,3 +71,8 @@ def test_a_trial_tells_the_rate_without_what_only_the_first_run_takes(tmp_path, 
 def test_the_length_of_a_film_may_be_unknown():
     assert expectation(0.5, 7200) == "  0.50 frames/s: about 4h00m left"
     assert expectation(0.5, 0) == "  0.50 frames/s: the film does not say how long it is"
+
+
+@pytest.mark.parametrize("frames, said", [(29, "  less than a minute left"), (30, "  0.50 frames/s: about 1m00s left")])
+def test_of_a_short_conversion_is_told_what_holds_although_its_first_frames_took_longer(frames, said):
+    assert expectation(0.5, frames) == said
