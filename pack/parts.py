@@ -4,6 +4,7 @@ A part ends with a clip, and its index holds the number of the next clip: a pack
 """
 
 import contextlib
+import errno
 import json
 import re
 from collections.abc import Iterator
@@ -169,6 +170,8 @@ def reporting_unwritable(folder: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, Unwritable) or error.errno is None:
             raise
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
+            raise Unwritable(f"{folder} is a file or below one: pass another --data-dir, a folder") from error
         raise Unwritable(
             f"cannot write to {folder} ({error.strerror}): published shards are kept; free disk space, give write "
             f"permission or pass another --data-dir, and run the same command again"

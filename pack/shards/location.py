@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tools.cli import UserError
 
+SPLITS = ("train", "eval")  # folders of a dataset
 # extra requirements that read the URLs of a protocol: make setup EXTRAS=...
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az", "hf": "hf"}
 EXTRAS |= {"https": "http", "http": "http"}

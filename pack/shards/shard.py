@@ -17,7 +17,7 @@ from typing import Any
 from zlib_ng import zlib_ng
 
 from pack.shards.index import Entry, Index, index_path, read_index, write_index
-from pack.shards.location import Location
+from pack.shards.location import SPLITS, Location
 from pack.shards.store import file_size, list_folder, read_range
 from pack.shards.tar_layout import member_info, read_members
 from pack.shards.untrusted import CorruptRecord, check_key
@@ -131,8 +131,7 @@ def list_shards(split: Location) -> list[Index]:
     sizes = list_folder(split)
     names = sorted(name for name in sizes if name.endswith(".json") and not name.startswith("."))
     if not names:
-        how = "make them with `make shards`" if isinstance(split, Path) else f"`make push DEST={split.parent}`"
-        raise MissingFile(f"{split}: holds no shard, expected NAME.tar with NAME.json: {how}")
+        raise MissingFile(f"{split}: holds no shard, expected NAME.tar with NAME.json: {_where_shards_are(split)}")
     if isinstance(split, Path):
         shards = [read_index(split / name) for name in names]
     else:
@@ -141,6 +140,14 @@ def list_shards(split: Location) -> list[Index]:
     for shard in shards:
         _check_found(shard, sizes.get(shard.tar.name))
     return shards
+
+
+def _where_shards_are(split: Location) -> str:
+    """What to do about a folder without shards."""
+    if not isinstance(split, Path):
+        return f"`make push DEST={split.parent}`"
+    inside = [str(split / name) for name in SPLITS if (split / name).is_dir()]
+    return f"name a split, {' or '.join(inside)}" if inside else "make them with `make shards`"
 
 
 def read_shards(tars: Sequence[Location]) -> list[Index]:

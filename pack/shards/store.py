@@ -254,7 +254,8 @@ def list_folder(location: Location) -> dict[str, int]:
     if isinstance(location, RemotePath):
         return {name: size for name, size in list_files(location).items() if "/" not in name}
     if not location.is_dir():
-        raise MissingFile(f"{location}: no such folder, expected shards: make them with `make shards VIDEO=...`")
+        found = "is a file, expected a folder of" if location.exists() else "no such folder, expected"
+        raise MissingFile(f"{location}: {found} shards: make them with `make shards VIDEO=...`")
     with os.scandir(location) as entries:
         sizes = {entry.name: _size(entry) for entry in entries if entry.is_file()}
     return {name: size for name, size in sizes.items() if size is not None}

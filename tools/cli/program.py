@@ -21,6 +21,9 @@ REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or choose another folder"),
     errno.EFBIG: "raise the limit of file sizes, or choose another folder",
     **dict.fromkeys((errno.EACCES, errno.EPERM), "give permission, or choose another folder"),
+    errno.EEXIST: "a file has this name, choose another one",
+    errno.ENOTDIR: "a part of this path is a file, choose another path",
+    errno.EISDIR: "this is a folder, name a file",
     errno.EROFS: "choose a folder that can be written to",
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit of open files (ulimit -n), or end other programs"),
 }

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from model.device import choose_device
-from pack.depth.models import OFFLINE, load_depth, normalise
+from pack.depth.model_files import OFFLINE
+from pack.depth.models import load_depth, normalise
 from pack.shards.record import Record, encode_image
 from tools.cli import UserError, quoted
 

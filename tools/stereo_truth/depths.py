@@ -6,7 +6,8 @@ T frames, H height, W width of the frames; h, w of the nearness.
 import numpy as np
 import torch
 
-from pack.depth.models import OFFLINE, load_depth
+from pack.depth.model_files import OFFLINE
+from pack.depth.models import load_depth
 from pack.depth.motion import SHORT_SIDE
 from tools.stereo_truth.depth_files import IW3_DILATION, Nearness, read_nearness
 from tools.truth.degrade import degrade, draw_degradation

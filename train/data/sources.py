@@ -13,14 +13,13 @@ from braceexpand import braceexpand
 from pack.shards.cache import Cache
 from pack.shards.exclusion import leave_out_listed, refuse_empty
 from pack.shards.index import Index
-from pack.shards.location import Location, parse_location
+from pack.shards.location import SPLITS, Location, parse_location
 from pack.shards.shard import list_shards, read_shards
 from tools.cli import MissingFile, UserError, quoted
 from tools.cli.sizes import parse_size
 from train.config import Config
 from train.data.samples import Records, Samples
 
-SPLITS = ("train", "eval")
 MOST_SHARDS = 1_000_000  # that one list may name
 LONGEST_LIST = 1 << 20  # characters
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 import transformers
 from safetensors.torch import load_file, save_file
 
-from pack.depth.models import MODEL_IDS, DepthAnything, DepthPro, ZoeDepth, find_model, load_depth, normalise, resize
+from pack.depth.model_files import MODEL_IDS, find_model
+from pack.depth.models import DepthAnything, DepthPro, ZoeDepth, load_depth, normalise, resize
 from pack.depth.motion import MotionDepth
 from tests.support import ROOT
 
@@ -249,7 +250,9 @@ def test_a_model_that_transformers_lacks_is_refused_with_a_substitute(name, near
 
 
 def test_an_unknown_name_is_refused_with_all_names():
-    with pytest.raises(ValueError, match=r"Any_X is neither a folder nor one of Motion, Any_S, .*, DepthPro$"):
+    with pytest.raises(
+        ValueError, match=r"Any_X is neither .* did you mean Any_\w+\?.* one of Motion, Any_S, .*, DepthPro$"
+    ):
         load_depth("Any_X")
 
 

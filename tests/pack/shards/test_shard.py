@@ -122,6 +122,12 @@ def test_a_cut_tar_a_missing_tar_and_an_empty_folder_are_named(tmp_path):
         list_shards(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such folder"):
         list_shards(tmp_path / "none")
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r"name a split, .*/data/train$"):
+        list_shards(tmp_path / "data")
+    (tmp_path / "film.mp4").touch()
+    with pytest.raises(FileNotFoundError, match="is a file, expected a folder of shards"):
+        list_shards(tmp_path / "film.mp4")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"version": 1}', "\x00"])

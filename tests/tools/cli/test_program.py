@@ -127,7 +127,14 @@ def test_a_lack_of_memory_is_one_line_that_says_what_was_being_done(kind):
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(errno.ENOSPC, "free some space"), (errno.EROFS, "can be written to"), (errno.EACCES, "give permission")],
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EROFS, "can be written to"),
+        (errno.EACCES, "give permission"),
+        (errno.EEXIST, "a file has this name"),
+        (errno.ENOTDIR, "a part of this path is a file"),
+        (errno.EISDIR, "name a file"),
+    ],
 )
 def test_a_full_or_read_only_disk_is_named_with_a_remedy(number, words):
     status, _, err = run_program(raising(OSError(number, "what the system says", "out/x.tar")))
