@@ -17,7 +17,7 @@ import torch
 
 from model.light_video_inpaint import NAMES, Init, LightVideoInpaint
 from model.payload import check_payload
-from tools.cli import UserError, is_shortage, one_line, quoted
+from tools.cli import MissingFile, UserError, is_shortage, one_line, quoted
 from tools.cli.archives import check_stored
 from tools.cli.files import write_file
 
@@ -101,9 +101,13 @@ def locate(path: str | Path) -> Path:
 def read_file(path: str | Path) -> dict:
     """The dict of a file that torch.save wrote, or of an included one, with tensors on the CPU and CRCs checked.
 
-    Raises FileNotFoundError, or UserError for a file that is truncated, altered or something else.
+    Raises MissingFile, or UserError for a file that is truncated, altered or something else.
     """
     path, advice = locate(path), "copy it again or use an earlier one"
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, expected a weight file or a training checkpoint: name a .pth file in it")
+    if not path.exists():
+        raise MissingFile(f"{path}: no such file, expected a weight file or a training checkpoint: check the path")
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if not _is_archive(file):

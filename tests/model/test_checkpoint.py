@@ -232,6 +232,8 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, monkeypat
 def test_a_missing_file_is_a_file_not_found_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"missing\.pth"):
         read_file(tmp_path / "missing.pth")
+    with pytest.raises(UserError, match=r"is a folder, expected a weight file .* name a \.pth file in it"):
+        read_file(tmp_path)
 
 
 def test_a_full_disk_leaves_the_earlier_file_and_no_temporary_one(tmp_path):

@@ -161,7 +161,7 @@ def test_averages_that_are_no_numbers_are_refused_but_not_the_raw_weights_beside
 
 
 def test_what_is_no_network_is_one_line_and_no_file(paths):
-    assert "No such file" in refused(main, "--checkpoint", paths[0], "-o", paths[1])
+    assert "no such file" in refused(main, "--checkpoint", paths[0], "-o", paths[1])
     paths[0].write_bytes(b"")
     assert "is not a checkpoint" in refused(main, "--checkpoint", paths[0], "-o", paths[1])
     write_checkpoint(paths[0], {"nunif_model": 1, "name": "waifu2x.cunet", "state_dict": {}})

@@ -290,7 +290,7 @@ def test_processes_without_a_sequence_of_a_step_are_told(data, tmp_path):
             lambda path: write_checkpoint(path, {"state_dict": {}}),
             "holds None None, expected inpaint.light_video_inpaint_v1",
         ),
-        (lambda path: None, "No such file"),
+        (lambda path: None, "no such file"),
     ],
 )
 def test_weights_to_start_from_that_cannot_be_used_are_told(make, message, data, tmp_path):
