@@ -1,4 +1,4 @@
-"""The device that a process computes on, and whether it computes in bf16."""
+"""The device that a process computes on, whether it computes in bf16, and which library multiplies matrices."""
 
 import torch
 
@@ -25,3 +25,28 @@ def has_bf16(device: torch.device) -> bool:
         return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
     can = getattr(torch.cpu, "get_capabilities", dict)()  # not in every PyTorch that we run on
     return device.type == "cpu" and any(can.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def must_be_deterministic(x: torch.Tensor) -> bool:
+    """Whether the tensor is on a GPU with deterministic algorithms alone, which some operations lack there."""
+    return x.is_cuda and torch.are_deterministic_algorithms_enabled()
+
+
+def use_faster_products() -> None:
+    """Let oneDNN multiply fp32 matrices in this process where it is faster than MKL and as exact: AMD with AVX-512.
+
+    There MKL takes about twice as long. PyTorch chooses oneDNN only where bf16 is allowed inside fp32 products, which
+    oneDNN uses only with AMX; so a product that bf16 would round decides whether the setting stays.
+    """
+    can = getattr(torch.cpu, "get_capabilities", dict)()
+    if not ("AMD" in can.get("cpu_name", "") and can.get("avx512_bw") and hasattr(torch.backends.mkldnn, "matmul")):
+        return
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    if not _are_products_exact():
+        torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+def _are_products_exact():
+    values = torch.linspace(1, 2, 64 * 64).view(64, 64)  # fewer are multiplied without oneDNN
+    return torch.equal(values @ torch.eye(64), values)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from model.device import must_be_deterministic
 from model.morphology import dilate
 
 # T frames, C channels, H height, W width, h x w cells
@@ -171,6 +172,31 @@ class Residual(nn.Module):
         return F.leaky_relu(self.conv(x) + self.identity(x), 0.2)
 
 
+class RegionMeans(nn.Module):
+    """nn.AdaptiveAvgPool2d, whose backward pass CUDA has only in a form that is not deterministic."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+    def forward(self, x):  # (T C h w) -> (T C size size)
+        if must_be_deterministic(x):
+            return region_means(x, self.size)
+        return F.adaptive_avg_pool2d(x, self.size)
+
+
+def region_means(x, size):  # (T C h w) -> (T C size size)
+    """Means of size x size regions, as two matrix products; the i-th of n pixels begins at pixel i n / size."""
+    rows, columns = (_averages(n, size, x) for n in x.shape[-2:])
+    return rows @ x @ columns.mT
+
+
+def _averages(n, size, x):  # -> (size n): row i averages the pixels of region i, which may share one with the next
+    i, pixel = torch.arange(size, device=x.device)[:, None], torch.arange(n, device=x.device)
+    inside = ((pixel + 1) * size > i * n) & (pixel * size < (i + 1) * n)
+    return (inside / inside.sum(1, keepdim=True)).to(x.dtype)
+
+
 class Condition(nn.Module):
     """One vector per frame that summarises the true frame in 4 x 4 regions."""
 
@@ -180,7 +206,7 @@ class Condition(nn.Module):
             nn.Conv2d(3, channels, 3, padding=1, padding_mode="replicate"),
             nn.GroupNorm(4, channels),
             nn.ReLU(inplace=True),
-            nn.AdaptiveAvgPool2d(4),
+            RegionMeans(4),
         )
         self.aggregate = nn.Linear(channels * 16, channels)
         head = nn.Sequential(

@@ -118,13 +118,12 @@ def main() -> None:
     from tools.synthesis.confidence import ErrorMaps, load_confidence
     from tools.synthesis.fills import choose_fills
     from train.evaluation.fills import replicate
-    from train.runtime.memory import keep_freed_memory
+    from train.runtime.cpu import prepare_cpu
 
     config = replace(config, video=str(film_of(config.video, config.depth)))
     video = probe(Path(config.video))
     device = choose_device(config.device, 0)
-    if device.type == "cpu":
-        keep_freed_memory()
+    prepare_cpu(device)
     layout = choose_layout(config)
     hdr = video.hdr if config.hdr == "keep" else None
     encoding = Encoding(config.codec, config.crf, layout.stereo_mode, hdr)

@@ -24,10 +24,10 @@ def main() -> int:
     from train.dry_run import dry_run, profiled
     from train.loop import train
     from train.out_of_memory import explain_out_of_memory
+    from train.runtime.cpu import prepare_cpu
     from train.runtime.determinism import use_deterministic_algorithms
     from train.runtime.dist import end_of_job, join
     from train.runtime.lock import lock_folder
-    from train.runtime.memory import keep_freed_memory
     from train.runtime.restarts import status_at_end
     from train.summary import end_run
 
@@ -35,8 +35,7 @@ def main() -> int:
         use_deterministic_algorithms()
     finished = True
     with join(config.device, 60 * config.timeout, Path(config.model_dir)) as group, explain_full_disk(config.model_dir):
-        if group.device.type == "cpu":
-            keep_freed_memory()
+        prepare_cpu(group.device)
         if config.dry_run:
             run = build(config, group, stop)
             with explain_out_of_memory(run.job, writes=False):

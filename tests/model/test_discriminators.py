@@ -9,6 +9,7 @@ from model.discriminators import (
     TemporalPatch,
     cells,
     create_discriminator,
+    region_means,
     update_spectral_norms,
 )
 from tests.support.golden_formulas import fill, video
@@ -162,3 +163,9 @@ def test_cells_near_a_hole_are_those_within_the_dilation():
     wanted = torch.zeros(24, 24, dtype=torch.bool)
     wanted[6:15, 6:15] = True
     assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (13, 18), (56, 55)])
+def test_region_means_as_products_are_those_of_adaptive_pooling(size):
+    x = torch.rand(2, 3, *size, dtype=torch.float64)
+    assert torch.allclose(region_means(x, 4), torch.nn.functional.adaptive_avg_pool2d(x, 4), atol=1e-12)

@@ -63,8 +63,10 @@ def main() -> None:
     from model.device import choose_device
     from tools.arena.contest import boards_of, contest
     from tools.arena.report import write_report
+    from train.runtime.cpu import prepare_cpu
 
     device = choose_device(config.device, 0)
+    prepare_cpu(device)
     methods, notes = load_methods(config, device)
     sources = open_sources(config, methods)
     deadline = started + QUICK_SECONDS if config.quick else float("inf")

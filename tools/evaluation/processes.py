@@ -19,7 +19,7 @@ from tools.evaluation.methods import Method
 from tools.evaluation.motion import HAS_CV2
 from tools.evaluation.perception import Lpips
 from tools.evaluation.summary import Rows
-from train.runtime.memory import keep_freed_memory
+from train.runtime.cpu import prepare_cpu
 
 FEWEST = 8  # records of a process: it takes seconds to start
 
@@ -63,8 +63,7 @@ def choose_processes(workers: int, records: int, device: torch.device) -> int:
 
 def measure_records(task: Task, processes: int) -> Iterator[Measured]:
     """What is found in each record, in their order; the methods' costs grow by what filling took."""
-    if task.device.type == "cpu":
-        keep_freed_memory()
+    prepare_cpu(task.device)
     if processes == 1:
         yield from (measure_record(task, number) for number in range(len(task.records)))
         return
@@ -113,12 +112,12 @@ def _begin(task: bytes) -> None:
     global _task
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends this one
     torch.set_num_threads(1)
-    keep_freed_memory()
     if HAS_CV2:
         import cv2  # an extra
 
         cv2.setNumThreads(1)
     _task = pickle.loads(task)
+    prepare_cpu(_task.device)
 
 
 def _measure(number: int) -> tuple[Measured, dict[str, Spent]]:

@@ -68,6 +68,7 @@ def main() -> None:
     from tools.stereo_truth.report import write_report
     from tools.stereo_truth.scenes import render_scenes
     from tools.stereo_truth.warps import known_warps
+    from train.runtime.cpu import prepare_cpu
 
     folders = [name for name in config.depth if name not in KINDS and Path(name).is_dir()]
     check_names("--depth", config.depth, (*KINDS, *folders), "a folder of depth, see --write-left")
@@ -81,6 +82,7 @@ def main() -> None:
         count, scenes = config.scenes, render_scenes(config.textures, config.scenes, config.size, config.seed)
     if config.write_left:
         return write_left(config, scenes, count)
+    prepare_cpu(device)
     fills, notes = choose_baselines(config.baselines)
     methods = [*load_methods(config.checkpoint, device, config.seed), *fills]
     found = compare(

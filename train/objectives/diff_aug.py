@@ -8,6 +8,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from model.device import must_be_deterministic
+
 # T frames, C channels, H height, W width; pads are (left, right, top, bottom)
 
 MAX_SHIFT = 8  # pixels
@@ -72,9 +74,14 @@ def spin(x, degrees, mode="bilinear"):  # (T C H W), number or (T) -> (T C H W),
     xs = torch.linspace(-1, 1, width, device=x.device)
     cos, sin = angle.cos(), angle.sin()
     grid = torch.stack([xs * cos - ys * sin, xs * sin + ys * cos], dim=-1)  # (T H W 2)
-    if x.is_cuda and torch.are_deterministic_algorithms_enabled():  # CUDA has no deterministic backward pass of it
-        return F.grid_sample(x.cpu(), grid.cpu(), mode, "zeros", align_corners=False).to(x.device)
+    if must_be_deterministic(x):
+        return sample_on_cpu(x, grid, mode)
     return F.grid_sample(x, grid, mode, "zeros", align_corners=False)
+
+
+def sample_on_cpu(x, grid, mode):
+    """grid_sample on the CPU, because CUDA has no deterministic backward pass of it."""
+    return F.grid_sample(x.cpu(), grid.cpu(), mode, "zeros", align_corners=False).to(x.device)
 
 
 def reflect_pad(x, pad):  # (T C H W) -> larger
