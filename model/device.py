@@ -39,12 +39,12 @@ def use_faster_products() -> None:
     oneDNN uses only with AMX; so a product that bf16 would round decides whether the setting stays.
     """
     can = getattr(torch.cpu, "get_capabilities", dict)()
-    if not ("AMD" in can.get("cpu_name", "") and can.get("avx512_bw") and hasattr(torch.backends.mkldnn, "matmul")):
+    if not ("AMD" in can.get("cpu_name", "") and can.get("avx512_bw")):
         return
-    before = torch.backends.mkldnn.matmul.fp32_precision
-    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
     if not _are_products_exact():
-        torch.backends.mkldnn.matmul.fp32_precision = before
+        torch.set_float32_matmul_precision(before)
 
 
 def _are_products_exact():

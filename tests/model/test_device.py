@@ -10,10 +10,10 @@ AMD = {"cpu_name": "AMD EPYC", "avx512_bw": True}
 @pytest.fixture
 def precision():
     """How torch may compute inside fp32 products; restored after the test."""
-    before = torch.backends.mkldnn.matmul.fp32_precision
-    torch.backends.mkldnn.matmul.fp32_precision = "ieee"
-    yield lambda: torch.backends.mkldnn.matmul.fp32_precision
-    torch.backends.mkldnn.matmul.fp32_precision = before
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    yield torch.get_float32_matmul_precision
+    torch.set_float32_matmul_precision(before)
 
 
 def test_products_stay_those_of_fp32_whatever_the_processor(precision, monkeypatch):
@@ -28,7 +28,7 @@ def test_products_stay_those_of_fp32_whatever_the_processor(precision, monkeypat
 def test_other_processors_keep_their_library(can, precision, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
     use_faster_products()
-    assert precision() == "ieee"
+    assert precision() == "highest"
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -36,7 +36,7 @@ def test_the_other_library_is_used_only_where_its_products_are_exact(exact, prec
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: AMD)
     monkeypatch.setattr(device, "_are_products_exact", lambda: exact)
     use_faster_products()
-    assert precision() == ("bf16" if exact else "ieee")
+    assert precision() == ("medium" if exact else "highest")
 
 
 def test_products_that_bf16_rounds_are_not_exact():

@@ -1,13 +1,17 @@
 """Tensors without data on a GPU that is not there: a tensor left on the CPU by mistake raises an error."""
 
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
 import torch
+from av.video.reformatter import ColorPrimaries, ColorTrc
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from model import discriminators, morphology
 from model.discriminators import DISCRIMINATORS, create_discriminator
 from model.light_video_inpaint import LightVideoInpaint
 from model.mask_mlbw import MaskMLBW
@@ -16,7 +20,12 @@ from pack.holes import monobw
 from pack.holes.forward import forward_warp, nonwarp_mask
 from pack.holes.kinds import KINDS
 from pack.holes.monobw import moved_holes
+from pack.video.hdr import Hdr
 from tools.evaluation import baselines, motion, quality
+from tools.synthesis.confidence import Confidence, Filled, features
+from tools.synthesis.layouts import LAYOUTS, compose
+from tools.synthesis.tone import SeesSdr
+from tools.synthesis.views import Geometry, paint, see, with_depth
 from tools.synthesis.warps import right_eye
 from train.config import Config
 from train.data import looks as looks_module
@@ -25,12 +34,14 @@ from train.data.looks import apply_looks, draw_look, shrink
 from train.data.plan import Slot
 from train.data.samples import Sample
 from train.evaluation.metrics import sequence_metrics, temporal_difference
+from train.objectives.adversarial import clamp_leaky, discriminator_loss, generator_loss, shared_noise
 from train.objectives.dct import clear_cache
 from train.objectives.diff_aug import rotate, rotate_holes, translate, translate_holes
 from train.objectives.loss import LOSSES, create_loss
 from train.objectives.perceptual import Perceptual, vgg16_trunk
 from train.optimizers import ema as ema_module
 from train.optimizers.recipe import create_optimizer_of
+from train.runtime.determinism import use_deterministic_algorithms
 
 SIZE = 80
 
@@ -181,3 +192,63 @@ def test_metrics_stay_on_the_device(monkeypatch):
 def test_the_offline_depth_stays_on_the_device(fake):
     depth = MotionDepth(64, "cuda")(torch.empty(16, 3, 96, 128, device="cuda"))
     assert depth.device.type == "cuda"
+
+
+@pytest.mark.parametrize("act", ["dilate", "erode", "mask_closing", "mask_blur"])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32])
+def test_masks_stay_on_the_device(fake, act, dtype):
+    assert getattr(morphology, act)(torch.empty(2, 1, SIZE, SIZE, device="cuda", dtype=dtype)).device.type == "cuda"
+
+
+def test_adversarial_losses_stay_on_the_device(fake):
+    frames, holes = clip(frames=3)
+    pair = shared_noise(clamp_leaky(frames), frames, torch.Generator())
+    score = frames[:, :1]
+    found = [*pair, generator_loss(score), discriminator_loss(score, score, holes)]
+    assert {part.device.type for part in found} == {"cuda"}
+
+
+def test_the_deterministic_paths_stay_on_the_device(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # which the call below sets
+    before = torch.backends.cudnn.benchmark, torch.utils.deterministic.fill_uninitialized_memory
+    real = create_discriminator("l3c")
+    use_deterministic_algorithms()
+    try:
+        with FakeTensorMode():
+            frames, holes = torch.empty(3, 3, 64, 64, device="cuda"), torch.empty(3, 1, 64, 64, device="cuda") > 0
+            assert discriminators.must_be_deterministic(frames)
+            found = [*on_gpu(real)(frames, frames, holes), rotate(frames, 7.0), morphology.mask_blur(holes)]
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.benchmark, torch.utils.deterministic.fill_uninitialized_memory = before
+    assert {part.device.type for part in found} == {"cuda"}
+
+
+@pytest.mark.parametrize("by", ["minmax", "robust"])
+def test_a_film_of_two_windows_is_converted_on_the_device(by):
+    shot = [(Fraction(t), np.zeros((48, SIZE, 3), np.uint8)) for t in range(30)]
+    network = LightVideoInpaint(base_dim=8).eval()
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        how = Geometry(3.0, 0.5, torch.square)
+        framed = [*with_depth(shot, lambda frames: frames[:, :1], torch.device("cuda"), by=by)]
+        views = [see(one.seconds, one.frame, one.nearness, how, one.state) for one in framed]
+        painted = [*paint(views, [on_gpu(network).infer])]
+        states = [part for view in views if view.state for part in vars(view.state).values()]
+        kept = [part for part in states if isinstance(part, torch.Tensor)]
+        kept += [part for view, eyes in painted for part in (view.frame, view.holes, *eyes)]
+    assert len(painted) == 30 and {part.device.type for part in kept} == {"cuda"}
+
+
+def test_pictures_of_a_film_stay_on_the_device(fake):
+    frames, holes = clip(frames=2)
+    now, before = (Filled(frame, hole) for frame, hole in zip(frames, holes, strict=True))
+    found = features(now, frames[0], before)
+    kept = [found, Confidence((1.0,) * 4, "").expected(found, holes[0])]
+    kept += [compose(name, *frames, order) for name, order in LAYOUTS]
+    assert {part.device.type for part in kept} == {"cuda"}
+
+
+def test_tone_mapped_frames_stay_on_the_device():
+    model = SeesSdr(lambda frames: frames, Hdr(ColorTrc.SMPTE2084, ColorPrimaries.BT2020))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert model(torch.empty(2, 3, 16, 16, device="cuda")).device.type == "cuda"

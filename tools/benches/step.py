@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.device import has_bf16
+from model.device import has_bf16, use_faster_products
 from model.light_video_inpaint import LightVideoInpaint
 from tools.benches.case import Case, Gauge, Goal, Race, Workplace, peak_memory, run_program
 from tools.benches.plain_network import PlainNetwork
-from train.runtime.memory import keep_freed_memory
+from train.runtime.cpu import keep_freed_memory
 
 FRAMES, TILE, CHEAP = 12, 256, 248  # CHEAP is padded to 256, 256 to 320
 STEPS = 5  # timed together
@@ -74,6 +74,28 @@ def prepare(
         )
 
     return ready
+
+
+def products(place: Workplace) -> Race:
+    """Ours in fp32 with the library that training multiplies matrices with on this processor, against MKL."""
+    before = torch.get_float32_matmul_precision()
+    use_faster_products()
+    faster = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(before)
+    keep_freed_memory()
+    ours, _ = networks(place.tiny)
+    mine = inputs(ours, 48 if place.tiny else TILE)
+
+    def step_with(precision: str) -> Tensor:
+        torch.set_float32_matmul_precision(precision)
+        output = step(ours, *mine)
+        torch.set_float32_matmul_precision(before)
+        return output
+
+    def check() -> None:
+        assert (step_with(faster) - step_with(before)).abs().max() < TOLERANCE
+
+    return Race(lambda: step_with(faster), lambda: step_with(before), check, 1, "step")
 
 
 def memory(who: str, reference: str) -> Callable[[Workplace], Gauge]:
@@ -152,6 +174,12 @@ CASES = (
     ),
     Case(
         "step-tile-248", f"training step at {CHEAP} px / plain blocks at {TILE} px, fp32", Goal(2), prepare(CHEAP, TILE)
+    ),
+    Case(
+        "step-products",
+        f"training step at {TILE} px, fp32, matrices multiplied as in training / by MKL",
+        None,
+        products,
     ),
     Case(
         "step-memory",

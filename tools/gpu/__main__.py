@@ -60,6 +60,7 @@ def main() -> int:
     from tools.gpu.work import Row
 
     work = prepare(config)
+    work.end = started + 60 * config.minutes
     functions = {"a": parity.measure, "b": rates.measure, "c": films.measure, "d": learning.measure}
     status = 0
     for part, deadline in deadlines(config.parts, started, 60 * config.minutes).items():

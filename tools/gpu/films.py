@@ -25,7 +25,9 @@ def measure(work: Work) -> None:
         if work.is_over:
             return
     if not any(row.what.startswith("packing") for row in work.rows):
-        elsewhere = Work(work.device, work.folder, work.folder / "packed", work.videos, work.checkpoint, work.tiny)
+        elsewhere = Work(
+            work.device, work.folder, work.folder / "packed", work.videos, work.checkpoint, work.tiny, end=work.end
+        )
         pack(elsewhere, "train", work.videos[0])
         work.rows += elsewhere.rows
 

@@ -1,5 +1,6 @@
 """Part b: sequences a second, memory and operations of a training step, and the rate of the data path."""
 
+import gc
 import itertools
 import re
 import time
@@ -128,6 +129,7 @@ def random_sample(number: int, tile: int) -> Sample:
 
 def release(device: torch.device) -> None:
     """Give the memory of the last setting back."""
+    gc.collect()  # compiled graphs refer to themselves
     if device.type == "cuda":
         torch.cuda.empty_cache()
 

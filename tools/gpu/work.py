@@ -14,6 +14,8 @@ import torch
 
 from tools.cli import UserError, one_line
 from tools.cli.files import append_line
+from train.config import Config
+from train.optimizers.recipe import precision
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,6 +51,7 @@ class Work:
     checkpoint: str
     tiny: bool  # the smallest sizes, to test the command itself
     deadline: float = float("inf")  # of the current part, of time.monotonic()
+    end: float = float("inf")  # of all parts
     rows: list[Row] = field(default_factory=list)
 
     def add(self, row: Row) -> None:
@@ -69,9 +72,13 @@ class Work:
         return self.seconds_left < 0 and not self.tiny
 
     def best_batch(self) -> dict[str, Any]:
-        """The notes of the fastest eager row of part b: batch, precision, sequences per second; empty without any."""
+        """The notes of the fastest eager row of part b: batch, precision, sequences per second; empty without any.
+
+        It is one in the precision that a training chooses, where there is any.
+        """
         eager = [row.notes for row in self.rows if row.part == "b" and row.found and row.notes.get("mode") == "eager"]
-        return max(eager, key=lambda notes: notes["sequences_per_second"], default={})
+        usual = [notes for notes in eager if notes["precision"] == precision(Config(), self.device)]
+        return max(usual or eager, key=lambda notes: notes["sequences_per_second"], default={})
 
 
 def cells(row: Row) -> list[str]:

@@ -9,6 +9,8 @@ import torch
 from tests.support.programs import refused, run_program, succeeds
 from tests.support.shards import make_data, make_split
 from tools.cli import UserError
+from tools.gpu import data as data_module
+from tools.gpu import work as work_module
 from tools.gpu.__main__ import deadlines, main, table
 from tools.gpu.parity import relative
 from tools.gpu.work import Row, Work
@@ -47,6 +49,26 @@ def test_each_result_is_written_at_once(tmp_path, capsys):
     work.add(Row("b", "second", failure="out of memory"))
     assert [line["ok"] for line in lines(tmp_path)] == [True, None]
     assert "out of memory" in table(work.rows)
+
+
+def test_the_best_setting_is_the_fastest_in_the_precision_of_a_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(work_module, "precision", lambda config, device: "bf16")
+    work = Work(CPU, tmp_path, tmp_path, (), "base", True)
+    assert work.best_batch() == {}
+    for precision, rate in (("fp16", 9.0), ("bf16", 5.0), ("bf16", 7.0)):
+        notes = {"mode": "eager", "precision": precision, "sequences_per_second": rate}
+        work.add(Row("b", "step", rate, notes=notes))
+    assert work.best_batch()["sequences_per_second"] == 7.0
+    monkeypatch.setattr(work_module, "precision", lambda config, device: "fp32")
+    assert work.best_batch()["sequences_per_second"] == 9.0
+
+
+def test_packing_takes_at_most_half_of_the_time_that_is_left(tmp_path, monkeypatch):
+    allowed = []
+    monkeypatch.setattr(data_module, "run_program", lambda *words, seconds: allowed.append(seconds) or "")
+    for end in (time.monotonic() + 400, time.monotonic() + 10, float("inf")):
+        data_module.pack(Work(CPU, tmp_path, tmp_path, (), "base", False, end=end), "train", "film.mp4")
+    assert 60 <= allowed[0] <= 200 and allowed[1:] == [60, 600]
 
 
 def test_a_long_reason_does_not_widen_the_columns_of_other_rows():

@@ -4,12 +4,14 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-from train.runtime.memory import keep_freed_memory
+from train.runtime import cpu
+from train.runtime.cpu import keep_freed_memory
 
 TURNS = """
 import resource, torch
-from train.runtime.memory import keep_freed_memory
+from train.runtime.cpu import keep_freed_memory
 if {keep}:
     keep_freed_memory()
 for count in ({floats}, {floats} * 7 // 8):  # glibc 2.36 wants some room beside an aligned block
@@ -36,3 +38,12 @@ def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("a C library was loaded"))
     keep_freed_memory()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "meta"])
+def test_only_a_process_that_computes_on_the_cpu_is_changed(device, monkeypatch):
+    called = []
+    for name in ("keep_freed_memory", "use_faster_products"):
+        monkeypatch.setattr(cpu, name, lambda name=name: called.append(name))
+    cpu.prepare_cpu(torch.device(device))
+    assert len(called) == (2 if device == "cpu" else 0)
