@@ -112,7 +112,8 @@ def evaluate(out: Path) -> dict[str, dict[str, float]]:
     from model.checkpoint import create_network, load_network
     from pack.shards.shard import list_shards
     from tools.cli.files import file_sha256
-    from train.data.samples import Records, Sample, Samples
+    from train.data.records import Records
+    from train.data.samples import Sample, Samples
     from train.evaluation.evaluate import measure
     from train.objectives.loss import create_loss
     from train.runtime.seeds import generator

@@ -80,7 +80,7 @@ def startup(config: Config) -> dict[str, str]:
     from pack.shards.index import parse_index
     from train.config import epoch_slots
     from train.data.plan import Plan
-    from train.data.samples import Records
+    from train.data.records import Records
 
     each = config.records // config.videos
     text = [index_text(number, each, config.record_bytes) for number in range(config.videos)]

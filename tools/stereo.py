@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pack.video.hdr import Hdr
     from pack.video.output.encoder import Encoding
     from pack.video.output.parts import Parts
-    from pack.video.output.tracks import Track
     from pack.video.reader import VideoInfo
     from tools.evaluation.baselines import Fill
     from tools.synthesis.conversion import Converter
@@ -107,6 +106,7 @@ def main() -> None:
     config = cli.parse(Config)
     signal.signal(signal.SIGTERM, end)
 
+    from model.checkpoint import which_weights
     from model.device import choose_device
     from pack.film_depth import film_of
     from pack.video.export import sound_of
@@ -117,6 +117,7 @@ def main() -> None:
     from pack.video.reader import probe
     from tools.synthesis.confidence import ErrorMaps, load_confidence
     from tools.synthesis.fills import choose_fills
+    from tools.synthesis.plan import plan
     from train.evaluation.fills import replicate
     from train.runtime.cpu import prepare_cpu
 
@@ -137,12 +138,13 @@ def main() -> None:
     tracks = plan_tracks(sound, out, config.sound)
     model = choose_depth(config, video, device)
     converter = create_converter(config, model, fills, device, hdr)
+    network = f"{config.checkpoint}{which_weights(config.checkpoint, config.weights)}" if config.checkpoint else ""
     total = min(video.frames, round(config.seconds * video.fps) or video.frames)
     with (
         Parts(out, describe(config, video.path, model, encoding, device), encoding, video.fps) as parts,
         kept(parts, total),
     ):
-        for line in plan(config, video, layout, tracks, parts, total):
+        for line in plan(video, layout, network, tracks, parts, total):
             print(line, flush=True)
         if not parts.complete:
             if confidence:
@@ -197,26 +199,6 @@ def describe(
         "versions": [av.__version__, torch.__version__],
         **({"hdr": "keep"} if config.hdr == "keep" else {}),  # without the default, which earlier parts know nothing of
     }
-
-
-def plan(
-    config: Config, video: "VideoInfo", layout: "Layout", tracks: "list[Track]", parts: "Parts", total: int
-) -> "Iterator[str]":
-    """Lines that say what will be done."""
-    from model.checkpoint import which_weights
-
-    yield f"{video.path} -> {parts.out}: {cli.plural(total, 'frame')} of {video.width}x{video.height}"
-    done = "is kept" if parts.encoding.hdr else "becomes SDR"
-    hdr = f"; HDR ({video.hdr.name}) {done}" if video.hdr else ""
-    yield f"  picture: {layout.words}; {parts.encoding.codec}, crf {parts.encoding.quality}{hdr}"
-    if config.checkpoint:
-        yield f"  network: {config.checkpoint}{which_weights(config.checkpoint, config.weights)}"
-    for track in tracks:
-        yield f"  {track}"
-    if parts.complete:
-        yield "  all frames are done, the parts are joined"
-    elif parts.finished:
-        yield f"  {cli.plural(parts.finished, 'frame')} are done, {max(total - parts.finished, 0)} are left"
 
 
 def convert(converter: "Converter", parts: "Parts", config: Config, total: int) -> None:

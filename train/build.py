@@ -24,7 +24,8 @@ from train.data.dataset import TrainingData, training_plan, training_samples
 from train.data.mining import History
 from train.data.own import STAGES
 from train.data.quarantine import Quarantine
-from train.data.samples import Records, Samples
+from train.data.records import Records
+from train.data.samples import Samples
 from train.data.sources import load_split, open_cache
 from train.data.stream import Stream
 from train.objectives.gan import create_gan

@@ -19,7 +19,7 @@ from tests.support.shards import make_data, make_split, texture_record
 from tests.support.training import trainings
 from tools import browse
 from train.data.mining import History
-from train.data.samples import Records
+from train.data.records import Records
 
 pytestmark = pytest.mark.slow
 

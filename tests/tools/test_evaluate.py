@@ -25,7 +25,8 @@ from tools.evaluation.methods import Method, network_method
 from tools.evaluation.network_fill import SharedEncoder
 from tools.evaluation.report import write_report
 from tools.evaluation.summary import Rows
-from train.data.samples import Records, Samples
+from train.data.records import Records
+from train.data.samples import Samples
 from train.evaluation.evaluate import measure as measure_in_training
 from train.evaluation.evaluate import trim
 from train.objectives.loss import create_loss

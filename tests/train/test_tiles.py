@@ -9,7 +9,8 @@ from tests.support.shards import make_data, make_split
 from tests.support.training import trainings
 from tests.train.data.test_stream import content
 from train.data.plan import Plan, Slot, slots_of
-from train.data.samples import Records, Samples
+from train.data.records import Records
+from train.data.samples import Samples
 from train.data.stream import Stream
 
 pytestmark = pytest.mark.slow

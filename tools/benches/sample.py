@@ -21,7 +21,8 @@ from train.data import crop as crop_module
 from train.data import samples as samples_module
 from train.data.augment import to_device_batch
 from train.data.crop import AugmentParams, draw_params, frame_indexes
-from train.data.samples import Records, Sample, Samples
+from train.data.records import Records
+from train.data.samples import Sample, Samples
 from train.runtime.seeds import generator
 
 FRAMES, TILE = 12, 256

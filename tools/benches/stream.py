@@ -22,7 +22,8 @@ from tools.benches.sample import FRAMES, SEED, TILE, textbook_crop, textbook_gro
 from tools.cli.machine import usable_cores
 from train.data.augment import to_device_batch
 from train.data.crop import draw_params, frame_indexes
-from train.data.samples import Records, Samples
+from train.data.records import Records
+from train.data.samples import Samples
 from train.data.stream import Stream
 from train.runtime.seeds import generator
 

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from tools.cli.errors import UserError, one_line, redact
+from tools.cli.errors import UserError, redact
 from tools.cli.fields import Flag, is_moderate, read_flags, summary
 from tools.cli.words import suggestion
 
@@ -26,7 +26,8 @@ def read_toml(path: str, flag: str) -> dict[str, Any]:
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise UserError(f"{flag} {path} cannot be read: {one_line(error)}") from error
+        reason = error.strerror or type(error).__name__
+        raise UserError(f"{flag} {path} cannot be read ({reason}), expected a TOML file: check the path") from error
     except (ValueError, RecursionError) as error:  # int and datetime raise ValueErrors that are no TOMLDecodeError
         raise UserError(f"{path} is not valid TOML ({error}): fix it") from error
 

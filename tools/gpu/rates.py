@@ -17,7 +17,8 @@ from tools.gpu.work import Row, Work, run_program, settle, timed
 from train.build import build_learner
 from train.config import Config
 from train.data.plan import Slot
-from train.data.samples import Records, Sample, Samples
+from train.data.records import Records
+from train.data.samples import Sample, Samples
 from train.data.stream import Stream
 from train.operations import operations_of
 from train.optimizers.recipe import precision

@@ -18,7 +18,7 @@ from model.checkpoint import read_file
 from tools.cli import UserError, plural
 from train.checkpoints.fields import check_fields
 from train.config import Config
-from train.data.samples import Records
+from train.data.records import Records
 
 VERSION = 1
 # settings that decide what a step computes: with another value it would not be the same run

@@ -8,7 +8,8 @@ from train.config import Config
 from train.data.mining import History
 from train.data.plan import Plan
 from train.data.quarantine import Quarantine
-from train.data.samples import Reader, Records, Samples, Stage
+from train.data.records import Records
+from train.data.samples import Reader, Samples, Stage
 from train.data.stream import Stream
 
 

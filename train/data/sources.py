@@ -18,7 +18,8 @@ from pack.shards.shard import list_shards, read_shards
 from tools.cli import MissingFile, UserError, quoted
 from tools.cli.sizes import parse_size
 from train.config import Config
-from train.data.samples import Records, Samples
+from train.data.records import Records
+from train.data.samples import Samples
 
 MOST_SHARDS = 1_000_000  # that one list may name
 LONGEST_LIST = 1 << 20  # characters
@@ -132,10 +133,12 @@ def list_split(source: Source, split: str, excluded: frozenset[str]) -> list[Ind
     if source.tars:
         return _listed(source.tars, split, excluded)
     if isinstance(location, Path) and not location.is_dir():
-        raise MissingFile(
-            f"{location}: no such folder, expected {source.location}/train and {source.location}/eval with shards: "
-            f"make them with `make shards VIDEO=clip.mp4 OUT={location}`"
-        )
+        remedy = f"make them with `make shards VIDEO=clip.mp4 OUT={location}`"
+        folder = location.parent
+        if folder.name in SPLITS and any(folder.glob("*.json")):
+            remedy = f"{folder} is a split, pass -i {folder.parent}"
+        expected = f"{folder}/train and {folder}/eval with shards"
+        raise MissingFile(f"{location}: no such folder, expected {expected}: {remedy}")
     shards, lines = leave_out_listed(location, list_shards(location), excluded)
     for line in lines:
         print(line, flush=True)

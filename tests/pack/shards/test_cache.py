@@ -20,7 +20,8 @@ from tests.support.servers import s3
 from tests.support.shards import make_split
 from tools.cli.sizes import parse_size
 from train.data.plan import Slot
-from train.data.samples import Records, Sample, Samples, Unavailable
+from train.data.records import Records
+from train.data.samples import Sample, Samples, Unavailable
 
 SPLIT = RemotePath(f"s3://{s3.BUCKET}/train")
 

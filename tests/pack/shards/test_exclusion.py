@@ -24,7 +24,7 @@ from train import build as setup
 from train.checkpoints.state import moved_records
 from train.config import Config
 from train.data import samples
-from train.data.samples import Records
+from train.data.records import Records
 from train.loop import train as train_loop
 from train.runtime.dist import Group
 

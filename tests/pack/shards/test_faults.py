@@ -15,7 +15,8 @@ from tests.support.training import trainings
 from tests.support.training.trainings import one_thread  # noqa: F401
 from tools.verify import verify_shard
 from train.data.plan import replacement
-from train.data.samples import BadRecord, Records, Samples
+from train.data.records import Records
+from train.data.samples import BadRecord, Samples
 
 SEED, SHARDS, RECORDS = 3, 3, 6
 

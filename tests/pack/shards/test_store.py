@@ -14,7 +14,8 @@ from tests.support.shards import make_data, make_split
 from tests.support.training import trainings
 from train.config import Config
 from train.data.plan import Plan
-from train.data.samples import Records, Samples
+from train.data.records import Records
+from train.data.samples import Samples
 from train.data.sources import load_split, parse_sources
 from train.data.stream import Stream
 

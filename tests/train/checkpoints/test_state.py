@@ -31,7 +31,7 @@ from train.checkpoints.state import (
 )
 from train.config import Config
 from train.data.mining import History
-from train.data.samples import Records
+from train.data.records import Records
 
 NAME = "net"
 

@@ -26,7 +26,8 @@ from train.data import open_stream
 from train.data.augment import to_device_batch
 from train.data.library import SampleStream
 from train.data.plan import Plan
-from train.data.samples import Records, Samples
+from train.data.records import Records
+from train.data.samples import Samples
 from train.data.stream import Stream
 
 BATCH = 4

@@ -8,7 +8,8 @@ import torch
 from tests.train.data.test_stream import SEED, TILE, content, slots, split  # noqa: F401
 from tools.cli import UserError
 from train.data.augment import to_device_batch
-from train.data.samples import Records, Samples
+from train.data.records import Records
+from train.data.samples import Samples
 from train.data.stream import Stream
 from train.runtime.seeds import generator
 

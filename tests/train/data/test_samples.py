@@ -10,7 +10,8 @@ from tests.support.shards import make_split
 from tools.cli import UserError
 from train.data import samples as module
 from train.data.plan import Slot
-from train.data.samples import BadRecord, Records, Samples
+from train.data.records import Records
+from train.data.samples import BadRecord, Samples
 
 BUGS = [
     ValueError("could not broadcast"),

@@ -25,7 +25,8 @@ from tools.cli import UserError
 from train.data import stream as module
 from train.data.looks import draw_look
 from train.data.plan import Plan, Slot, replacement, slots_of
-from train.data.samples import BadRecord, Records, Samples
+from train.data.records import Records
+from train.data.samples import BadRecord, Samples
 from train.data.stream import Stream, eval_slots, explain_worker_death
 
 SEED, TILE = 11, 64

@@ -9,7 +9,8 @@ from tests.support.shards import make_split
 from tests.support.training import trainings
 from tests.support.training.trainings import one_thread  # noqa: F401
 from train.data.augment import to_device_batch
-from train.data.samples import Records, Samples
+from train.data.records import Records
+from train.data.samples import Samples
 from train.evaluation.evaluate import evaluate, measure, trim
 from train.evaluation.metrics import as_uint8
 from train.objectives.loss import create_loss

@@ -120,7 +120,8 @@ def test_an_average_and_its_raw_weights_are_both_evaluated_and_both_exported(dat
 def evaluated(network, data):
     from pack.shards.shard import list_shards
     from tests.train.evaluation.test_evaluate import CPU, Group, Stop
-    from train.data.samples import Records, Samples
+    from train.data.records import Records
+    from train.data.samples import Samples
     from train.evaluation.evaluate import evaluate
     from train.objectives.loss import create_loss
 
