@@ -20,6 +20,8 @@ STAMPS := $(patsubst %,$(VENV)/%.installed,core $(subst $(comma), ,$(EXTRAS)))
 
 .PHONY: help setup demo test test-quick test-hard test-mutants lint shards truth train sweep push pull verify peek inspect evaluate evaluate-stereo arena stereo film install-iw3 bench gpu clean-demo
 .DELETE_ON_ERROR:
+.DEFAULT:
+	@echo "error: there is no target $@: make help lists all, and the files in requirements/ are what EXTRAS= takes"; exit 2
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 25

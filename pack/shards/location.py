@@ -50,6 +50,14 @@ class RemotePath:
 Location = Path | RemotePath
 
 
+def pointing_up(folder: Path) -> str:
+    """What to do where a folder such as data/train/train is missing because a split was named, not its dataset."""
+    named = folder.parent
+    if folder.name in SPLITS and named.name in SPLITS and any(named.glob("*.json")):
+        return f"{named} is a split, name {named.parent} instead"
+    return ""
+
+
 def parse_location(text: str) -> Location:
     """The folder or URL that a user named. Raises UserError, which quotes no secret, when a URL holds one."""
     protocol, separator, rest = text.partition("://")

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pack.shards.location import EXTRAS, Location, RemotePath, check_secrets
+from pack.shards.location import EXTRAS, Location, RemotePath, check_secrets, pointing_up
 from pack.shards.untrusted import check_relative
 from tools.cli import MissingFile, UserError, redact
 from tools.cli.files import naming
@@ -255,7 +255,8 @@ def list_folder(location: Location) -> dict[str, int]:
         return {name: size for name, size in list_files(location).items() if "/" not in name}
     if not location.is_dir():
         found = "is a file, expected a folder of" if location.exists() else "no such folder, expected"
-        raise MissingFile(f"{location}: {found} shards: make them with `make shards VIDEO=...`")
+        remedy = pointing_up(location) or "make them with `make shards VIDEO=...`"
+        raise MissingFile(f"{location}: {found} shards: {remedy}")
     with os.scandir(location) as entries:
         sizes = {entry.name: _size(entry) for entry in entries if entry.is_file()}
     return {name: size for name, size in sizes.items() if size is not None}

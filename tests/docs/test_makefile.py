@@ -55,6 +55,14 @@ def test_an_installation_that_fails_shows_its_log_and_what_to_do(commands):
     assert done.returncode and "no such package" in done.stderr and "apt-get install chromium" in done.stderr
 
 
+@pytest.mark.parametrize("words", [("trian",), ("setup", "EXTRAS=deph")])
+def test_a_target_and_an_extra_that_do_not_exist_are_one_line(commands, words):
+    venv = commands.parent / "venv"
+    (venv / "core.installed").touch()
+    done = make(f"VENV={venv}", *words, path=commands)
+    assert done.returncode == 2 and re.search(r"^error: there is no target \S*(trian|deph)", done.stdout, re.MULTILINE)
+
+
 @pytest.mark.parametrize(("target", "variable"), [("shards", "VIDEO"), ("push", "DEST"), ("stereo", "VIDEO")])
 def test_a_missing_variable_is_named(commands, target, variable):
     venv = commands.parent / "venv"

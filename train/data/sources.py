@@ -13,7 +13,7 @@ from braceexpand import braceexpand
 from pack.shards.cache import Cache
 from pack.shards.exclusion import leave_out_listed, refuse_empty
 from pack.shards.index import Index
-from pack.shards.location import SPLITS, Location, parse_location
+from pack.shards.location import SPLITS, Location, parse_location, pointing_up
 from pack.shards.shard import list_shards, read_shards
 from tools.cli import MissingFile, UserError, quoted
 from tools.cli.sizes import parse_size
@@ -133,11 +133,8 @@ def list_split(source: Source, split: str, excluded: frozenset[str]) -> list[Ind
     if source.tars:
         return _listed(source.tars, split, excluded)
     if isinstance(location, Path) and not location.is_dir():
-        remedy = f"make them with `make shards VIDEO=clip.mp4 OUT={location}`"
-        folder = location.parent
-        if folder.name in SPLITS and any(folder.glob("*.json")):
-            remedy = f"{folder} is a split, pass -i {folder.parent}"
-        expected = f"{folder}/train and {folder}/eval with shards"
+        expected = f"{source.location}/train and {source.location}/eval with shards"
+        remedy = pointing_up(location) or f"make them with `make shards VIDEO=clip.mp4 OUT={location}`"
         raise MissingFile(f"{location}: no such folder, expected {expected}: {remedy}")
     shards, lines = leave_out_listed(location, list_shards(location), excluded)
     for line in lines:

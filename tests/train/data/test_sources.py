@@ -40,5 +40,5 @@ def test_every_source_needs_the_training_split(sources, tmp_path):
     shutil.copytree(sources / "a" / "eval", tmp_path / "d" / "eval")
     with pytest.raises(MissingFile, match="d/train: no such folder"):
         load_split(mixture(sources / "a", tmp_path / "d"), "train")
-    with pytest.raises(MissingFile, match=r"a/train/train: no such folder, .*/a/train is a split, pass -i .*/a$"):
+    with pytest.raises(MissingFile, match=r"a/train/train: no such folder, .*/a/train is a split, name .*/a instead$"):
         load_split(mixture(sources / "a" / "train"), "train")
