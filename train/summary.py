@@ -3,6 +3,7 @@
 import json
 import math
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -118,4 +119,6 @@ def shown(value: Any, digits: int = 4) -> str:
 def evaluation(summary: Summary) -> str:
     """The command that evaluates the best network on the records of its evaluation."""
     split = parse_sources(summary.data)[0].location / "eval"
-    return shlex.join(["python", "tools/evaluate.py", "--checkpoint", summary.best_network, "-i", str(split)])
+    python = Path(sys.executable)
+    ours = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    return shlex.join([str(ours), "tools/evaluate.py", "--checkpoint", summary.best_network, "-i", str(split)])
