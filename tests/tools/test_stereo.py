@@ -14,17 +14,13 @@ from pack.video.reader import probe
 from pack.video.shot_reader import read_shots
 from tests.pack.video.test_hdr import hdr_film
 from tests.support.media.depth_files import nearness, write_export, write_pngs
-from tests.support.media.stereo_films import clip_with_sound, packets
+from tests.support.media.stereo_films import clip_with_sound, packets, pictures
 from tests.support.media.videos import moving, write
 from tests.support.programs import refused, succeeds
 from tools import stereo
 from tools.stereo import main
 from tools.synthesis.confidence import Confidence
 from tools.synthesis.conversion import Converter
-
-
-def pictures(count=20, size=(96, 64)):
-    return [frame.to_ndarray(format="rgb24") for frame in moving(count, size)]
 
 
 def size_of(path):

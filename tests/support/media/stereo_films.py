@@ -41,6 +41,10 @@ def copy_film(source, out, sound="auto", **options):
     return [str(track) for track in write_film(out, source, pictures, sound, **options)]
 
 
+def pictures(count=20, size=(96, 64)):
+    return [frame.to_ndarray(format="rgb24") for frame in moving(count, size)]
+
+
 def clip_with_sound(path, times=None):
     """A film of 20 frames and a second of sound."""
     with av.open(str(path), "w") as out:

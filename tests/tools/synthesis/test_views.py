@@ -16,8 +16,7 @@ from pack.video.reader import read_frames
 from tests.pack.holes.test_forward import golden_depth
 from tests.support.golden_formulas import fill, video
 from tests.support.media.depth_files import nearness
-from tests.support.media.stereo_films import clip_with_sound
-from tests.support.media.videos import moving
+from tests.support.media.stereo_films import clip_with_sound, pictures
 from tools.evaluation.baselines import BASELINES
 from tools.synthesis.views import Geometry, paint, see, windows, with_depth
 
@@ -29,10 +28,6 @@ def seen(count, how=PLAIN):
     """Views of the golden film: drifting boxes before drifting colours."""
     depth, frames = golden_depth("boxes"), video(count, 96, 160)
     return [see(Fraction(t), frames[t : t + 1], depth.roll(t, -1), how) for t in range(count)]
-
-
-def pictures(count=20, size=(96, 64)):
-    return [frame.to_ndarray(format="rgb24") for frame in moving(count, size)]
 
 
 @pytest.fixture(scope="module")
