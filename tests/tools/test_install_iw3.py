@@ -30,6 +30,8 @@ def load_model(path, weights_only):
     network.to_image.bias.data += 0.1
     return network, {}
 """
+ALIASES = "a: &a\n  video: x\nb: *a\nc:\n  <<: *a\n  image: y\n"
+ENDLESS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 30))
 ENTRIES = "# my networks\nother:  # of a friend\n  video: models/other.pth\n"
 URL = 'VIDEO_MODEL_URL = "https://example.org/" \\\n    "a.pth"  # the default\n'
 
@@ -98,6 +100,8 @@ def test_the_home_folder_of_iw3_and_a_missing_list_of_networks_are_respected(tmp
     succeeds(main, *words(folder, checkpoint, "--no-trial"))
     entries = yaml.safe_load((tmp_path / "home/iw3/inpaint_models.yml").read_text())
     assert entries == {"backfill": {"video": str(tmp_path / "home/iw3/pretrained_models/backfill.pth")}}
+    succeeds(main, "--iw3", folder, "--remove")
+    assert not (tmp_path / "home/iw3/inpaint_models.yml").exists()
 
 
 @pytest.mark.parametrize(
@@ -135,7 +139,7 @@ def test_what_is_no_iw3_or_read_only_and_bad_names_are_one_line(tmp_path, checkp
     assert sorted(path.name for path in folder.rglob("*.*")) == ["inpaint_models.yml", "inpaint_utils.py"]
 
 
-@pytest.mark.parametrize("text", ["", "{}\n", "{a: {video: x}}", "a:\n  video: x", ENTRIES, "# nothing\n"])
+@pytest.mark.parametrize("text", ["", "{}\n", "{a: {video: x}}", "a:\n  video: x", ENTRIES, "# nothing\n", ALIASES])
 def test_entries_come_and_go_whatever_the_style_of_the_file(text):
     there = with_entry(text, "mine", "/a b/ü.pth", "f")
     assert yaml.safe_load(there) == (yaml.safe_load(text) or {}) | {"mine": {"video": "/a b/ü.pth"}}
@@ -162,7 +166,8 @@ def test_a_file_behind_a_symbolic_link_is_changed_and_keeps_its_permissions(tmp_
 
 
 @pytest.mark.parametrize(
-    "text", ["x: 2026-99-99\n", "x: !!int ''\n", "[" * 5000, "a: &a {b: *a}\n", f"x: {'9' * 5000}\n", "x: \x00\n"]
+    "text",
+    ["x: 2026-99-99\n", "x: !!int ''\n", "[" * 5000, "a: &a {b: *a}\n", ENDLESS, f"x: {'9' * 5000}\n", "x: \x00\n"],
 )
 def test_yaml_of_any_kind_is_one_line_and_stays_as_it_is(tmp_path, text):
     iw3 = iw3_folder(tmp_path / "nunif", entries=text)

@@ -11,19 +11,30 @@ DEEPEST = 32  # lists and mappings within each other
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader without aliases, by which a short text becomes endless, and with bounds."""
+    """SafeLoader with bounds. An alias counts as all that it stands for, or a short text would become endless."""
 
     def __init__(self, text: str):
         super().__init__(text)
         self.nodes = self.level = 0
+        self.sizes: dict[int, int] = {}  # nodes in each node that is complete, by its id
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        is_alias, before = self.check_event(yaml.AliasEvent), self.nodes
         self.nodes, self.level = self.nodes + 1, self.level + 1
-        if self.check_event(yaml.AliasEvent) or self.nodes > MOST_NODES or self.level > DEEPEST:
-            raise yaml.YAMLError(f"expected no alias, at most {MOST_NODES} values and {DEEPEST} levels")
+        self.check_bounds()
         node = super().compose_node(parent, index)
+        if is_alias:
+            if id(node) not in self.sizes:
+                raise yaml.YAMLError("a value contains itself")
+            self.nodes = before + self.sizes[id(node)]
+            self.check_bounds()
         self.level -= 1
+        self.sizes[id(node)] = self.nodes - before
         return node
+
+    def check_bounds(self) -> None:
+        if self.nodes > MOST_NODES or self.level > DEEPEST:
+            raise yaml.YAMLError(f"expected at most {MOST_NODES} values and {DEEPEST} levels")
 
 
 def parse_yaml(text: str) -> Any:

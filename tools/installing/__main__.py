@@ -119,7 +119,10 @@ def remove(place: Place, config: Config) -> list[str]:
         after = without_variable(before, str(place.network), where)
     else:
         after = without_entry(before, config.name, str(place.network), where)
-    replace_text(place.choice, after)
+    if after or place.choice.with_name(place.choice.name + BACKUP).exists():
+        replace_text(place.choice, after)
+    else:  # installing made it, and iw3 need not know what an empty one means
+        place.choice.unlink()
     place.network.unlink(missing_ok=True)
     return [f"{place.choice}: {config.name} is removed, and {place.network}"]
 
