@@ -39,6 +39,7 @@ class Config:
     # its outer 16 pixels are context and not measured
     overlap_frames: tuple[int, ...] = USUAL  # leading and trailing frames of context of the queue of 12, or one number
     # for both; other numbers than 3 3 are measured beside them
+    brief: bool = False  # measure each checkpoint on 12 frames alone: not streamed as in iw3, and no untrained network
     exclude: str = ""  # file with keys of records to leave out, one per line, in addition to the split's excluded.txt
     records: int = 0  # number of records, evenly spaced over the split (0: all)
     pictures: int = 4  # number of clips shown in the report
@@ -53,7 +54,8 @@ class Config:
         for name, minimum in (("tile", 64), ("records", 0), ("pictures", 0), ("workers", 0)):
             if getattr(self, name) < minimum:
                 raise UserError(f"--{name} {getattr(self, name)}: expected {minimum} or more")
-        parse_overlap(self.overlap_frames)
+        if parse_overlap(self.overlap_frames) != USUAL and self.brief:
+            raise UserError("--overlap-frames is of streamed networks: leave --brief out")
 
 
 def main() -> None:
@@ -70,7 +72,7 @@ def main() -> None:
     records = choose_records(shards, config.records, config.data)
     baselines, notes = choose_baselines(config.baselines)
     half, overlap = config.amp_float == "auto", parse_overlap(config.overlap_frames)
-    networks = load_methods(config.checkpoint, device, config.seed, config.weights, half, overlap)
+    networks = load_methods(config.checkpoint, device, config.seed, config.weights, half, overlap, config.brief)
     methods = [*networks, *baselines]
     lpips, missing = find_lpips(config, device)
     shown = frozenset(i * len(records) // max(config.pictures, 1) for i in range(config.pictures))
@@ -84,13 +86,19 @@ def main() -> None:
 
 
 def warn_of_training_films(checkpoints: "Sequence[str]", shards: "Sequence[Index]") -> list[str]:
-    """A line for each checkpoint that says that it was trained on films of this split."""
+    """Lines for each checkpoint that was trained on films of this split, or on other shots of them."""
     from model.checkpoint import read_file
-    from tools.lineage.made_of import lineage_of, seen_in_training
+    from tools.lineage.made_of import lineage_of, seen_by_other_shots, seen_in_training
 
-    films = [shard.source for shard in shards]
-    seen = {path: seen_in_training(lineage_of(read_file(path)), films) for path in checkpoints}
-    return [f"{path} was trained on films of this split: {', '.join(found)}" for path, found in seen.items() if found]
+    films = [shard.source | {"shots": shard.config.get("shots", "all")} for shard in shards]
+    lines = []
+    for path in checkpoints:
+        found = lineage_of(read_file(path))
+        if names := seen_in_training(found, films):
+            lines.append(f"{path} was trained on films of this split: {', '.join(names)}")
+        if names := seen_by_other_shots(found, films):
+            lines.append(f"{path} was trained on other shots of films of this split: {', '.join(names)}")
+    return lines
 
 
 def list_used_shards(data: str, exclude: str) -> "tuple[list[Index], list[str]]":

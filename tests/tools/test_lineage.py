@@ -14,7 +14,7 @@ from tests.support.shards import texture_record
 from tests.tools.test_evaluate import SMALL, tiny_network
 from tools.evaluate import main as evaluate
 from tools.lineage.__main__ import main
-from tools.lineage.made_of import as_lines, lineage_of, seen_in_training
+from tools.lineage.made_of import as_lines, lineage_of, seen_by_other_shots, seen_in_training
 from train.checkpoints.lineage import holes_of, lineage, sources_of, start_of
 from train.checkpoints.state import Position
 from train.config import Config
@@ -95,6 +95,18 @@ def test_evaluation_warns_of_films_that_were_in_training(about, split, tmp_path)
     words = ("--checkpoint", tmp_path / "a.pth", "-o", tmp_path, "--baselines", "none", "--records", 1, *SMALL)
     assert "a.pth was trained on films of this split: film.mp4, other.mp4" in succeeds(evaluate, "-i", split, *words)
     assert "was trained on" not in succeeds(evaluate, "-i", unseen, *words)
+
+
+def test_shots_that_were_held_out_are_not_those_of_the_training(tmp_path):
+    trained = {"sources": [FILM | {"shots": "not:3/7"}]}
+    held, same, all_of_it = (FILM | {"shots": shots} for shots in ("3/7", "not:3/7", "all"))
+    assert seen_in_training(trained, [held]) == [] and seen_by_other_shots(trained, [held]) == ["film.mp4"]
+    for film in (same, all_of_it, FILM):
+        assert seen_in_training(trained, [film, held]) == ["film.mp4"]
+        assert seen_by_other_shots(trained, [film, held]) == []
+    shard = write_shard(tmp_path / "s", FILM, {"shots": "not:3/7", "divergence": 5.0, "divergence_level": "1"})
+    (source,) = sources_of(list_shards(shard), [1])
+    assert source == FILM | {"shots": "not:3/7", "divergence": 5.0, "holes": {"forward": 1.0}, "records": 1}
 
 
 def test_textures_of_rendered_scenes_count_as_films_and_odd_files_as_unknown():

@@ -105,20 +105,25 @@ def load_methods(
     weights: Literal["averaged", "raw"] = "averaged",
     half: bool = False,
     overlap: Overlap = USUAL,
+    brief: bool = False,
 ) -> list[Method]:
     """Each checkpoint on 12 frames and streamed as in iw3, and an untrained network of the last one's architecture.
 
     With `half` they compute in bf16 where the device has it. With another overlap than the usual one they are streamed
-    with this one, too.
+    with this one, too. With `brief` there are the checkpoints on 12 frames alone.
     """
     methods = []
     for path, name in zip(checkpoints, short_names(checkpoints), strict=True):
         network = load_network(path, device, weights)
         encoder = SharedEncoder(network)
-        for what, kind in ((name, "network"), (f"{name} streamed", "stream")):
-            methods.append(network_method(what, kind, encoder, half))
+        methods.append(network_method(name, "network", encoder, half))
+        if brief:
+            continue
+        methods.append(network_method(f"{name} streamed", "stream", encoder, half))
         if overlap != USUAL:
             methods.append(network_method(f"{name} streamed{named(overlap)}", "stream", encoder, half, overlap))
+    if brief:
+        return methods
     kwargs: dict[str, Any] = network.kwargs if checkpoints else NAMES[BASE_NAME]
     untrained = LightVideoInpaint(**kwargs, generator=generator(seed, "weights")).to(device).eval()
     return [*methods, network_method("untrained", "untrained", untrained, half)]

@@ -21,8 +21,9 @@ from tools.synthesis.views import Geometry, raw_windows, see
 CLIP = 16  # frames of a record
 MOST_CLIPS = 800  # of a film that are packed; further apart in longer films
 SMALL = 2**17  # pixels of the frame that the network is timed on
+TILE = 256  # pixels of the tiles that the certificate measures at most
 ENCODE = 0.03  # seconds to encode a lossless frame of 512x512
-METHODS = 12  # tiles that the certificate fills per record, in times of the network's
+METHODS = 4  # times of the network on a tile that the certificate takes per record: two networks, and measuring
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def make_plan(video: VideoInfo, costs: Costs) -> Plan:
     stages = {
         "depth": frames * costs.depth,
         "records": clips * 2 * CLIP * (costs.view + ENCODE * pixels),
-        "certificate": held * METHODS * costs.tile,
+        "certificate": held * METHODS * costs.tile * (min(TILE, size) / TILE) ** 2,
         "conversion": frames * (costs.view + costs.network),
     }
     return Plan(skip, size, clips, stages, round(frames * 150_000 + clips * 2 * CLIP * 230_000 * pixels))
@@ -110,7 +111,7 @@ def measure_costs(
     network.infer(small, holes)
     taken = time.monotonic() - started
     pixels = small.shape[-1] * small.shape[-2]
-    return Costs(depth, viewing, taken / 6 * video.width * video.height / pixels, taken * 256**2 / pixels)
+    return Costs(depth, viewing, taken / 6 * video.width * video.height / pixels, taken * TILE**2 / pixels)
 
 
 def check_room(folder: Path, plan: Plan) -> str:

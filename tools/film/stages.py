@@ -18,7 +18,7 @@ from tools.evaluation.methods import short_names
 from tools.evaluation.motion import HAS_CV2
 from tools.film.certificate import Certificate, certify, frames_of
 from tools.film.holding import Roles, divide
-from tools.film.plan import Plan
+from tools.film.plan import TILE, Plan
 from tools.film.programs.run import run
 from tools.film.survey import Shot, shot_of
 from tools.film.work import Work
@@ -98,9 +98,10 @@ def prove(config: "Config", work: Work, shots: list[Shot], plan: Plan, tuned: Pa
     `apart` says whether these shots had no part in choosing the network.
     """
     found, sha256 = work.folder / "certificate", file_sha256(tuned)
-    if work.read("certified").get("network") != sha256:
+    if work.read("certified").get("network") != sha256 or not (found / "metrics.json").exists():
         fills = [name for name in FILLS if HAS_CV2 or name not in ("telea", "navier-stokes")]
-        words = ["--data", work.data / "eval", "--out", found, "--tile", min(256, plan.size), "--device", config.device]
+        words = ["--data", work.data / "eval", "--out", found, "--tile", min(TILE, plan.size), "--brief"]
+        words += ["--device", config.device]
         words += ["--exclude", work.choosers] if apart else []
         run("tools/evaluate.py", *words, "--checkpoint", config.checkpoint, tuned, "--baselines", *fills)
         work.write("certified", {"network": sha256})

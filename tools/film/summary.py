@@ -16,6 +16,7 @@ from tools.film.sheet import draw_sheet
 from tools.film.stages import identify
 from tools.film.strength import AUTO
 from tools.film.survey import Shot, steadiness
+from tools.film.tune import why
 from tools.film.work import Work
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def finish(
         "strength": strengths(config, shots),
         "warp": config.method,
         "start": Path(config.checkpoint).name,
+        "tuning": why(work, tuned) if (tuned := work.read("tuning")) else "none",
         "used for the film": f"{Path(winner).name}, {'the start' if winner == config.checkpoint else 'tuned'}; sha256 "
         f"{identify(winner)}",
     }

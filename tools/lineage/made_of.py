@@ -120,11 +120,32 @@ def is_number(value: Any) -> bool:
 
 
 def seen_in_training(found: dict[str, Any], films: Sequence[dict[str, Any]]) -> list[str]:
-    """The names of those films of an evaluation, as their indexes identify them, that a network was trained on."""
+    """The names of those films of an evaluation, as their indexes identify them, that a network was trained on.
+
+    A film of which only other shots were in training, by its `shots`, is none of them.
+    """
+    trained = all_sources(found)
+    return sorted({str(film.get("video")) for film in films if any(one_film(one, film) for one in trained)})
+
+
+def seen_by_other_shots(found: dict[str, Any], films: Sequence[dict[str, Any]]) -> list[str]:
+    """The names of films of an evaluation of which a network was trained on other shots alone."""
+    trained, seen = all_sources(found), seen_in_training(found, films)
+    names = {str(film.get("video")) for film in films if any(one_film(one, film, True) for one in trained)}
+    return sorted(names - set(seen))
+
+
+def all_sources(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The sources of a lineage, and what their textures were cut from."""
     sources = list_sources(found)
-    trained = [*sources, *(texture for one in sources for texture in textures_of(one) if isinstance(texture, dict))]
-    keys = {key for one in trained if isinstance(key := one.get("sha256_of_ends"), str)}
-    return sorted({str(film.get("video")) for film in films if identity(film) in keys})
+    return [*sources, *(texture for one in sources for texture in textures_of(one) if isinstance(texture, dict))]
+
+
+def one_film(source: dict[str, Any], film: dict[str, Any], apart: bool = False) -> bool:
+    """Whether both are of one film; with `apart` of no shot in common (3/7 and not:3/7), else of some."""
+    one, other = (str(found.get("shots", "all")) for found in (source, film))
+    are_apart = other == f"not:{one}" or one == f"not:{other}"
+    return identity(film) is not None and identity(source) == identity(film) and are_apart == apart
 
 
 def identity(film: dict[str, Any]) -> str | None:

@@ -15,7 +15,8 @@ from train.data.dataset import TrainingData
 
 VERSION = 1
 IDENTITY = ("video", "bytes", "sha256_of_ends")  # of a film, in an index
-SETTINGS = ("prefix", "model_type", "divergence_level", "warp", "textures", "degraded")  # of packing and of rendering
+# of packing and of rendering
+SETTINGS = ("prefix", "model_type", "divergence_level", "divergence", "shots", "warp", "textures", "degraded")
 
 
 def sources_of(shards: Sequence[Index], sizes: Sequence[int]) -> list[dict[str, Any]]:
@@ -23,7 +24,9 @@ def sources_of(shards: Sequence[Index], sizes: Sequence[int]) -> list[dict[str, 
     found: dict[str, dict[str, Any]] = {}
     for shard, records in zip(shards, sizes, strict=True):
         source = {name: shard.source[name] for name in IDENTITY if name in shard.source}
-        source |= {name: shard.config[name] for name in SETTINGS if shard.config.get(name)}
+        source |= {name: shard.config[name] for name in SETTINGS if shard.config.get(name) not in (None, "", 0, "all")}
+        if "divergence" in source:  # which the level then has no part in
+            source.pop("divergence_level", None)
         one = found.setdefault(str(source), source | {"holes": holes_of(shard.config), "records": 0})
         one["records"] += records
     return list(found.values())

@@ -9,6 +9,7 @@ import torch
 from model.checkpoint import save_network
 from model.light_video_inpaint import LightVideoInpaint
 from tests.support import ROOT
+from tests.tools.test_evaluate import tiny_network
 from tools.evaluation import methods
 from tools.evaluation.methods import Method, choose_baselines, load_methods, short_names
 
@@ -72,3 +73,9 @@ def test_the_untrained_network_has_the_size_of_the_trained(tmp_path):
     save_network(tmp_path / "a.pth", LightVideoInpaint(base_dim=128, lv2_mlp_ratio=2))
     trained, _, untrained = load_methods([tmp_path / "a.pth"], torch.device("cpu"), 0)
     assert trained.parameters == untrained.parameters > 0
+
+
+def test_in_brief_there_are_the_checkpoints_alone(tmp_path):
+    save_network(tmp_path / "a.pth", tiny_network())
+    found = load_methods([tmp_path / "a.pth", "base"], torch.device("cpu"), 0, brief=True)
+    assert [(m.name, m.kind) for m in found] == [("a", "network"), ("base", "network")]
