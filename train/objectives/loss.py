@@ -18,6 +18,7 @@ IN_HOLES = {f"hole_{name}": weight for name, weight in TEMPORAL.items()}
 AROUND_HOLES = {f"band_{name}": weight for name, weight in TEMPORAL.items()}
 BEST_PSNR = 45  # dB, beyond which a better fill gains nothing
 BAND = 8  # pixels around a hole, where a fill in the colour of the foreground is visible as a halo
+EDGE = 2  # pixels at a hole's left edge, which iw3 grows over the foreground: their colour is not the background's
 
 LOSSES = {  # name: weight of each term, summed in this order
     "temporal_l1lpips": {**TEMPORAL, "lpips": 0.2},
@@ -32,6 +33,7 @@ LOSSES = {  # name: weight of each term, summed in this order
     "band_l1": {**TEMPORAL, **AROUND_HOLES},
     "band_psnr": {**TEMPORAL, "hole_psnr": 0.1, "band_psnr": 0.1, "band_temporal_gradient": 0.2},
     "width_psnr": {**TEMPORAL, "hole_psnr": 0.05, "narrow_psnr": 0.05, "band_psnr": 0.1, "band_temporal_gradient": 0.2},
+    "inside_psnr": {**TEMPORAL, "inside_psnr": 0.15, "band_psnr": 0.05, "band_temporal_gradient": 0.2},
 }
 DCT = {
     "dct_overlap": {"window": 32, "overlap": True},
@@ -114,13 +116,16 @@ def term(name, z, y, holes, gen=None):  # (T 3 H W), (T 3 H W), (T 1 H W) bool -
     """One term without its weight. "hole_x" is x averaged over hole pixels alone, regardless of their number:
 
     hole_x = sum over p in holes of error_x(p) / max(#holes, #pixels / 1000). The lower bound limits the weight of very
-    small holes, and gives 0 where there is none. "band_x" averages over the holes and BAND pixels around them.
+    small holes, and gives 0 where there is none. "band_x" averages over the holes and BAND pixels around them,
+    "narrow_x" over `narrow`, "inside_x" over `inside`.
     """
     where, measure = None, name
     if name.startswith("hole_"):
         where, measure = holes, name.removeprefix("hole_")
     elif name.startswith("band_"):
         where, measure = dilate(holes, BAND), name.removeprefix("band_")
+    elif name.startswith("inside_"):
+        where, measure = inside(holes), name.removeprefix("inside_")
     elif name.startswith("narrow_"):
         where, measure = narrow(holes), name.removeprefix("narrow_")
     match measure:
@@ -150,6 +155,12 @@ def below_best_psnr(z, y, where=None):
     """
     least = 10 ** (-BEST_PSNR / 10)
     return BEST_PSNR / 10 + torch.log10(mean((z.clamp(0, 1) - y.clamp(0, 1)).square(), where) + least)
+
+
+def inside(holes, edge=EDGE):  # bool (T 1 H W) -> same
+    """The hole pixels with at least `edge` hole pixels to their left, so without the edge grown over the foreground."""
+    runs = [F.pad(holes, (n, 0))[..., : holes.shape[-1]] for n in range(edge + 1)]
+    return torch.stack(runs).all(dim=0)
 
 
 def narrow(holes, width=8):  # bool (T 1 H W) -> same

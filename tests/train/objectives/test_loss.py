@@ -137,6 +137,19 @@ def test_hole_terms_are_means_over_the_pixels_of_the_holes():
         assert term(f"hole_{name}", output, target, holes).item() == pytest.approx(cut.item(), rel=1e-5)
 
 
+def test_inside_terms_leave_out_two_pixels_at_the_left_edge_of_each_hole():
+    y = torch.rand(12, 3, 32, 32)
+    holes = torch.zeros(12, 1, 32, 32, dtype=torch.bool)
+    holes[..., 4:8, 5:12] = True
+    at_edge, inside = y.clone(), y.clone()
+    at_edge[..., 4:8, 5:7] = 1 - y[..., 4:8, 5:7]
+    inside[..., 4:8, 7] = 1 - y[..., 4:8, 7]
+    assert term("inside_l1", at_edge, y, holes) == 0 and term("hole_l1", at_edge, y, holes) > 0
+    error = (1 - 2 * y[..., 4:8, 7]).abs().mean() * 1.001
+    assert term("inside_l1", inside, y, holes).item() == pytest.approx(error.item() / 5, rel=1e-5)
+    assert term("inside_l1", inside, y, torch.zeros_like(holes)) == 0
+
+
 def test_narrow_terms_count_the_holes_that_evaluation_calls_narrow_and_no_others():
     holes = torch.rand(2, 1, 24, 40) < 0.85
     expected = (hole_widths(holes) > 0) & (hole_widths(holes) <= WIDTHS["0-8"][1])
