@@ -6,6 +6,7 @@ A URL that holds credentials is refused, because it would be written to logs.
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from tools.cli import UserError
 
@@ -17,7 +18,10 @@ EXTRAS |= {"https": "http", "http": "http"}
 
 @dataclass(frozen=True, order=True)
 class RemotePath:
-    """An object or a prefix of a store, with the part of Path's interface that shards use."""
+    """An object or a prefix of a store, with the part of Path's interface that shards use.
+
+    URLs of web servers are percent-encoded, names never are.
+    """
 
     url: str
 
@@ -25,11 +29,13 @@ class RemotePath:
         return self.url
 
     def __truediv__(self, name: str) -> "RemotePath":
-        return RemotePath(f"{self.url.rstrip('/')}/{name}")
+        return RemotePath(f"{self.url.rstrip('/')}/{quote(name, safe='/') if is_web(self.url) else name}")
 
     @property
     def name(self) -> str:
-        return self.url.rpartition("/")[2]
+        last = self.url.rpartition("/")[2]
+        decoded = unquote(last) if is_web(self.url) else last
+        return last if "/" in decoded else decoded  # a name is never a path
 
     @property
     def suffix(self) -> str:
@@ -58,6 +64,16 @@ def pointing_up(folder: Path) -> str:
     return ""
 
 
+def is_web(url: str) -> bool:
+    """Whether a web server is asked, and not an object store."""
+    return url.startswith(("https://", "http://"))
+
+
+def encoded(url: str) -> str:
+    """The URL of a web server with what its path may not hold, such as spaces, percent-encoded; escapes stay."""
+    return quote(url, safe="/%:@!$&'()*+,;=~[]")
+
+
 def parse_location(text: str) -> Location:
     """The folder or URL that a user named. Raises UserError, which quotes no secret, when a URL holds one."""
     protocol, separator, rest = text.partition("://")
@@ -70,7 +86,7 @@ def parse_location(text: str) -> Location:
     host = rest.partition("/")[0]
     if not host:
         raise UserError(f"{text}: names no bucket, expected {protocol}://BUCKET/PREFIX")
-    return RemotePath(text.rstrip("/"))
+    return RemotePath(encoded(text).rstrip("/") if is_web(text) else text.rstrip("/"))
 
 
 def check_secrets(url: str, what: str) -> None:

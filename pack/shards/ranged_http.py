@@ -7,6 +7,7 @@ from urllib.parse import urljoin
 
 from fsspec.implementations.http import HTTPFileSystem
 
+from pack.shards.location import encoded
 from pack.shards.store import StoreError
 
 LARGEST = 256 << 20  # bytes of a whole file, which is an index or a list
@@ -33,7 +34,7 @@ class RangedHttp(HTTPFileSystem):
     async def _ls_real(self, url: str, detail: bool = True, **_: Any) -> list:
         """The addresses below a folder's own that its page links to."""
         page = (await self._read(url, PLAIN, LARGEST_PAGE)).decode(errors="replace")
-        links = {urljoin(url, unescape("".join(link))) for link in LINK.findall(page)}
+        links = {_address(url, unescape("".join(link)).strip()) for link in LINK.findall(page)}
         names = sorted(link for link in links if link.startswith(f"{url.rstrip('/')}/"))
         return [{"name": name, "size": None, "type": "file"} for name in names] if detail else names
 
@@ -62,6 +63,14 @@ class RangedHttp(HTTPFileSystem):
             if not size:
                 raise StoreError(f"{url}: the server does not say the size of the file: copy the shards here first")
             return {"name": url, "size": int(size[1]), "type": "file"}
+
+
+def _address(page: str, link: str) -> str:
+    """The address that a link of a page leads to, percent-encoded; empty where it is none."""
+    try:
+        return encoded(urljoin(page, link))
+    except ValueError:  # brackets of an IPv6 address without a partner
+        return ""
 
 
 def check_partial(status: int, url: str) -> None:

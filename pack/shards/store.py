@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
-from pack.shards.location import EXTRAS, Location, RemotePath, check_secrets, pointing_up
+from pack.shards.location import EXTRAS, Location, RemotePath, check_secrets, is_web, pointing_up
 from pack.shards.untrusted import check_relative
 from tools.cli import MissingFile, UserError, redact
 from tools.cli.files import naming
@@ -212,7 +213,7 @@ def list_files(location: Location) -> dict[str, int]:
     if isinstance(location, Path):
         sizes = {path.relative_to(location).as_posix(): _size(path) for path in location.rglob("*") if path.is_file()}
         return {name: size for name, size in sizes.items() if size is not None}
-    if location.url.startswith(("https://", "http://")):
+    if is_web(location.url):
         return _list_page(location)
     store = client(location)
     found = retry(lambda: store.find(location.url, detail=True), location)
@@ -224,10 +225,10 @@ def list_files(location: Location) -> dict[str, int]:
     return files
 
 
-def _check_names(location: RemotePath, names: Iterable[str]) -> None:
+def _check_names(location: RemotePath, names: Iterable[str], is_folder: bool = False) -> None:
     for name in names:
         try:
-            check_relative(name)
+            check_relative(name, is_folder)
         except UserError as error:
             raise UserError(f"{location}: {error}") from None
 
@@ -239,11 +240,12 @@ def _list_page(location: RemotePath) -> dict[str, int]:
         links = retry(lambda: store.ls(folder, detail=False), location)
     except (MissingFile, StoreError) as error:
         raise type(error)(f"{error}; {NO_LIST.format(location)}") from error
-    shown = re.compile(re.escape(folder) + r"([^/?#&;]+\.(?:tar|json|txt))")
-    names = sorted({match[1] for match in map(shown.fullmatch, links) if match})
+    shown = re.compile(re.escape(folder) + r"([^/?#]+\.(?:tar|json|txt))")
+    # bytes that are not UTF-8 become characters that no name may have
+    names = sorted({unquote(match[1], errors="surrogateescape") for match in map(shown.fullmatch, links) if match})
     if not names:
         raise MissingFile(f"{location}: the server's page names no files; {NO_LIST.format(location)}")
-    _check_names(location, names)
+    _check_names(location, names, is_folder=True)
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         sizes = pool.map(lambda name: file_size(location / name), names)
     return {name: size for name, size in zip(names, sizes, strict=True) if size is not None}

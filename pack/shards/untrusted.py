@@ -30,9 +30,14 @@ def check_key(key: Any) -> None:
         raise UserError(f"the key {quoted(key)} has {len(key.encode())} bytes, expected {LONGEST_KEY} or fewer")
 
 
-def check_relative(name: str) -> None:
-    """Raise UserError where the name of a listed file would lead out of the folder that gets it."""
-    if not all(part and part not in (".", "..") and part.isprintable() for part in name.split("/")) or "\\" in name:
+def check_relative(name: str, is_folder: bool = False) -> None:
+    """Raise UserError where the name of a listed file would lead out of the folder that gets it.
+
+    With `is_folder` the files are those of one folder, whose names have no slash.
+    """
+    forbidden = "/\\" if is_folder else "\\"
+    parts = name.split("/")
+    if any(part in ("", ".", "..") or not part.isprintable() for part in parts) or set(name) & set(forbidden):
         raise UserError(f"found an object called {quoted(name)}, which cannot be a file name: rename or remove it")
 
 

@@ -1,16 +1,19 @@
 """Reading shards from web servers, by prefix and by lists with braces."""
 
 import io
+import os
 
 import pytest
 
 from pack.shards import store as stores
 from pack.shards.location import RemotePath, parse_location
-from pack.shards.shard import list_shards, read_record
+from pack.shards.shard import ShardWriter, list_shards, read_record, read_shards
 from pack.shards.store import StoreError
+from tests.support.programs import succeeds
 from tests.support.servers import web
 from tests.support.shards import make_data
 from tests.train.data.test_stream import content
+from tools import transfer
 from tools.cli import MissingFile, UserError
 from train.config import Config
 from train.data.plan import Slot
@@ -196,6 +199,42 @@ def test_a_page_names_the_files_below_its_own_folder_in_any_spelling(served, mon
         stores.list_files(RemotePath(f"{served.url}/train"))
     page(served, monkeypatch, " ".join(f"<a href='{link}'>" for link in links).encode())
     assert set(stores.list_files(RemotePath(f"{served.url}/train"))) == {"s0-00.json", "s0-00.tar", "s0-01.json"}
+
+
+def test_a_name_is_that_of_the_file_however_a_url_spells_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "ATTEMPTS", 2)
+    names = ["My Film", "a%20b", "100%", "r&d;+(1)", "#1?", "映画"]
+    folder = tmp_path / "my data" / "train"
+    for number, name in enumerate(names):
+        with ShardWriter(folder / f"{name}.tar") as writer:
+            writer.add(f"k_{number}_0", {"json": b"{}"})
+            writer.publish({}, {})
+    with web.serve(tmp_path) as server:
+        for spelling in ("my data", "my%20data"):
+            split = parse_location(f"{server.url}/{spelling}/train")
+            assert [shard.name for shard in list_shards(split)] == sorted(names)
+            assert all(read_record(shard, shard.records[0]) == {"json": b"{}"} for shard in list_shards(split))
+        listed = expand(f"{server.url}/my data/train/{{My Film,My%20Film,a%2520b}}.tar")
+        assert [shard.name for shard in read_shards(listed)] == ["My Film", "My Film", "a%20b"]
+        succeeds(transfer.main, "-i", f"{server.url}/my data", "-o", tmp_path / "copy", "--split", "train")
+    assert sorted(path.name for path in (tmp_path / "copy/train").iterdir()) == sorted(os.listdir(folder))
+
+
+@pytest.mark.parametrize("name", ["..%2fevil", "%2e%2e%5Cevil", "%2Fevil", "a%00b", "a%0Ab", "%1b[2J", "%FF", "%C2%85"])
+def test_a_name_that_decodes_to_a_path_or_to_no_text_is_refused(served, monkeypatch, name):
+    page(served, monkeypatch, f"<a href='{name}.tar'>".encode())
+    with pytest.raises(UserError, match="cannot be a file name"):
+        stores.list_files(RemotePath(f"{served.url}/train"))
+    assert "/" not in RemotePath(f"{served.url}/train/{name}.tar").name
+
+
+def test_links_that_lead_nowhere_are_no_files(served, monkeypatch):
+    page(
+        served,
+        monkeypatch,
+        b"<a href='http://[x/y.tar'><a href='//[::1/a.tar'><a href='s0-00.&#x74;ar'><a href='&#0;'>",
+    )
+    assert set(stores.list_files(RemotePath(f"{served.url}/train"))) == {"s0-00.tar"}
 
 
 def test_a_size_of_too_many_digits_is_one_line(served, monkeypatch):
