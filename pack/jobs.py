@@ -17,7 +17,6 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import pack.config
-from pack.shards.record import video_key
 from tools import cli
 from tools.cli import UserError, plural
 from tools.cli.config_file import read_toml
@@ -153,6 +152,8 @@ def flag(name: str, value: Any) -> list[str]:
 
 def refuse_clashes(jobs: list[Job]) -> None:
     """Raise UserError where records of two jobs would have the same keys, in one split or in both."""
+    from pack.shards.record import video_key  # imports numpy
+
     seen: dict[str, Job] = {}
     for job in jobs:
         for pattern in job.films:

@@ -70,7 +70,7 @@ def main() -> int:
     from pack.packing import depth_options
     from pack.video.reader import Report, probe, read_clips
     from pack.workers import LocalRank, load_models
-    from tools.peek import save, stack
+    from tools.inspection.contact_sheet import save, stack
 
     video = probe(film_of(config.video, config.depth))
     models = load_models(settings, LocalRank(0, 1))
@@ -123,7 +123,7 @@ def show(
 
     from pack.depth.steadiness import still_change
     from pack.pipeline import LEVELS, clip_depth, clip_holes, transform_clips
-    from tools.peek import beside, describe, draw_frame, draw_text, stack
+    from tools.inspection.contact_sheet import beside, describe, draw_frame, draw_text, stack
 
     metric = files.metric if files else bool(models.depth and models.depth.metric)
     shaped = next(transform_clips(iter([clip]), video, metric, settings, files))

@@ -9,7 +9,7 @@ from pack.shards.shard import list_shards, read_record
 from tests.support.programs import refused, succeeds
 from tests.tools.test_verify import record, write_records
 from tools import folders
-from tools.verify import check_splits
+from tools.inspection.shard_checks import check_splits
 
 
 def write_iw3(folder, frames=12, size=16):

@@ -8,7 +8,17 @@ from pack.shards.index import Index
 from tests.support.programs import refused, succeeds
 from tests.support.shards import texture_record
 from tests.tools.test_verify import record, write_shard
-from tools.peek import FONT_SIZE, HIDDEN, HIDDEN_TWICE, break_lines, choose, describe, draw_frame, draw_record, main
+from tools.inspection.contact_sheet import (
+    FONT_SIZE,
+    HIDDEN,
+    HIDDEN_TWICE,
+    break_lines,
+    choose,
+    describe,
+    draw_frame,
+    draw_record,
+)
+from tools.peek import main
 
 
 def test_the_overlay_tints_hidden_pixels_alone():

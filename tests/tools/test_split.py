@@ -10,8 +10,8 @@ from tests.support.programs import refused, succeeds
 from tests.tools.test_verify import write_records, write_shard
 from tools import split
 from tools.cli.files import locked
+from tools.inspection.shard_checks import check_splits
 from tools.split import main
-from tools.verify import check_splits
 
 CHANGES = {"os.rename", "os.remove", "os.link", "os.mkdir"}  # what Python reports before it changes a folder
 

@@ -13,7 +13,8 @@ from pack.shards.index import index_path
 from pack.shards.record import MASK_LEVELS, Record, encode, encode_image
 from pack.shards.shard import ShardWriter
 from tests.support.programs import refused, run_program
-from tools.verify import check_splits, main, verify_shard
+from tools.inspection.shard_checks import check_splits, verify_shard
+from tools.verify import main
 
 
 def record(key, frames=3, size=16):

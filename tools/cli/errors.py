@@ -12,12 +12,13 @@ MISTYPED = re.compile(r"(\b(?:s3a?|gcs?|gs|az|abfss?|hf|https?|ftp)[^\w'\"]{1,5}
 QUERY = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*:/{1,3}[^\s?'\"]*)\?[^\s'\"]*")
 
 # texts of errors that are a lack of memory though Python has no MemoryError for them
+UNMAPPED = "failed to map segment from shared object"  # of the loader, also in an OSError of ctypes
 SHORTAGES = (
+    UNMAPPED,
     "DefaultCPUAllocator: can't allocate",
     "CUDA out of memory",
     "std::bad_alloc",
     "can't start new thread",
-    "failed to map segment",
     "Cannot allocate memory",
 )
 
@@ -46,11 +47,15 @@ def is_shortage(error: BaseException) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is a lack of memory."""
-    if isinstance(error, OSError):
+    """Whether an error is a lack of memory, or came while one was being handled, as when a library cannot be loaded."""
+    if isinstance(error, UserError):
+        return False
+    if isinstance(error, OSError) and error.errno is not None:
         return error.errno == errno.ENOMEM
-    says_so = isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in SHORTAGES)
-    return isinstance(error, MemoryError) or says_so
+    words = SHORTAGES if isinstance(error, RuntimeError | ImportError) else (UNMAPPED,)
+    says_so = isinstance(error, RuntimeError | ImportError | OSError) and any(word in str(error) for word in words)
+    before = error.__cause__ or error.__context__
+    return isinstance(error, MemoryError) or says_so or (before is not None and is_out_of_memory(before))
 
 
 def one_line(message: object) -> str:

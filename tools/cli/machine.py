@@ -1,6 +1,36 @@
 """The cores and the memory that this process has."""
 
+import importlib.abc
 import os
+import sys
+from typing import Any
+
+from tools.cli.errors import UserError
+
+TORCH_BYTES = 3_300_000_000  # of address space, that of the processor's build: with less, importing it aborts
+
+
+class NoTorch(importlib.abc.MetaPathFinder):
+    """Refuses to import PyTorch, with a UserError."""
+
+    def __init__(self, limit: int):
+        self.limit = limit
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        if name == "torch":
+            raise UserError(
+                f"PyTorch needs {TORCH_BYTES / 1e9:.1f} GB of address space to start, found a limit of "
+                f"{self.limit / 1e9:.1f} GB: raise it (ulimit -v 8000000), or remove it"
+            )
+
+
+def guard_imports() -> None:
+    """Let an import that would end this process without a word, for lack of address space, raise UserError instead."""
+    import resource  # not on Windows
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < TORCH_BYTES:
+        sys.meta_path.insert(0, NoTorch(limit))
 
 
 def usable_cores() -> int:

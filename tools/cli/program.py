@@ -15,8 +15,12 @@ from pathlib import Path
 
 from tools.cli.errors import UserError, is_out_of_memory, is_shortage, one_line
 from tools.cli.files import naming, write_file
+from tools.cli.machine import guard_imports
+from tools.cli.output import EscapedOutput
 
 ROOT = Path(__file__).resolve().parents[2]
+RESERVE = 2 << 20  # bytes that are freed for the last line of a program that lacks memory
+LESS = ": end other programs, or ask for less"
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or choose another folder"),
     errno.EFBIG: "raise the limit of file sizes, or choose another folder",
@@ -39,11 +43,14 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
     refuse_windows()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be UTF-8, and must not end a program
+    guard_imports()
+    reserve = bytearray(RESERVE)
     try:
-        with ending_with_threads():
+        with ending_with_threads(), contextlib.redirect_stdout(EscapedOutput(sys.stdout)):
             status = main() or 0
         flush_output()
     except Exception as error:
+        del reserve
         line = users_line(error)
         if not line or os.environ.get("BACKFILL_TRACEBACK"):
             raise
@@ -128,11 +135,12 @@ def is_of_file(error: BaseException) -> bool:
 
 def users_line(error: Exception) -> str:
     """What a user is told of an error: what is wrong, where, and what to do; empty for a bug."""
-    if is_out_of_memory(error):
-        words = one_line(error)[:200]
-        return (
-            f"out of memory in {place_of(error)}{f' ({words})' if words else ''}: end other programs, or ask for less"
-        )
+    try:
+        if is_out_of_memory(error):
+            words = one_line(error)[:200]
+            return f"out of memory in {place_of(error)}{f' ({words})' if words else ''}{LESS}"
+    except MemoryError:  # there is too little for these words, too
+        return "out of memory" + LESS
     if not is_users(error):
         return ""
     remedy = "" if isinstance(error, UserError) else REMEDIES.get(getattr(error, "errno", None) or 0, "")

@@ -1,1 +1,1 @@
-"""Parts of tools/transfer.py: uploads and downloads that can be interrupted."""
+"""Parts of tools/transfer.py and folders.py: resumable copies of shards, and iw3's record folders."""

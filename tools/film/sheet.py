@@ -12,7 +12,7 @@ from pack.shards.shard import list_shards, read_record
 from pack.shards.untrusted import CorruptRecord
 from tools.evaluation.baselines import Fill
 from tools.film.survey import Shot, shot_of
-from tools.peek import beside, draw_frame, draw_text, save, stack
+from tools.inspection.contact_sheet import beside, draw_frame, draw_text, save, stack
 from train.evaluation.metrics import as_uint8
 
 SHOTS = 10

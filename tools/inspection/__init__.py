@@ -1,1 +1,1 @@
-"""Parts of tools/browse.py: the page that plays records and excludes bad ones."""
+"""Parts of tools/browse.py, peek.py and verify.py: the page of a split, pictures of records, checks of shards."""

@@ -45,8 +45,8 @@ class Config:
 def main() -> None:
     config = cli.parse(Config)
     from tools.evaluate import choose_records, list_used_shards
+    from tools.inspection.contact_sheet import save
     from tools.mask_gap.gap import overlap_lines, split_widths, verdict, width_lines
-    from tools.peek import save
 
     shards, _ = list_used_shards(config.data, "")
     trained = split_widths(choose_records(shards, config.records, config.data))
@@ -68,8 +68,8 @@ def film_masks(config: Config) -> "tuple[dict[str, Masks], PillowImage]":
     from pack.holes.mappers import mapper
     from pack.video.reader import probe
     from pack.video.shot_reader import read_shots
+    from tools.inspection.contact_sheet import beside, draw_frame, stack
     from tools.mask_gap.gap import Masks, film_scale
-    from tools.peek import beside, draw_frame, stack
     from tools.synthesis.views import Geometry, see, with_depth
 
     model = load_depth(config.model_type, config.resolution, torch.device("cpu"))

@@ -13,7 +13,7 @@ from pack.shards.shard import list_shards
 from tests.support.shards import make_data, make_split
 from tests.support.training import trainings
 from tests.support.training.trainings import one_thread  # noqa: F401
-from tools.verify import verify_shard
+from tools.inspection.shard_checks import verify_shard
 from train.data.plan import replacement
 from train.data.records import Records
 from train.data.samples import BadRecord, Samples

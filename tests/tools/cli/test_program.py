@@ -34,6 +34,16 @@ def raising(error):
     return function
 
 
+def raising_after(first, error):
+    def function():
+        try:
+            raise first
+        except type(first):
+            raise error  # noqa: B904 # as libraries do
+
+    return function
+
+
 def run_file(path: Path, monkeypatch) -> None:
     """What Python does for `python path --help`, in this process."""
     monkeypatch.setattr(sys, "argv", [str(path), "--help"])
@@ -115,7 +125,14 @@ SHORT_OF_MEMORY = {
     "C++": raising(RuntimeError("std::bad_alloc")),
     "CUDA": raising(RuntimeError("CUDA out of memory. Tried to allocate 2.50 GiB.")),
     "threads": raising(RuntimeError("can't start new thread")),
+    "a library": raising(OSError("libx.so: failed to map segment from shared object")),
+    "what follows it": raising_after(MemoryError(), OSError("Could not find/load shared object file 'libx.so'")),
 }
+
+
+def test_a_name_of_a_file_cannot_rewrite_what_a_terminal_shows():
+    status, out, _ = run_program(lambda: print("a\x1b[2J\rb\x9b\u202ec\u2028.tar: 映画\u3000é\tok\n2 records"))
+    assert (status, out) == (0, "a\\x1b[2J\\rb\\x9b\\u202ec\\u2028.tar: 映画\u3000é\tok\n2 records\n")
 
 
 @pytest.mark.parametrize("kind", SHORT_OF_MEMORY)
@@ -123,6 +140,12 @@ def test_a_lack_of_memory_is_one_line_that_says_what_was_being_done(kind):
     status, _, err = run_program(SHORT_OF_MEMORY[kind])
     assert status == 2 and err.count("\n") == 1
     assert err.startswith("error: out of memory in ") and "tests/tools/cli/test_program.py" in err
+
+
+def test_a_lack_of_memory_for_the_line_itself_is_one_line(monkeypatch):
+    monkeypatch.setattr("tools.cli.program.place_of", raising(MemoryError()))
+    status, _, err = run_program(too_much_memory)
+    assert (status, err) == (2, "error: out of memory: end other programs, or ask for less\n")
 
 
 @pytest.mark.parametrize(
