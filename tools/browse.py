@@ -61,7 +61,7 @@ def main() -> None:
 
 def open_gallery(config: Config) -> "Gallery":
     """The records to show. Raises UserError or OSError."""
-    from pack.shards.exclusion import LIST, read_keys
+    from pack.shards.exclusion import LIST, check_list
     from pack.shards.location import parse_location
     from pack.shards.shard import list_shards
     from pack.shards.store import use_endpoint
@@ -76,8 +76,8 @@ def open_gallery(config: Config) -> "Gallery":
 
         losses = read_losses(Path(config.model_dir), shards)
     path = Path(config.exclude) if config.exclude else split / LIST if isinstance(split, Path) else None
-    if path and path.exists():
-        read_keys(path)  # a file that is not a list must be reported now, not at the first click
+    if path:
+        check_list(path)  # what is not a list must be reported now, not at the first click
     return Gallery(split, shards, path, losses, config.model_type)
 
 

@@ -21,12 +21,12 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from pack.shards.exclusion import leave_out, listed_keys
 from pack.shards.index import Entry, Index, index_path, read_index, write_index
-from pack.shards.shard import ShardWriter, list_shards, read_record
+from pack.shards.shard import ShardWriter, list_shards, published_sha256, read_record
 from pack.shards.store import list_folder
 from pack.shards.untrusted import CorruptRecord
 from tools import cli
-from tools.cli import UserError, plural
-from tools.cli.files import file_sha256, locked, remove_leftovers, whole_file
+from tools.cli import UserError, plural, quoted
+from tools.cli.files import file_sha256, locked_folder, remove_leftovers, whole_file
 
 KEPT = ".kept"  # train/NAME.kept has the records that NAME keeps, until it replaces NAME
 MARK = "takes_place_of"  # in the source of such a shard's index: the tar that it replaces, and its sha256
@@ -54,7 +54,7 @@ def main():
     config = cli.parse(Config)
     data = Path(config.data_dir)
     list_folder(data / "train")  # raises MissingFile
-    with locked(data, wait=False) as alone:
+    with locked_folder(data, wait=False) as alone:
         if not alone:
             raise UserError(f"{data}: another split.py moves its records: wait for its end, then start again")
         split(data / "train", data / "eval", config)
@@ -62,6 +62,7 @@ def main():
 
 def split(train: Path, held: Path, config: Config) -> None:
     """Move records from `train` to `held`, after what a killed run left was completed."""
+    check_apart(train, held)
     finish(train, held)
     shards = list_shards(train)
     held_shards = list_shards(held) if any(held.glob("*.json")) else []
@@ -75,6 +76,22 @@ def split(train: Path, held: Path, config: Config) -> None:
     before = moved_records(held_shards, config.by)
     left = sum(len(shard.records) for shard in shards) - len(chosen) - len(copies)
     print(f"{held}: {plural(before, 'record')} moved earlier, {len(chosen)} now; {left} left in {train}")
+
+
+def check_apart(train: Path, held: Path) -> None:
+    """Raise UserError where a shard of eval/ is a link to one of train/: its records are there once, not twice."""
+    ours = {(found.st_dev, found.st_ino): path for path, found in stats(train)}
+    for path, found in stats(held):
+        if (found.st_dev, found.st_ino) in ours:
+            raise UserError(
+                f"{path}: is the same file as {ours[found.st_dev, found.st_ino]}, so records that are moved would be "
+                f"lost: replace it by a copy, or remove it"
+            )
+
+
+def stats(folder: Path) -> list[tuple[Path, os.stat_result]]:
+    """The tars of a folder that can be read, and what the file system says of them."""
+    return [(path, path.stat()) for path in sorted(folder.glob("*.tar")) if path.exists()]
 
 
 def find_copies(shards: Iterable[Index], held_shards: Iterable[Index]) -> set[str]:
@@ -112,8 +129,9 @@ def moved_records(held_shards: Iterable[Index], by: str) -> int:
     moved = [shard for shard in held_shards if "moved_by" in shard.source]
     for shard in moved:
         if shard.source["moved_by"] != by:
+            earlier = quoted(shard.source["moved_by"])
             raise UserError(
-                f"{shard.tar}: was moved with --by {shard.source['moved_by']}, --by {by} cannot be combined with it: "
+                f"{shard.tar}: was moved with --by {earlier}, --by {by} cannot be combined with it: "
                 f"pass that again, or move eval/ back into train/ first"
             )
     return sum(len(shard.records) for shard in moved)
@@ -198,13 +216,21 @@ def free_path(folder: Path, name: str) -> Path:
 def take_place(tar: Path, kept: Index) -> None:
     """Let the shard `kept` take the place of the one at `tar`; at every moment one of them is whole and published."""
     check_content(kept)  # before the other one is deleted
-    index_path(tar).unlink(missing_ok=True)
-    tar.unlink(missing_ok=True)
-    link(kept.path, tar)
-    source = {name: value for name, value in kept.source.items() if name != MARK}
-    write_index(replace(kept, tar=tar, source=source))
+    with locked_folder(tar.parent):
+        check_replaceable(tar, kept)
+        index_path(tar).unlink(missing_ok=True)
+        tar.unlink(missing_ok=True)
+        link(kept.path, tar)
+        source = {name: value for name, value in kept.source.items() if name != MARK}
+        write_index(replace(kept, tar=tar, source=source))
     index_path(kept.path).unlink()
     kept.tar.unlink()
+
+
+def check_replaceable(tar: Path, kept: Index) -> None:
+    """Raise UserError where the shard at `tar` is not the one that `kept` was made of."""
+    if published_sha256(tar) not in ("", kept.source[MARK].get("sha256"), kept.sha256):
+        raise UserError(f"{kept.tar}: was made of another {tar.name} than there is now: remove one of the two")
 
 
 def link(source: Path, target: Path) -> None:
@@ -226,6 +252,7 @@ def finish(train: Path, held: Path) -> None:
         kept = read_index(path)
         if MARK in kept.source:
             tar = replaced_tar(train, kept)
+            check_replaceable(tar, kept)
             check_complete(tar, kept, held)
             take_place(tar, kept)
     for tar in train.glob(f"*{KEPT}*.tar"):  # a second name of the shard that it replaced
@@ -235,14 +262,11 @@ def finish(train: Path, held: Path) -> None:
 
 
 def replaced_tar(train: Path, kept: Index) -> Path:
-    """The tar that `kept` is to replace. Raises UserError where that is not the one that `kept` was made of."""
+    """The tar that `kept` is to replace. Raises UserError where its index does not say so."""
     mark = kept.source[MARK]
     name = kept.name.rpartition(KEPT)[0]
     if not isinstance(mark, dict) or mark.get("tar") != f"{name}.tar":
         raise UserError(f"{kept.tar}: its index does not say which shard it replaces: remove it or rename it")
-    old = index_path(train / f"{name}.tar")
-    if old.exists() and read_index(old).sha256 not in (mark.get("sha256"), kept.sha256):
-        raise UserError(f"{kept.tar}: was made of another {name}.tar than there is now: remove one of the two")
     return train / f"{name}.tar"
 
 

@@ -17,19 +17,19 @@ from typing import ClassVar
 if not __package__:  # run as a file: import from the repository root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pack.shards.exclusion import LIST, as_text, listed_keys, read_lines
+from pack.shards.exclusion import LIST, as_text, keys_on, listed_keys, read_lines
 from pack.shards.index import LARGEST_INDEX, Index
 from pack.shards.location import Location, RemotePath, parse_location
 from pack.shards.shard import list_shards, published_sha256
 from pack.shards.store import list_files, read_bytes, sha256_at, use_endpoint
 from tools import cli
 from tools.cli import MissingFile, UserError, plural
-from tools.cli.files import locked
+from tools.cli.files import locked_folder
 from tools.copying.upload import (
     LEAST_PART,
     Stamp,
-    check_arrived,
     leftovers,
+    publish_index,
     remove,
     stamp_of,
     write_small,
@@ -209,19 +209,18 @@ def copy_shard(split: Split, shard: Index, config: Config, tally: Tally) -> None
     @contextlib.contextmanager
     def publishing() -> Iterator[Stamp]:
         with alone_in(split.destination):
-            if isinstance(tar, Path) and not config.overwrite and published_sha256(tar) not in ("", shard.sha256):
-                raise another(tar)  # it has arrived since this program listed the folder
+            if not config.overwrite and published_sha256(tar) not in ("", shard.sha256):
+                raise another(tar)  # it has arrived since this program listed the destination
             if isinstance(tar, Path) or index.name in split.sizes:
                 remove(index)  # an old index must never vouch for a new tar
             stamp: Stamp = {}
             yield stamp
             if config.read_back and sha256_at(tar, shard.bytes) != shard.sha256:
                 raise UserError(f"{tar}: what was read back has another sha256 than its index says: copy it again")
-            if isinstance(tar, RemotePath):
-                check_arrived(shard, tar, stamp)
-            write_small(index, data)
-            if isinstance(tar, RemotePath):
-                check_pair(shard, tar, stamp, data)
+            if isinstance(tar, Path):
+                write_small(index, data)
+            else:
+                publish_index(shard, tar, data, stamp)
 
     before = stamp_of(tar) if isinstance(tar, RemotePath) and tar.name in split.sizes else {}
     if split.sizes.get(tar.name) == shard.bytes and sha256_at(tar, shard.bytes) == shard.sha256:
@@ -232,23 +231,9 @@ def copy_shard(split: Split, shard: Index, config: Config, tally: Tally) -> None
         write_tar(shard, tar, config.part_bytes, tally.add, publishing)
 
 
-def check_pair(shard: Index, tar: RemotePath, stamp: Stamp, data: bytes) -> None:
-    """Raise UserError unless the store has the tar and the index `data`; an index of ours by another tar is removed."""
-    index = tar.with_suffix(".json")
-    is_ours = read_bytes(index, LARGEST_INDEX) == data
-    try:
-        check_arrived(shard, tar, stamp)
-    except UserError:
-        if is_ours:
-            remove(index)
-        raise
-    if not is_ours:
-        raise another(tar)
-
-
 def alone_in(folder: Location) -> contextlib.AbstractContextManager:
     """Inside the block no other program publishes in the folder, so that no tar meets the index of another one."""
-    return locked(folder) if isinstance(folder, Path) else contextlib.nullcontext()
+    return locked_folder(folder) if isinstance(folder, Path) else contextlib.nullcontext()
 
 
 def remove_leftovers(splits: Iterable[Split]) -> None:
@@ -265,11 +250,16 @@ def copy_list(split: Split) -> int:
 
     The destination keeps its own entries: what a person entered there must not be lost.
     """
-    lacking = listed_keys(split.source) - listed_keys(split.destination)
-    if lacking:
-        path = split.destination / LIST
-        lines = read_lines(path) if LIST in split.sizes else []
-        write_small(path, as_text([*lines, *sorted(lacking)]))
+    listed, path = listed_keys(split.source), split.destination / LIST
+    if not listed:
+        return 0
+    with alone_in(split.destination):  # a person may be excluding records on the page
+        try:
+            lines = read_lines(path)
+        except FileNotFoundError:
+            lines = []
+        if lacking := listed - keys_on(lines):
+            write_small(path, as_text([*lines, *sorted(lacking)]))
     return len(lacking)
 
 

@@ -3,6 +3,8 @@
 Shards stay as they are; training and evaluation skip these records. Lines that begin with # are comments.
 """
 
+import heapq
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,26 +12,46 @@ from pathlib import Path
 from pack.shards.index import Index
 from pack.shards.location import Location
 from pack.shards.store import read_bytes
-from tools.cli import UserError, plural
-from tools.cli.files import locked, write_file
+from pack.shards.untrusted import check_key
+from tools.cli import UserError, plural, quoted
+from tools.cli.files import locked_folder, write_file
 
 LIST = "excluded.txt"
 LARGEST_LIST = 256 << 20  # bytes
 MORE_HOLES = "pack videos with more depth or motion, or pass a larger --divergence-level to pack/main.py"
+NEWLINE = re.compile("\r\n?|\n")
 SHOWN = 3  # keys of no record that are named; the others are counted
 
 
 def read_keys(path: Location) -> frozenset[str]:
     """The keys on a list. Raises MissingFile, or UserError when it is not text."""
-    return frozenset(line for line in map(str.strip, read_lines(path)) if line and not line.startswith("#"))
+    return keys_on(read_lines(path))
+
+
+def keys_on(lines: Iterable[str]) -> frozenset[str]:
+    """The keys that these lines of a list name."""
+    return frozenset(line for line in map(str.strip, lines) if line and not line.startswith("#"))
+
+
+def check_list(path: Path) -> None:
+    """Raise UserError where a file is no list of keys, so that it must not be changed, or where it cannot be made."""
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}: make it, or name a file in another folder")
+    for key in read_keys(path) if path.exists() else ():
+        try:
+            check_key(key)
+        except UserError as error:
+            raise UserError(f"{path}: is not a list of records ({error}): name another file") from error
 
 
 def read_lines(path: Location) -> list[str]:
     """The lines of a list. Raises MissingFile, or UserError when it is not text."""
     try:
-        return read_bytes(path, LARGEST_LIST).decode("utf-8-sig").splitlines()
+        text = read_bytes(path, LARGEST_LIST).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text ({error.reason}), expected one record key a line") from error
+    lines = NEWLINE.split(text)  # splitlines would end a comment at a form feed, too
+    return lines if lines[-1] else lines[:-1]
 
 
 def listed_keys(split: Location) -> frozenset[str]:
@@ -42,7 +64,7 @@ def listed_keys(split: Location) -> frozenset[str]:
 
 def change_list(path: Path, key: str, excluded: bool) -> None:
     """Add a key to the list or remove it; other lines stay, and of two programs neither undoes the other's change."""
-    with locked(path.parent):
+    with locked_folder(path.parent):
         lines = read_lines(path) if path.exists() else []
         kept = [line for line in lines if line.strip() != key]
         if excluded and len(kept) < len(lines):
@@ -94,5 +116,5 @@ def unknown_keys(path: Location, keys: frozenset[str]) -> list[str]:
     """A warning that names keys of a list that no record has, when there are any."""
     if not keys:
         return []
-    names = ", ".join(sorted(keys)[:SHOWN]) + (", ..." if len(keys) > SHOWN else "")
+    names = ", ".join(map(quoted, heapq.nsmallest(SHOWN, keys))) + (", ..." if len(keys) > SHOWN else "")
     return [f"warning: {path}: no record has {'this key' if len(keys) == 1 else f'these {len(keys)} keys'}: {names}"]

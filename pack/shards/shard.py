@@ -22,7 +22,7 @@ from pack.shards.store import file_size, list_folder, read_range
 from pack.shards.tar_layout import member_info, read_members
 from pack.shards.untrusted import CorruptRecord, check_key
 from tools.cli import MissingFile, UserError
-from tools.cli.files import locked, naming, open_temporary, sync
+from tools.cli.files import locked_folder, naming, open_temporary, sync
 
 Members = dict[str, bytes]  # of a record, by extension
 READERS = 16  # indexes that are read from a store at a time
@@ -83,7 +83,7 @@ class ShardWriter:
             sync(self.file.file)
             self.file.file.close()
         index = Index(self.tar, self.file.offset, self.file.sha256.hexdigest(), tuple(self.entries), source, config)
-        with locked(self.tar.parent):  # a tar and the index of another one must never meet
+        with locked_folder(self.tar.parent):  # a tar and the index of another one must never meet
             if published_sha256(self.tar) not in ("", self.earlier, index.sha256):
                 raise UserError(
                     f"{self.tar}: another program has just published other records under this name: pass another "
@@ -95,10 +95,10 @@ class ShardWriter:
         return index
 
 
-def published_sha256(tar: Path) -> str:
+def published_sha256(tar: Location) -> str:
     """The sha256 in the index of a shard; empty where there is none that is valid."""
     try:
-        return read_index(index_path(tar)).sha256
+        return read_index(tar.with_suffix(".json")).sha256
     except (UserError, FileNotFoundError):
         return ""
 

@@ -9,7 +9,7 @@ from pack.shards.shard import list_shards, read_record
 from tests.support.programs import refused, succeeds
 from tests.tools.test_verify import write_records, write_shard
 from tools import split
-from tools.cli.files import locked
+from tools.cli.files import locked_folder
 from tools.inspection.shard_checks import check_splits
 from tools.split import main
 
@@ -279,9 +279,39 @@ def test_a_kept_shard_of_another_split_never_takes_records_away(tmp_path):
     assert set(keys(data / "train")) | set(keys(data / "eval")) == everything and whole(data) == []
 
 
+@pytest.mark.parametrize("kind", ["folder", "symbolic", "hard"])
+def test_a_shard_of_eval_that_is_a_link_to_one_of_train_is_no_copy_of_it(tmp_path, kind):
+    data = write_split(tmp_path)
+    if kind == "folder":
+        (data / "eval").symlink_to("train")
+    else:
+        (data / "eval").mkdir()
+        for path in sorted((data / "train").glob("video0-*")):
+            link = data / "eval" / path.name
+            link.symlink_to(path) if kind == "symbolic" else link.hardlink_to(path)
+    before = contents(data)
+    assert "is the same file as" in refused(main, "-i", data, "--num-samples", 2)
+    assert contents(data) == before
+
+
+def test_a_shard_that_another_program_publishes_meanwhile_is_not_replaced(tmp_path, monkeypatch):
+    data, checked = write_split(tmp_path), split.check_content
+
+    def pack_again(shard):
+        checked(shard)
+        name = shard.name.partition(".")[0]
+        if shard.path.parent.name == "train" and not (data / name).exists():
+            (data / name).touch()
+            write_shard(data / "train" / f"{name}.tar", ["theirs_1_0"])
+
+    monkeypatch.setattr(split, "check_content", pack_again)
+    assert "than there is now" in refused(main, "-i", data, "--num-samples", 4)
+    assert "theirs_1_0" in keys(data / "train")
+
+
 def test_two_splits_at_once_are_refused_before_either_changes_a_file(tmp_path):
     data = write_split(tmp_path)
     before = contents(data)
-    with locked(data):
+    with locked_folder(data):
         assert "another split.py" in refused(main, "-i", data, "--num-samples", 2)
     assert contents(data) == before

@@ -108,13 +108,21 @@ def is_at(file: IO[Any], path: Path) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def locked(path: str | Path, wait: bool = True) -> Iterator[bool]:
-    """Inside the block this thread alone holds the lock of a folder, or of a file, which is created if it is missing.
+def locked_folder(folder: str | Path, wait: bool = True) -> contextlib.AbstractContextManager[bool]:
+    """As `locked`, for a folder. Raises OSError where it is missing or is none."""
+    return _locked(folder, os.O_RDONLY | os.O_DIRECTORY, wait)
+
+
+def locked(path: str | Path, wait: bool = True) -> contextlib.AbstractContextManager[bool]:
+    """Inside the block this thread alone holds the lock of a file, which is created if it is missing.
 
     False when another holds it and `wait` is not set. A file system without locks is as if no other held it.
     """
-    flags = os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT
+    return _locked(path, os.O_RDWR | os.O_CREAT, wait)
+
+
+@contextlib.contextmanager
+def _locked(path, flags, wait):
     handle = os.open(path, flags, 0o666)
     try:
         try:

@@ -18,7 +18,8 @@ from tests.support.training import trainings
 from tests.support.training.trainings import one_thread  # noqa: F401
 from tests.tools.test_evaluate import SMALL
 from tests.tools.test_split import keys, write_split
-from tools import cli, evaluate, folders, split, transfer
+from tools import browse, cli, evaluate, folders, split, transfer
+from tools.cli import UserError
 from tools.inspection import losses
 from train import build as setup
 from train.checkpoints.state import moved_records
@@ -74,6 +75,39 @@ def test_a_list_is_a_text_that_people_can_write(tmp_path):
     change_list(path, "a_1_0", False)
     change_list(path, "none", False)
     assert path.read_text() == "# shaky\n\nb_1_0\nc_1_0\n"
+
+
+def test_a_line_of_a_list_ends_where_an_editor_ends_it(tmp_path):
+    path = tmp_path / LIST
+    path.write_bytes("# a\x0cb_1_0\x85c_1_0\u2028d_1_0\r\ne_1_0\rf_1_0".encode())
+    assert read_keys(path) == {"e_1_0", "f_1_0"}
+    change_list(path, "g_1_0", True)
+    assert path.read_bytes().decode() == "# a\x0cb_1_0\x85c_1_0\u2028d_1_0\ne_1_0\nf_1_0\ng_1_0\n"
+    path.write_bytes(b"")
+    change_list(path, "g_1_0", True)
+    assert path.read_bytes() == b"g_1_0\n"
+
+
+def test_keys_of_a_list_that_no_record_has_are_shown_short_and_on_one_line(data):
+    (data / "train" / LIST).write_text("a\x1b[2J\n" + "b" * 10**6 + "\n")
+    (line,) = leave_out_listed(data / "train", list_shards(data / "train"))[1]
+    assert "these 2 keys: 'a\\x1b[2J', " in line and len(line) < 300
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    {
+        "none/list.txt": "there is no folder",
+        "train/s0-00.json": "is not a list of records",
+        "notes.txt": "is not a list of records",
+    }.items(),
+)
+def test_the_page_changes_no_file_that_is_not_a_list(data, name, words):
+    (data / "notes.txt").write_text("see ../other\n")
+    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=words):
+        browse.open_gallery(browse.Config(str(data / "train"), exclude=str(data / name)))
+    assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
 
 
 def test_a_list_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from pack.shards.store import client
 from pack.shards.untrusted import CorruptRecord
 from tests.pack.shards.test_record import example
 from tools.cli import MissingFile, UserError
-from tools.cli.files import file_sha256, locked
+from tools.cli.files import file_sha256, locked_folder
 
 
 def write(path, count=3, config=None):
@@ -245,7 +245,7 @@ def test_a_shard_is_published_while_no_other_program_changes_its_folder(tmp_path
     free, replace = [], os.replace
 
     def replaced(*paths):
-        with locked(tmp_path, wait=False) as held:
+        with locked_folder(tmp_path, wait=False) as held:
             free.append(held)
         replace(*paths)
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.support import ROOT
-from tools.cli.files import file_sha256, temporary_path, whole_file, write_file
+from tools.cli.files import file_sha256, locked_folder, temporary_path, whole_file, write_file
 
 
 def start_writer(path):
@@ -83,6 +83,16 @@ def test_temporary_files_of_others_are_never_deleted(tmp_path, name):
     other.write_bytes(b"theirs")
     write_file(tmp_path / "a.json", b"ours")
     assert other.read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("kind", ["missing", "file"])
+def test_the_lock_of_a_folder_needs_a_folder_and_makes_nothing(tmp_path, kind):
+    folder = tmp_path / "folder"
+    if kind == "file":
+        folder.write_bytes(b"theirs")
+    with pytest.raises((FileNotFoundError, NotADirectoryError)), locked_folder(folder):
+        pass
+    assert not folder.exists() or folder.read_bytes() == b"theirs"
 
 
 def test_the_sha256_is_that_of_the_files_bytes(tmp_path):

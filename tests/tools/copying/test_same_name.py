@@ -15,7 +15,7 @@ from tests.support.copies import PART, URL, content, make_large, push, refused_p
 from tests.support.programs import refused, succeeds
 from tests.support.shards import make_data
 from tools import transfer
-from tools.cli.files import locked
+from tools.cli.files import locked_folder
 from tools.copying import upload
 
 
@@ -76,7 +76,9 @@ def test_a_tar_and_its_index_are_published_under_one_lock(data, tmp_path, monkey
 
     def checked(function):
         def call(*arguments):
-            with locked(arguments[-1].parent if function is os.replace else arguments[0].parent, wait=False) as free:
+            with locked_folder(
+                arguments[-1].parent if function is os.replace else arguments[0].parent, wait=False
+            ) as free:
                 held.append(not free)
             return function(*arguments)
 
@@ -96,17 +98,17 @@ def test_of_two_pushes_at_once_no_index_stands_by_the_tar_of_the_other(data, sto
     for number, (moment, names) in enumerate(itertools.product(("before", "after"), (["tar"], ["tar", "json"]))):
         place = RemotePath(f"{url}{number}")
 
-        def push_both(target, content, moment=moment, names=names):
+        def push_both(target, content, moment=moment, names=names, write=upload.write_small):
             intruders = names if target.name == "s0-00.json" else []
             if moment == "after":
-                upload.write_small(target, content)
+                write(target, content)
             for suffix in intruders:
-                upload.write_small(target.with_suffix(f".{suffix}"), (other / "train" / f"s0-00.{suffix}").read_bytes())
+                write(target.with_suffix(f".{suffix}"), (other / "train" / f"s0-00.{suffix}").read_bytes())
             if moment == "before":
-                upload.write_small(target, content)
+                write(target, content)
 
         with monkeypatch.context() as patch:
-            patch.setattr(transfer, "write_small", push_both)
+            patch.setattr(upload, "write_small", push_both)
             line = refused_push("-i", data, "-o", place.url, "--split", "train")
         assert "s0-00.tar: another program has just written other records under this name: push again" in line
         found = list_folder(place / "train")

@@ -1,0 +1,128 @@
+"""Copies to one place at the same time, by real processes: one wins, or all end well; nothing is lost."""
+
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pack.shards.exclusion import LIST, change_list, read_keys
+from pack.shards.location import RemotePath
+from pack.shards.store import client
+from tests.support import ROOT
+from tests.support.copies import PART, URL, content, make_large, push, refused_push, repacked, unfinished_uploads
+from tests.support.programs import succeeds
+from tests.support.servers import s3
+from tests.support.shards import make_data, make_split
+from tools import transfer
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("transfer") / "data", records=4, frames=1, size=64)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    return make_large(tmp_path_factory.mktemp("large") / "data")
+
+
+def start_push(data):
+    words = [sys.executable, ROOT / "tools" / "transfer.py", "-i", data, "-o", URL, "--part-bytes", str(PART)]
+    return subprocess.Popen([*words, "--split", "train"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def push_together(store, folders, is_last):
+    """Statuses and lines of pushes; each waits at the first request that `is_last`, until all have come there."""
+    came, pushes = [], []
+
+    def hold(request):
+        if is_last(request) and len(came) < len(folders):
+            came.append(request)
+            while len(came) < len(folders) and all(push.poll() is None for push in pushes):
+                time.sleep(0.02)
+
+    store.harm = hold
+    pushes += [start_push(folder) for folder in folders]
+    lines = [push.communicate(timeout=120)[1] for push in pushes]
+    return [push.returncode for push in pushes], lines
+
+
+def is_index(request):
+    return request.method == "PUT" and request.path.endswith(".json")
+
+
+def test_of_two_pushes_of_different_shards_at_once_exactly_one_wins(store, s3_server, tmp_path):
+    folders = [make_split(tmp_path / str(size) / "train", 1, shards=1, frames=1, size=size).parent for size in (64, 72)]
+    statuses, lines = push_together(store, folders, is_index)
+    assert sorted(statuses) == [0, 2], lines
+    winner = statuses.index(0)
+    assert lines[winner] == "" and lines[1 - winner].count("\n") == 1 and "push again" in lines[1 - winner]
+    assert content(s3_server[0] / "data") == content(folders[winner])
+
+
+@pytest.mark.parametrize("place", ["partNumber=3", "uploadId=", "index"])
+def test_two_pushes_of_the_same_shard_at_once_end_well(large, store, s3_server, place):
+    if place == "index":
+        is_last = is_index
+    else:  # with parts of a killed push, which both go on with; before a part, or before both complete the upload
+        begin_upload(large)
+        method = "POST" if place == "uploadId=" else "PUT"
+        is_last = lambda request: request.method == method and place in request.path  # noqa: E731
+    statuses, lines = push_together(store, [large, large], is_last)
+    assert (statuses, lines) == ([0, 0], ["", ""])
+    assert content(s3_server[0] / "data") == content(large) and not unfinished_uploads()
+
+
+def begin_upload(folder):
+    """The first part of the upload of a killed push."""
+    with open(folder / "train" / "a.tar", "rb") as file:
+        asked, key = client(RemotePath(URL)).call_s3, "data/train/a.tar"
+        upload = asked("create_multipart_upload", Bucket=s3.BUCKET, Key=key)["UploadId"]
+        asked("upload_part", Bucket=s3.BUCKET, Key=key, UploadId=upload, PartNumber=1, Body=file.read(PART))
+
+
+def test_an_upload_without_parts_may_be_of_another_content_and_is_not_gone_on_with(large, store, s3_server):
+    asked = client(RemotePath(URL)).call_s3
+    other = asked("create_multipart_upload", Bucket=s3.BUCKET, Key="data/train/a.tar")["UploadId"]
+    push(large, "--part-bytes", PART)
+    assert store.sent_parts() and not any(f"uploadId={other}" in request.path for request in store.sent_parts())
+    assert content(s3_server[0] / "data") == content(large) and not unfinished_uploads()
+
+
+@pytest.mark.parametrize("url", [URL, "memory://arrived/data"])
+def test_a_shard_that_arrives_during_a_push_is_replaced_only_with_overwrite(data, store, tmp_path, monkeypatch, url):
+    other = repacked(tmp_path / "other")
+    listed = transfer.compare
+
+    def compare(source, destination):
+        split = listed(source, destination)
+        succeeds_once(other, url)
+        return split
+
+    def succeeds_once(other, url):
+        monkeypatch.setattr(transfer, "compare", listed)
+        succeeds(transfer.main, "-i", other, "-o", url)
+
+    monkeypatch.setattr(transfer, "compare", compare)
+    line = refused_push("-i", data, "-o", url, "--split", "train")
+    assert "s0-00.tar: is another shard than the source's of the same name: pass --overwrite" in line
+    succeeds(transfer.main, "-i", url, "-o", tmp_path / "back")
+    assert content(other).items() <= content(tmp_path / "back").items()
+
+
+def test_records_that_a_person_excludes_during_a_copy_stay_excluded(data, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    succeeds(transfer.main, "-i", data, "-o", copy)
+    theirs = shutil.copytree(data, tmp_path / "theirs")
+    change_list(theirs / "train" / LIST, "test_0_0", True)
+    done = transfer.copy
+
+    def exclude_meanwhile(*words):
+        done(*words)
+        change_list(copy / "train" / LIST, "test_1_0", True)
+
+    monkeypatch.setattr(transfer, "copy", exclude_meanwhile)
+    assert "1 more record is excluded" in succeeds(transfer.main, "-i", theirs, "-o", copy)
+    assert read_keys(copy / "train" / LIST) == {"test_0_0", "test_1_0"}
