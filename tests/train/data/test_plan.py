@@ -108,7 +108,24 @@ def test_replacements_differ_by_slot_and_attempt_and_spread_over_all_records():
 def test_consecutive_slots_of_a_record_are_one_draw_each():
     for weights in (None, np.arange(1, 11, dtype=np.float32)):
         visits = Plan([5, 5], 4, seed=1).records(2, weights)
-        assert np.array_equal(Plan([5, 5], 12, seed=1, tiles=3).records(2, weights), visits.repeat(3))
+        for tiles in (2, 3):
+            row = Plan([5, 5], 4 * tiles, seed=1, tiles=tiles).records(2, weights)
+            assert np.array_equal(row, visits.repeat(tiles))
+
+
+def test_slots_that_do_not_divide_go_to_the_sources_of_the_largest_remainders():
+    plan = Plan([5] * 4, 11, seed=1, sources=((1, 0.4), (1, 0.3), (1, 0.2), (1, 0.1)))  # 4.4, 3.3, 2.2 and 1.1 slots
+    assert np.bincount(plan.records(1) // 5).tolist() == [5, 3, 2, 1]
+    plan = Plan([5] * 4, 10, seed=1, sources=((1, 1.6), (1, 2.8), (1, 3.7), (1, 1.9)))
+    assert np.bincount(plan.records(1) // 5).tolist() == [1, 3, 4, 2]
+
+
+def test_weights_apply_within_each_of_several_sources_whose_shares_they_leave_alone():
+    weights = np.array([1, 3, 1, 1, 0, 2, 8, 8], np.float32)
+    plan = Plan([2, 2, 2, 2], 20_000, seed=0, sources=((1, 1.0), (2, 2.0), (1, 5.0)))
+    shares = np.bincount(plan.records(1, weights), minlength=8) / 20_000
+    expected = np.array([1 / 4, 3 / 4, 2 / 4, 2 / 4, 0, 4 / 4, 5 / 2, 5 / 2]) / 8
+    assert shares == pytest.approx(expected, abs=0.015) and shares[4] == 0
 
 
 SOURCES = ((1, 1.0), (2, 3.0))
