@@ -18,7 +18,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 import pack.config
 from tools import cli
-from tools.cli import UserError, plural
+from tools.cli import UserError, plural, quoted
 from tools.cli.config_file import read_toml
 
 SETTINGS = {field.name for field in dataclasses.fields(pack.config.Config)} - {"dataset_dir", "data_dir", "dry_run"}
@@ -85,9 +85,12 @@ def read_jobs(path: Path, out: Path) -> Iterator[Job]:
         if unknown or not (row.get("video") or row.get("depth")):
             what = f"an unknown column {unknown[0]}" if unknown else "no video"
             raise UserError(f"{path}: job {number} has {what}, expected video and any of {', '.join(sorted(COLUMNS))}")
+        values = [str(part) for value in row.values() for part in (value if isinstance(value, list) else [value])]
+        if options := [value for value in values if value.startswith("--")]:
+            raise UserError(f"{path}: job {number} has the value {quoted(options[0])}, expected no option: write ./--x")
         split = row.get("split", "train")
         if split not in ("train", "eval"):
-            raise UserError(f"{path}: job {number} has the split {split}, expected train or eval")
+            raise UserError(f"{path}: job {number} has the split {quoted(split)}, expected train or eval")
         video = row.get("video") or []
         videos = ["--video", *(video if isinstance(video, list) else [video])] if video else []
         flags = [word for name in sorted(SETTINGS & set(row)) for word in flag(name, row[name])]

@@ -59,6 +59,7 @@ def test_csv_and_toml_give_the_same_jobs(tmp_path):
         ("[[job]\n", "is not valid TOML"),
         ('[job]\nvideo = "a.mp4"\n', "write job with two brackets"),
         ('[[job]]\nvideo = "a.mp4"\n' * 2, "make records with the same keys"),
+        ('[[job]]\nvideo = "--help"\n', "job 1 has the value --help, expected no option: write ./--x"),
     ],
 )
 def test_a_mistake_in_a_job_file_is_one_line_that_names_its_row(tmp_path, text, message):

@@ -1,8 +1,11 @@
-"""Hostile inputs for the readers outside of pack.shards: weight files, resume files, YAML, TOML, lists with braces."""
+"""Hostile inputs for the readers outside of pack.shards, such as weight files, TOML and job files, and forged tars."""
 
 import contextlib
+import gzip
 import io
 import json
+import struct
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -10,8 +13,15 @@ import torch
 from hypothesis import strategies as st
 
 from model.checkpoint import read_file
+from pack.jobs import read_jobs, refuse_clashes
+from pack.shards.index import parse_index
+from pack.shards.location import RemotePath
+from pack.shards.record import parse_info
+from pack.shards.store import list_files
+from pack.shards.untrusted import CorruptRecord
 from pack.video.export import EXPORT, read_export
-from tests.support.hostile.fuzzing import VALUES, damaged
+from tests.support.hostile.fuzzing import INDEX, RECORD, VALUES, check_tar, damaged
+from tests.support.hostile.fuzzing import MEMBERS as RECORD_MEMBERS
 from tools.cli import UserError
 from tools.cli.config_file import read_config
 from tools.cli.fields import read_flags
@@ -118,6 +128,142 @@ def check_toml(folder):
     return check
 
 
+@st.composite
+def forged_tars(draw):
+    """Tars with what other programs write and a shard never holds: links, sparse files, long names, headers of pax."""
+    kinds = [*b"01234567SLKxgV", 0]
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=draw(st.sampled_from([0, 1, 2]))) as tar:
+        for extension, data in list(RECORD_MEMBERS.items())[: draw(st.integers(0, 3))]:
+            info = tarfile.TarInfo(
+                draw(st.sampled_from([RECORD.key, RECORD.key, "x" * 200, "../evil", "é"])) + f".{extension}"
+            )
+            info.size = len(data)
+            if draw(st.booleans()):
+                names = ("size", "path", "linkpath", "GNU.sparse.realsize", "GNU.sparse.map", "hdrcharset")
+                info.pax_headers = {draw(st.sampled_from(names)): draw(st.sampled_from(["0", "-1", "9" * 30, "../x"]))}
+            info.linkname = draw(st.sampled_from(["", "../../etc/passwd", "y" * 300]))
+            with contextlib.suppress(ValueError):  # a name too long for ustar
+                tar.addfile(info, io.BytesIO(data))
+    data = bytearray(out.getvalue()[: tar.offset])
+    for start in range(0, len(data), 512):
+        if data[start + 257 : start + 262] == b"ustar" and draw(st.booleans()):
+            data[start + 156] = draw(st.sampled_from(kinds))
+            sizes = [
+                b"777777777777",
+                b"00000000000\0",
+                b"\x80" + struct.pack(">3xQ", 1 << 63),
+                b"\xff" * 12,
+                b"-0000000001\0",
+            ]
+            data[start + 124 : start + 136] = draw(st.sampled_from([*sizes, bytes(data[start + 124 : start + 136])]))
+    return gzip.compress(data, mtime=0) if draw(st.integers(0, 9)) == 0 else bytes(data)
+
+
+@st.composite
+def repeated_fields(draw, original):
+    """JSON in which fields are there twice, with other values."""
+    fields = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in original.items()]
+    for _ in range(draw(st.integers(1, 3))):
+        name = json.dumps(draw(st.sampled_from(sorted(original))))
+        fields.insert(draw(st.integers(0, len(fields))), f"{name}: {json.dumps(draw(VALUES))}")
+    return ("{" + ", ".join(fields) + "}").encode()
+
+
+def check_repeated(data):
+    with contextlib.suppress(UserError):
+        index = parse_index(data, Path("a.json"))
+        assert index.bytes >= 0 and isinstance(index.config, dict)
+    with contextlib.suppress(CorruptRecord):
+        parse_info("k", data)
+
+
+def as_toml(value):
+    """A value as TOML, in the types that JSON has none of, too."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)} = {as_toml(part)}" for name, part in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(as_toml, value)) + "]"
+    if isinstance(value, float):
+        return repr(value) if "e" not in repr(value) else "nan"
+    return json.dumps(value) if isinstance(value, (bool, str)) else str(value or "1979-05-27T07:32:00Z")
+
+
+def odd_toml():
+    """A configuration with values of other types than its fields have."""
+    names = st.sampled_from(["max-epoch", "learning_rate", "data-dir", "learning-rate-decay-step", "resume", "x"])
+    return st.dictionaries(names, VALUES).map(
+        lambda d: "".join(f"{k} = {as_toml(v)}\n" for k, v in d.items()).encode(errors="replace")
+    )
+
+
+def job_files():
+    names = st.sampled_from(["video", "split", "prefix", "seed", "depth", "model_type", "crop_size", "x"])
+    rows = st.lists(
+        st.dictionaries(names, VALUES | st.sampled_from(["a.mp4", "train", "--help", "a\0b", "-1"])), max_size=3
+    )
+    toml = rows.map(
+        lambda jobs: "\n".join("[[job]]\n" + "".join(f"{k} = {as_toml(v)}\n" for k, v in j.items()) for j in jobs)
+    )
+    lines = st.lists(st.lists(names | st.text(max_size=6), max_size=4).map(",".join), max_size=4).map("\n".join)
+    texts = st.tuples(st.just("jobs.toml"), toml | st.text()) | st.tuples(st.just("jobs.csv"), lines)
+    as_bytes = texts.map(lambda file: (file[0], file[1].encode(errors="replace")))
+    return as_bytes | st.tuples(st.sampled_from(["jobs.toml", "jobs.csv"]), st.binary())
+
+
+def check_jobs(folder):
+    def check(file):
+        (folder / file[0]).write_bytes(file[1])
+        with contextlib.suppress(UserError):
+            refuse_clashes(list(read_jobs(folder / file[0], folder)))
+
+    return check
+
+
+def pages():
+    """Pages of a web server: links in odd spellings, entities, percent escapes."""
+    parts = [
+        "a",
+        "a.tar",
+        ".json",
+        "%2e%2e",
+        "%2F",
+        "/",
+        "..",
+        "%FF",
+        "%",
+        "&#0;",
+        "&#x2e;",
+        "&lt;",
+        "&#99999999;",
+        "http://[",
+        "//",
+    ]
+    parts += ["http://h/d/", "?C=M", "#", "\\", " ", "\n", "\x1b", "é", "%00", "&amp;"]
+    links = st.lists(st.sampled_from(parts), max_size=6).map("".join)
+    page = st.lists(st.tuples(st.sampled_from(["'", '"', ""]), links), max_size=6).map(
+        lambda found: "".join(f"<a href={quote}{link}{quote}>x</a>" for quote, link in found).encode()
+    )
+    return page | st.binary() | st.integers(1, 3000).map(lambda n: b"<a " * n + b"href=" + b"<" * n)
+
+
+def check_page(data):
+    from pack.shards import ranged_http, store
+
+    async def read(self, url, headers, limit):
+        return data if url.endswith("/") else b""
+
+    async def info(self, url, **_):
+        return {"name": url, "size": 1, "type": "file"}
+
+    ranged_http.RangedHttp._read, ranged_http.RangedHttp._info = read, info  # in the process that fuzzes
+    store.ATTEMPTS = 1
+    with contextlib.suppress(UserError):
+        assert not any(
+            set(name) & set("/\\\n\x1b\0") or name in ("..", ".") for name in list_files(RemotePath("http://h/d"))
+        )
+
+
 def check_list(text):
     sources.MOST_SHARDS = 1000  # in the process that fuzzes: a list of a million takes seconds
     with contextlib.suppress(UserError):
@@ -132,9 +278,13 @@ def readers(folder):
         "checkpoint": (damaged([MEMBERS[PICKLE]]).map(zipped) | damaged([FILE]), check_file(folder)),
         "resume": (odd_values(RESUME, VALUES | tensors), check_resume),
         "yaml": (damaged([YAML]) | st.binary(), check_yaml(folder)),
-        "toml": (damaged([TOML]) | st.binary(), check_toml(folder)),
+        "toml": (damaged([TOML]) | odd_toml() | st.binary(), check_toml(folder)),
         "braces": (braces.map("x/train/{}".format) | st.text(), check_list),
+        "forged": (forged_tars(), check_tar),
+        "repeated": (repeated_fields(INDEX) | repeated_fields({"hole_share": 0.5, "depth": {}}), check_repeated),
+        "jobs": (job_files(), check_jobs(folder)),
+        "page": (pages(), check_page),
     }
 
 
-NAMES = ("braces", "checkpoint", "resume", "toml", "yaml")
+NAMES = ("braces", "checkpoint", "forged", "jobs", "page", "repeated", "resume", "toml", "yaml")
