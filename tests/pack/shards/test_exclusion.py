@@ -172,7 +172,7 @@ def test_a_separate_list_applies_to_both_splits_and_unknown_keys_are_reported(da
 
 def test_a_split_whose_records_are_all_excluded_is_reported(data, tmp_path):
     (data / "eval" / LIST).write_text("test_1000_0\ntest_1001_0\n")
-    with pytest.raises(ValueError, match="eval: its shards hold only excluded records: bring some back"):
+    with pytest.raises(ValueError, match="eval: its shards hold only excluded records: include some again"):
         build(data, tmp_path / "model")
 
 
