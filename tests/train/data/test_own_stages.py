@@ -1,25 +1,28 @@
 """Stages of a user between the decoded tile and the network."""
 
-from dataclasses import replace
+import re
+from types import ModuleType
 
 import pytest
-import torch
 
+from tests.support import ROOT
 from tests.train.data.test_stream import SEED, TILE, content, slots, split  # noqa: F401
 from tools.cli import UserError
 from train.data.augment import to_device_batch
 from train.data.records import Records
 from train.data.samples import Samples
 from train.data.stream import Stream
-from train.runtime.seeds import generator
 
 
-def grain(samples):
-    """Noise on the frames, drawn from the slot alone."""
-    for sample in samples:
-        gen = generator(1, sample.slot.epoch, sample.slot.index, "grain")
-        noise = torch.randint(-4, 5, sample.frames.shape, generator=gen)
-        yield replace(sample, frames=(sample.frames + noise).clamp(0, 255).byte())
+def documented():
+    """The stages of the example in docs/training.md, as an own.py."""
+    section = (ROOT / "docs/training.md").read_text().split("## The data pipeline")[1]
+    own = ModuleType("own")
+    exec(compile(re.search(r"```python\n(.*?)```", section, re.DOTALL)[1], "own.py", "exec"), vars(own))
+    return own.STAGES
+
+
+(grain,) = documented()
 
 
 def bright(samples):
