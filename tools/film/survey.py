@@ -4,6 +4,7 @@ T frames, H height, W width; h, w of the depth. The depth is written as iw3 expo
 the median over its frames of percentiles (`robust_range`), so that it neither shimmers nor starts crushed.
 """
 
+import struct
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from tools.synthesis.views import raw_windows
 FEW_CUTS = 3  # with fewer, depth is not checked against them
 JUMP = 2.0  # times its usual change by which depth must change at cuts
 HISTOGRAM = 32  # classes of nearness
+MOST = 65535  # of 16 bits
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def write_shot(
                 held = frame.cpu(), raw
                 numbers.append(min(bisect_left(times, seconds), len(times) - 1))
                 ranges.append(tuple(map(float, robust_range(raw))))
-                raws.write(raw.half().numpy().tobytes())
+                write_raw(raws, raw[0, 0].numpy())
                 progress.update(numbers[-1] + 1)
         assert held is not None, "a shot has frames"
         low, high = (median(ends) for ends in zip(*ranges, strict=True))
@@ -146,14 +148,26 @@ def write_shot(
     return found, held[1]
 
 
+def write_raw(file: IO[bytes], raw: np.ndarray) -> None:  # float32 (h w)
+    """Append raw nearness in 16 bits of its own range: half precision has neither millimetres nor large offsets."""
+    low, high = float(raw.min()), float(raw.max())
+    codes = np.rint((raw - np.float32(low)) * (MOST / max(high - low, 1e-30)))
+    file.write(struct.pack("<dd", low, high) + codes.astype(np.uint16).tobytes())
+
+
+def read_raw(file: IO[bytes], shape: torch.Size) -> np.ndarray:  # -> float32 (h w)
+    low, high = struct.unpack("<dd", file.read(16))
+    codes = np.frombuffer(file.read(2 * shape[0] * shape[1]), np.uint16).reshape(shape)
+    return (low + codes * ((high - low) / MOST)).astype(np.float32)
+
+
 def nearness_of(
     raws: IO[bytes], count: int, shape: torch.Size, low: float, span: float, curve: Curve | None
 ) -> Iterator[np.ndarray]:  # of float32 (h w) in [0, 1]
     """The nearness of each frame of a shot, from its raw nearness in a file; with a curve the disparity."""
     raws.seek(0)
     for _ in range(count):
-        raw = np.frombuffer(raws.read(2 * shape[0] * shape[1]), np.float16).reshape(shape).astype(np.float32)
-        near = np.clip((raw - low) / span, 0, 1)
+        near = np.clip((read_raw(raws, shape) - low) / span, 0, 1)
         yield near if curve is None else curve(torch.from_numpy(near)).clamp(0, 1).numpy()
 
 
@@ -167,7 +181,7 @@ def write_maps(folder: Path, numbers: list[int], frames: Iterator[np.ndarray]) -
     """Write nearness in [0, 1] as 16-bit images."""
     for number, near in zip(numbers, frames, strict=True):
         with whole_file(folder / f"{number:08d}.png") as file:
-            Image.fromarray(np.floor(65535 * near).astype(np.uint16)).save(file, "PNG", compress_level=1)
+            Image.fromarray(np.floor(MOST * near).astype(np.uint16)).save(file, "PNG", compress_level=1)
 
 
 def check_cuts(shots: list[Shot], source: Path) -> None:

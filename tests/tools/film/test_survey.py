@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from tests.support.media.depth_files import nearness, write_pngs
 from tests.support.media.films import Brightness
 from tests.support.media.shot_films import make_shots
 from tools.cli import UserError
-from tools.film.survey import shot_of, steadiness, survey
+from tools.film.survey import read_raw, shot_of, steadiness, survey, write_raw
 from tools.film.work import Work
 
 CPU = torch.device("cpu")
@@ -84,3 +86,14 @@ def test_flicker_of_depth_on_still_pixels_is_measured(film, tmp_path):
     calm, nervous = surveyed(tmp_path / "a", film), surveyed(tmp_path / "b", film, Nervous())
     assert percent(steadiness(calm)) < 1 < percent(steadiness(nervous))
     assert shot_of(calm, 49) == 4
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1, 0), (1e-3, 0), (2e5, 0), (1, 1000), (-3e4, 7e4)])
+def test_raw_nearness_of_any_unit_keeps_its_shape(scale, offset):
+    raw = (offset + scale * np.random.default_rng(0).random((9, 16))).astype(np.float32)
+    with io.BytesIO() as file:
+        for one in (raw, raw.T.copy()):
+            write_raw(file, one)
+        file.seek(0)
+        found = [read_raw(file, shape) for shape in (raw.shape, raw.T.shape)]
+    assert max(np.abs(found[0] - raw).max(), np.abs(found[1].T - raw).max()) <= 2e-5 * abs(scale) + 1e-7 * abs(offset)
