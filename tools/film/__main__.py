@@ -97,7 +97,7 @@ def main() -> None:
     from pack.film_depth import film_of
     from pack.video.reader import probe
     from tools import stereo
-    from tools.film.held import hold_back
+    from tools.film.held import HELD, hold_back
     from tools.film.stages import convert
     from tools.film.summary import finish, headline, say_shots, say_strengths
     from tools.film.survey import survey
@@ -125,7 +125,7 @@ def main() -> None:
     depth = work.depth
     if calibration and config.divergence == AUTO:
         shots, depth = hold_back(work, shots, calibration.confidence, load_network(winner, device).infer, device)
-        say_strengths([shot for shot in shots if shot.why.startswith("fills")], shots)
+        say_strengths([shot for shot in shots if shot.why.startswith(HELD)], shots)
     headline("5. conversion")
     convert(config, video, work, out, winner, depth)
     finish(config, out, work, shots, winner, certificate, reason, calibration, name, device)

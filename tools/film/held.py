@@ -28,6 +28,7 @@ from tools.film.work import Work
 from tools.synthesis.confidence import Confidence
 
 LIMIT = 30.0  # levels: expected error of a shot's fills above which it is held back; the number is ours
+HELD = "its fills are expected to be"  # begins the reason of a shot that is held back
 LEAST = 0.5  # of its strength that a shot keeps
 
 
@@ -42,7 +43,7 @@ def hold_back(
         share = max(LEAST, LIMIT / max(error, LIMIT), min(1.0, WEAKEST / shot.divergence))
         if share < 1:
             shares[number] = share
-            why = f"fills that are expected to be off by {error:.0f} of 255 levels (else {shot.divergence}: {shot.why})"
+            why = f"{HELD} off by {error:.0f} of 255 levels ({shot.divergence} before: {shot.why})"
             found[number] = replace(shot, divergence=round(share * shot.divergence, 2), why=why)
     if not shares:
         return found, work.depth

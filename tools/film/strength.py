@@ -2,7 +2,8 @@
 
 Limits of comfort, for a screen seen under VIEW degrees, as from 3.1 picture heights of a 16:9 screen:
 - screen disparity of at most one degree: Lambooij et al., "Visual Discomfort and Visual Fatigue of Stereoscopic
-  Displays: A Review", JIST 53(3), 2009; Shibata et al., "The zone of comfort", Journal of Vision 11(8), 2011;
+  Displays: A Review", JIST 53(3), 2009; Shibata et al., "The zone of comfort", Journal of Vision 11(8), 2011. With
+  STRONGEST no pixel has more than 0.8 degrees, as the screen is in the middle of the range;
 - disparity that changes slowly, which matters more than its amount: Speranza et al., "Effect of disparity and motion on
   visual comfort of stereoscopic images", SPIE 6055, 2006. The limit of one degree per second is ours.
 """
@@ -17,7 +18,7 @@ DEGREE = 100 / VIEW  # percent of the width
 USUAL = 2.0  # percent of the width between percentiles 5 and 95: what a divergence of 2.5 gives a usual shot
 WEAKEST, STRONGEST = 0.5, 5.0  # percent
 SCREEN = 0.5  # nearness at the depth of the screen
-PERCENT = 0.05  # of the pixels at each end that may exceed the limits
+PERCENT = 0.05  # of the pixels at each end that the spread leaves out
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,10 @@ def choose_strength(shares: Sequence[float], change: float) -> Strength:
     `shares` are those of equal classes of nearness, far to near; `change` is the mean change of nearness per second.
     """
     low, high = quantile(shares, PERCENT), quantile(shares, 1 - PERCENT)
-    reach = max(abs(low - SCREEN), abs(high - SCREEN))
     limits = {
         f"its depth spreads over {100 * (high - low):.0f} % of the range": USUAL / max(high - low, 1e-3),
-        "one degree of disparity": DEGREE / max(reach, 1e-3),
         f"its depth changes by {100 * change:.0f} % per second": DEGREE / max(change, 1e-3),
-        "the strongest that is used": STRONGEST,
+        "the most that is used": STRONGEST,
     }
     why = min(limits, key=lambda name: limits[name])
     return Strength(round(max(WEAKEST, limits[why]), 2), why)

@@ -38,7 +38,7 @@ def say_strengths(chosen: Sequence[Shot], shots: list[Shot]) -> None:
     """Print the strength of some shots, and why."""
     for shot in chosen:
         print(
-            f"  shot {shots.index(shot)} at {shot.seconds:.1f} s: strength {shot.divergence}, because of {shot.why}",
+            f"  shot {shots.index(shot)} at {shot.seconds:.1f} s: strength {shot.divergence}: {shot.why}",
             flush=True,
         )
 

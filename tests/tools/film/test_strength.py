@@ -22,7 +22,7 @@ def test_a_quantile_is_linear_within_its_class():
 def test_what_is_flat_gets_more_and_what_moves_less():
     usual, flat = choose_strength(EVEN, 0), choose_strength([0] * 12 + [1 / 8] * 8 + [0] * 12, 0)
     assert usual.divergence == pytest.approx(2.22) and "spreads over 90 %" in usual.why
-    assert flat.divergence == STRONGEST and "strongest" in flat.why
+    assert flat.divergence == STRONGEST and "most that is used" in flat.why
     moving = choose_strength(EVEN, 2.0)
     assert moving.divergence == pytest.approx(DEGREE / 2, abs=0.01) and "changes by 200 % per second" in moving.why
     assert choose_strength(EVEN, 100).divergence == WEAKEST
