@@ -13,6 +13,7 @@ from pack.prefetch import ordered_map
 from pack.shards.exclusion import leave_out_listed
 from pack.shards.images.image_file import CorruptImage, encode_image, open_image, to_pixels
 from pack.shards.index import Entry, Index, read_index
+from pack.shards.location import SPLITS
 from pack.shards.record import MASK_LEVELS, Record, decode, encode
 from pack.shards.shard import ShardWriter, list_shards, read_record
 from pack.shards.store import read_bytes
@@ -22,7 +23,6 @@ from tools import cli
 from tools.cli import MissingFile, UserError
 from tools.cli.files import naming, sync, sync_folder, temporary_path
 
-SPLITS = ("train", "eval")
 INFO = "record.json"
 FEWEST_FRAMES = 12  # that training needs of a record
 LOSSLESS_MODES = ("RGB", "L", "P", "1")  # Pillow's, of images that 8 bits a channel without alpha hold exactly
@@ -31,7 +31,8 @@ LOSSLESS_MODES = ("RGB", "L", "P", "1")  # Pillow's, of images that 8 bits a cha
 def split_folders(source: Path, out: Path) -> list[tuple[Path, Path]]:
     """Where to read and where to write: `train/` and `eval/` where `source` has them, else `source` itself."""
     if not source.is_dir():
-        raise MissingFile(f"{source}: no such folder")
+        found = "is a file" if source.exists() else "no such folder"
+        raise MissingFile(f"{source}: {found}, expected a folder of record folders or of shards: check the path")
     pairs = [(source / name, out / name) for name in SPLITS if (source / name).is_dir()]
     return [(folder, to) for folder, to in pairs if any(folder.iterdir())] or [(source, out)]
 
