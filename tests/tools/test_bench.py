@@ -1,9 +1,11 @@
 import json
+import re
 from contextlib import ExitStack
 
 import pytest
 import torch
 
+from tests.support import ROOT
 from tests.support.programs import refused, succeeds
 from tools import bench
 from tools.benches import gpu
@@ -12,6 +14,8 @@ from tools.benches.case import Case, Goal, Race, Workplace, run_case
 pytestmark = pytest.mark.slow
 
 CASES = {case.name: case for module in bench.MODULES for case in bench.load(module)}
+
+BF16 = {"step-bf16", "step-both-bf16"}  # only on processors that compute in it
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +37,16 @@ def test_every_case_agrees_with_its_reference_and_is_measured(case, folder, clip
     if result["seconds"]:
         assert set(result["seconds"]) == {"ours", "ours cpu", "reference", "reference cpu"}
         assert result["found"] == [result["seconds"]["reference"][0] / result["seconds"]["ours"][0]]
+
+
+def test_the_document_has_a_row_for_each_case_and_names_no_other():
+    text = (ROOT / "docs/performance.md").read_text()
+    table = text[text.index("| case |") : text.index("## One GPU")]
+    named = {name for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall("`(.*?)`", cell)}
+    assert named - BF16 == set(CASES) - BF16
+    commands = " ".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    words = [word for words in re.findall(r'CASES="?([\w -]+)', commands) for word in words.split()]
+    assert len(words) > 9 and set(words) <= {*CASES, *BF16, *bench.MODULES}
 
 
 @pytest.mark.parametrize("case", gpu.cases(torch.device("cpu")), ids=lambda case: case.name)
