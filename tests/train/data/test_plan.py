@@ -90,6 +90,12 @@ def test_ranks_share_the_slots_of_every_step_and_none_is_lost(world):
         assert [(slot - 8) // 4 for slot in slots] == [step for step in range(8) for _ in range(share)]
 
 
+def test_the_records_of_each_step_are_dealt_out_one_by_one_from_rank_0_on():
+    assert [slots_of(rank, 3, 4, 10, 3) for rank in range(3)] == [[4, 7], [5, 8], [6, 9]]
+    both = [slots_of(rank, 2, 6, 18, 6, tiles=2) for rank in range(2)]
+    assert both == [[6, 7, 10, 11, 12, 13, 16, 17], [8, 9, 14, 15]]
+
+
 def test_an_epoch_has_iw3s_sequences_rounded_up_to_whole_steps():
     assert epoch_slots(20000, 12, 1) == 1666
     assert epoch_slots(20000, 12, 4) == 1668
