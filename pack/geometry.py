@@ -59,7 +59,7 @@ def rotate(frames: np.ndarray, degrees: float) -> np.ndarray:  # uint8 (T H W 3)
 
 def rotated_grid(height: int, width: int, degrees: float) -> torch.Tensor:  # -> (1 S S 2) in [-1, 1]
     """Where the pixels of the rotated square come from."""
-    side = int(min(height, width) / math.sqrt(2))
+    side = max(1, int(min(height, width) / math.sqrt(2)))
     y = torch.arange(side) + (height - side) // 2 + 0.5 - height / 2  # from the centre, pixels
     x = torch.arange(side) + (width - side) // 2 + 0.5 - width / 2
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))

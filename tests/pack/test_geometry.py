@@ -39,6 +39,10 @@ def test_no_rotation_shows_a_black_corner():
             assert rotate(white, degrees).min() == 255
 
 
+def test_pictures_of_one_line_can_be_rotated():
+    assert np.array_equal(rotate(np.full((2, 1, 5, 3), 7, np.uint8), 3.0), np.full((2, 1, 1, 3), 7))
+
+
 def test_resizing_equals_torchvisions_antialiased_resizing_in_float():
     for mode in ("bicubic", "bilinear"):
         for frames, short_side in ((waves(), 60), (waves(), 135), (waves(height=161, width=90), 72)):
