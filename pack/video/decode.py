@@ -16,7 +16,7 @@ import av
 
 from pack.video import timestamps
 from pack.video.packet_damage import inspected
-from tools.cli import UserError, plural
+from tools.cli import UserError, is_shortage, plural
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +36,20 @@ class Decoded:
 
 
 @dataclass(frozen=True)
+class _Lost:
+    """Stands for a frame that could not be decoded at all."""
+
+    pts: int | None
+    time_base: Fraction
+
+
+@dataclass(frozen=True)
 class _Held:
     """A decoded frame that is held back until it is known whether those that it may be predicted from are damaged."""
 
     packet: int  # number of its packet
     since: int | None  # of its packet
-    frame: av.VideoFrame
+    frame: av.VideoFrame | _Lost
     aspect: Fraction
     damaged: bool
 
@@ -119,7 +127,7 @@ def _warn(path, stretch, step):
 
 def _all_frames(
     path: str | Path, packets: Iterator[av.Packet], container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[tuple[av.VideoFrame, Fraction, bool]]:
+) -> Iterator[tuple[av.VideoFrame | _Lost, Fraction, bool]]:
     """Every frame that the decoder gives, in order of presentation, its pixel aspect, and whether it is damaged."""
     damage, context = _Damage(), stream.codec_context
     held: deque[_Held] = deque()
@@ -133,9 +141,14 @@ def _all_frames(
             frames = found.packet.decode()
         except EOFError:  # a second flush, after a demuxer that ended twice
             continue
-        except av.InvalidDataError:
+        except av.FFmpegError as error:  # for damaged bytes decoders have several codes
+            if is_shortage(error):
+                raise
             damage.begins(number)
-            continue
+            frames = []
+            if not context.codec.reorder:  # else the frames that follow show the damage
+                lost = _Lost(found.packet.pts, found.packet.time_base)
+                held.append(_Held(number, None, lost, Fraction(1), True))
         for frame in frames:
             own, since = frame.opaque if isinstance(frame.opaque, tuple) else (number, None)
             is_first = not damage.seen
@@ -145,14 +158,16 @@ def _all_frames(
             now = context.sample_aspect_ratio
             aspect = (stated if now == first else now) or Fraction(1)
             held.append(_Held(own, since, frame, aspect, damage.touches(own, frame.key_frame, since)))
-            if len(held) > HELD:
-                yield _release(damage, held)
+        while len(held) > HELD:
+            yield _release(damage, held)
     while held:
         yield _release(damage, held)
 
 
-def _release(damage: _Damage, held: deque[_Held]) -> tuple[av.VideoFrame, Fraction, bool]:
+def _release(damage: _Damage, held: deque[_Held]) -> tuple[av.VideoFrame | _Lost, Fraction, bool]:
     first = held.popleft()
+    if isinstance(first.frame, _Lost):
+        return first.frame, first.aspect, True
     # A frame shown before a damaged one may be predicted from it, and was judged before that was known.
     damaged = first.damaged or damage.touches(first.packet, first.frame.key_frame, first.since)
     return first.frame, first.aspect, damaged

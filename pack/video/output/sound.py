@@ -6,9 +6,12 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from tools.cli import is_shortage
+
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 AAC_BITS = 96_000  # a second and channel
+NUMBERS = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
 TOLERANCE = Fraction(1, 20)  # seconds that stamps may be off before sound is padded or dropped
 
 
@@ -37,12 +40,14 @@ class SoundConverter:
         """Encoded packets; `start` is the second of the film's origin."""
         try:
             frames = packet.decode()
-        except av.InvalidDataError:
+        except av.FFmpegError as error:
+            if is_shortage(error):
+                raise
             return  # the gap is filled with silence
         for frame in frames:
             seconds = None if frame.pts is None else frame.pts * frame.time_base - start
-            if frame.layout.name not in LAYOUTS.values():  # PCM whose channels have no names
-                frame = _named(frame)
+            if frame.layout.name.startswith("ambisonic"):  # which FFmpeg cannot mix
+                frame = _omnidirectional(frame)
             for ready in self._resampled(frame):
                 yield from self._encode(ready, seconds)
                 seconds = None  # the rest follows
@@ -76,17 +81,17 @@ class SoundConverter:
         yield from self.stream.encode(frame)
 
     def _silence(self, samples):
-        channels, planar = len(av.AudioLayout(self.layout).channels), self.form.endswith("p")
-        kind = {"s16": np.int16, "s32": np.int32, "fltp": np.float32}[self.form]
-        shape = (channels, samples) if planar else (1, channels * samples)
-        frame = av.AudioFrame.from_ndarray(np.zeros(shape, kind), self.form, self.layout)
+        packed = av.AudioFormat(self.form).packed.name  # PyAV cannot fill 8 planes
+        shape = (1, len(av.AudioLayout(self.layout).channels) * samples)
+        frame = av.AudioFrame.from_ndarray(np.zeros(shape, NUMBERS[packed]), packed, self.layout)
         frame.sample_rate = self.rate
-        return frame
+        return av.AudioResampler(self.form, self.layout, self.rate).resample(frame)[0]
 
 
-def _named(frame):
-    """The frame with the usual layout of as many channels."""
-    layout = LAYOUTS.get(frame.layout.nb_channels, "stereo")
-    copy = av.AudioFrame.from_ndarray(frame.to_ndarray(), frame.format.name, layout)
+def _omnidirectional(frame):
+    """The first channel of ambisonic sound, which is the sound from all directions."""
+    packed, channels = frame.format.packed.name, 1 if frame.format.is_planar else frame.layout.nb_channels
+    values = np.frombuffer(memoryview(frame.planes[0]), NUMBERS[packed], frame.samples * channels)[None, ::channels]
+    copy = av.AudioFrame.from_ndarray(np.ascontiguousarray(values), packed, "mono")
     copy.sample_rate, copy.pts, copy.time_base = frame.sample_rate, frame.pts, frame.time_base
     return copy

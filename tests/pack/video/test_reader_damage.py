@@ -210,6 +210,20 @@ def test_no_broken_frame_is_read_of_a_recording_that_lost_transport_packets(tmp_
         assert None not in numbers and len(numbers) >= 30, start
 
 
+def test_a_frame_that_a_library_of_the_decoder_refuses_is_left_out(tmp_path, caplog):
+    path = write(tmp_path / "a.mov", [frame.reformat(format="rgb24") for frame in moving(5)], "png")
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        third = [packet for packet in container.demux(video=0) if packet.size][2]
+        place = third.pos + third.size // 2
+    data[place : place + 64] = bytes(64)
+    path.write_bytes(data)
+    with av.open(str(path)) as container, pytest.raises(av.ExternalError):
+        list(container.decode(video=0))
+    assert len(list(read_frames(path, 30))) == 4
+    assert "is damaged from 0.08 s to 0.12 s: 1 frame is left out" in caplog.text
+
+
 def test_two_readers_of_a_damaged_film_at_the_same_time_read_the_same(tmp_path):
     """Packets are told apart by objects that PyAV keeps by identity for all decoders."""
     path = write(tmp_path / "a.ts", sudden(60), "libx264", options={"g": "12", "bf": "2"})

@@ -100,6 +100,43 @@ def test_sound_that_changes_its_channels_and_its_rate_is_converted_to_those_that
         assert {(frame.layout.name, frame.sample_rate) for frame in container.decode(audio=0)} == {("stereo", 48000)}
 
 
+def with_sound(path, samples, layout):  # int16 (T C) at 48 kHz
+    """A film of one second with this sound and a pause of it from 0.4 s to 0.8 s."""
+    with av.open(str(path), "w") as out:
+        picture, track = out.add_stream("ffv1", rate=25), out.add_stream("pcm_s16le", rate=48000, layout=layout)
+        picture.width, picture.height, picture.pix_fmt = 96, 64, "yuv420p"
+        for number, frame in enumerate(moving(25)):
+            frame.pts = number
+            out.mux(picture.encode(frame))
+        for start in range(0, 48000, 960):
+            if not 0.4 <= start / 48000 < 0.8:
+                part = av.AudioFrame.from_ndarray(samples[start : start + 960].reshape(1, -1), "s16", layout)
+                part.pts, part.sample_rate, part.time_base = start, 48000, Fraction(1, 48000)
+                out.mux(track.encode(part))
+    return path
+
+
+@pytest.mark.parametrize("layout, made", [("7.1", "7.1"), ("quad", "4.0"), ("5.1(side)", "5.1")])
+def test_channels_and_pauses_of_converted_sound_keep_their_places(tmp_path, layout, made):
+    names = [channel.name for channel in av.AudioLayout(layout).channels]
+    samples = np.zeros((48000, len(names)), np.int16)
+    samples[:, -1] = 8000 * np.sin(np.arange(48000) / 10)  # the last one, behind or beside on the right
+    copy_film(with_sound(tmp_path / "a.mkv", samples, layout), tmp_path / "o.mp4", "convert")
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        layout = container.streams.audio[0].layout
+        packed = av.AudioResampler("flt", layout, 48000)
+        heard = [
+            frame.to_ndarray().reshape(-1, layout.nb_channels)
+            for frame in container.decode(audio=0)
+            for frame in packed.resample(frame)
+        ]
+    heard, time = np.abs(np.concatenate(heard)), np.arange(sum(map(len, heard))) / 48000
+    assert layout.name == made
+    loud = heard[(time > 0.1) & (time < 0.3)].max(0)
+    assert loud.argmax() == layout.nb_channels - 1 and np.sort(loud)[-2] < 0.02 < 0.1 < loud.max()
+    assert heard[(time > 0.5) & (time < 0.7)].max() < 0.02 and heard[(time > 0.85) & (time < 0.95)].max() > 0.1
+
+
 def test_sound_is_copied_converted_or_left_out_as_asked(tmp_path):
     source = film(tmp_path / "a.wmv", 1, "wmv2", "wmav2")
     with pytest.raises(ValueError, match=r"cannot hold audio track 1 \(wmav2\).*--sound convert"):
