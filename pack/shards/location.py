@@ -71,7 +71,9 @@ def is_web(url: str) -> bool:
 
 def encoded(url: str) -> str:
     """The URL of a web server with what its path may not hold, such as spaces, percent-encoded; escapes stay."""
-    return quote(url, safe="/%:@!$&'()*+,;=~[]")
+    protocol, separator, rest = url.partition("://")
+    host, slash, path = rest.partition("/")  # names of hosts have an encoding of their own, which is the client's task
+    return protocol + separator + host + slash + quote(path, safe="/%:@!$&'()*+,;=~[]")
 
 
 def parse_location(text: str) -> Location:

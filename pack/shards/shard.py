@@ -18,7 +18,7 @@ from zlib_ng import zlib_ng
 
 from pack.shards.index import Entry, Index, index_path, read_index, write_index
 from pack.shards.location import SPLITS, Location
-from pack.shards.store import file_size, list_folder, read_range
+from pack.shards.store import StoreError, file_size, list_folder, read_range
 from pack.shards.tar_layout import member_info, read_members
 from pack.shards.untrusted import CorruptRecord, check_key
 from tools.cli import MissingFile, UserError
@@ -96,9 +96,14 @@ class ShardWriter:
 
 
 def published_sha256(tar: Location) -> str:
-    """The sha256 in the index of a shard; empty where there is none that is valid."""
+    """The sha256 in the index of a shard; empty where there is none that is valid.
+
+    Raises OSError or StoreError where it cannot be read: there may be one.
+    """
     try:
         return read_index(tar.with_suffix(".json")).sha256
+    except StoreError:
+        raise
     except (UserError, FileNotFoundError):
         return ""
 

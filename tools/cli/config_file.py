@@ -7,6 +7,7 @@ from typing import Any
 
 from tools.cli.errors import UserError, redact
 from tools.cli.fields import Flag, is_moderate, read_flags, summary
+from tools.cli.output import CONTROLS
 from tools.cli.words import suggestion
 
 MANY = {bool: "booleans", int: "whole numbers", float: "numbers", str: "texts in quotes"}
@@ -70,8 +71,8 @@ def _line(flag: Flag, value: Any) -> str:
 
 
 def _toml(value: Any) -> str:
-    if isinstance(value, str):  # JSON's escapes are TOML's, which in addition forbids DEL
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, str):  # JSON's escapes are TOML's; standard output has others for control characters
+        return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(_toml, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -14,8 +14,16 @@ from pack.parts import remove_leftovers
 from pack.shards.index import Entry, index_path, read_index
 from pack.shards.location import RemotePath
 from pack.shards.record import decode, encode
-from pack.shards.shard import ShardWriter, find_record, list_shards, parse_record, read_record, read_shards
-from pack.shards.store import client
+from pack.shards.shard import (
+    ShardWriter,
+    find_record,
+    list_shards,
+    parse_record,
+    published_sha256,
+    read_record,
+    read_shards,
+)
+from pack.shards.store import StoreError, client
 from pack.shards.untrusted import CorruptRecord
 from tests.pack.shards.test_record import example
 from tools.cli import MissingFile, UserError
@@ -36,6 +44,20 @@ def test_an_index_read_back_is_the_one_that_was_written(tmp_path):
     assert index.sha256 == file_sha256(index.tar)
     assert index.bytes == index.tar.stat().st_size
     assert list_shards(tmp_path) == [index]
+
+
+def test_an_index_that_a_store_does_not_give_may_be_there(tmp_path, monkeypatch):
+    index = write(tmp_path / "a.tar")
+    assert published_sha256(tmp_path / "a.tar") == index.sha256 and published_sha256(tmp_path / "b.tar") == ""
+    (tmp_path / "a.json").write_text("{")
+    assert published_sha256(tmp_path / "a.tar") == ""
+
+    def refuse(*_):
+        raise StoreError("the store did not answer")
+
+    monkeypatch.setattr("pack.shards.index.read_bytes", refuse)
+    with pytest.raises(StoreError):
+        published_sha256(RemotePath("memory://shelf/a.tar"))
 
 
 def test_a_stock_webdataset_reads_a_shard(tmp_path):

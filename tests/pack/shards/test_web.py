@@ -220,6 +220,11 @@ def test_a_name_is_that_of_the_file_however_a_url_spells_it(tmp_path, monkeypatc
     assert sorted(path.name for path in (tmp_path / "copy/train").iterdir()) == sorted(os.listdir(folder))
 
 
+def test_the_name_of_a_server_is_not_percent_encoded():
+    assert str(parse_location("https://例え.jp/my data/映画")) == "https://例え.jp/my%20data/%E6%98%A0%E7%94%BB"
+    assert str(parse_location("https://例え.jp")) == "https://例え.jp"
+
+
 @pytest.mark.parametrize("name", ["..%2fevil", "%2e%2e%5Cevil", "%2Fevil", "a%00b", "a%0Ab", "%1b[2J", "%FF", "%C2%85"])
 def test_a_name_that_decodes_to_a_path_or_to_no_text_is_refused(served, monkeypatch, name):
     page(served, monkeypatch, f"<a href='{name}.tar'>".encode())
