@@ -40,6 +40,12 @@ def test_another_c_library_is_left_alone(monkeypatch):
     keep_freed_memory()
 
 
+@pytest.mark.parametrize("turn", [1, 2])
+def test_no_test_chooses_the_library_of_products_for_the_next_one(turn):
+    assert torch.get_float32_matmul_precision() == "highest"
+    torch.set_float32_matmul_precision("medium")
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda", "meta"])
 def test_only_a_process_that_computes_on_the_cpu_is_changed(device, monkeypatch):
     called = []
