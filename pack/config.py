@@ -42,17 +42,13 @@ class Config:
     model_type: str = DEFAULT_MODEL  # depth model: Motion (offline), one of iw3's names, or the folder of a model
     depth: str = ""  # depth from files instead of a model: iw3's export folder, numbered 16-bit PNGs, a grey video or
     # an .npz; for several videos a folder with one of these per video, named like it
-    depth_large: Literal["auto", "near", "far"] = (
-        "auto"  # what large values in depth files mean; auto: as an export says,
-    )
-    # else near, or far with --depth-metric yes
+    depth_large: Literal["auto", "near", "far"] = "auto"  # what large values in depth files mean; auto: as an export
+    # says, else near, or far with --depth-metric yes
     depth_metric: Literal["auto", "yes", "no"] = "auto"  # whether values in depth files are metres, or linear in them;
     # auto: as an export says, else no
-    depth_range: Literal["minmax", "robust", "given"] = (
-        "minmax"  # what becomes nearness 0 (far) and 1 (near); minmax: the
-    )
-    # clip's minimum and maximum; robust: medians over its frames of percentiles 0.5 and 99.5; given: depth files hold
-    # nearness
+    depth_range: Literal["minmax", "robust", "given"] = "minmax"  # what becomes nearness 0 (far) and 1 (near); minmax:
+    # the clip's minimum and maximum; robust: medians over its frames of percentiles 0.5 and 99.5; given: depth files
+    # hold nearness
     resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
     max_fps: float = 30.0  # largest frames per second; faster videos lose frames, chosen by their timestamps
     deinterlace: Literal["auto", "on", "off"] = "auto"  # frames to deinterlace; auto: those that are interlaced or
@@ -66,9 +62,8 @@ class Config:
     divergence_level: Literal["1", "2", "3", "wide"] = "1"  # strength of the stereo effect: divergence
     # in percent of the width, drawn for each clip from 0-5, 3-8, 6-11 or 0-16
     divergence: float = 0  # one divergence for all clips, in percent of the width (0: drawn, see --divergence-level)
-    mapper: str = (
-        ""  # one curve from nearness to disparity for all clips, such as none, mul_2 or div_6 (default: drawn)
-    )
+    mapper: str = ""  # one curve from nearness to disparity for all clips, such as none, mul_2 or div_6 (default:
+    # drawn)
     rotate: bool = True  # rotate half of the clips by up to 45 degrees, as iw3 does
     shots: str = "all"  # which shots are packed: 3/7 is every seventh from number 3 (of 0, 1, ...), not:3/7 the others
     seed: int = 71  # random seed

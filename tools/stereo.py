@@ -58,10 +58,8 @@ class Config:
     baseline: str = ""  # simple fill, as in evaluation (default: navier-stokes where OpenCV is, else replicate)
     model_type: str = "Motion"  # depth model, as for packing
     depth: str = ""  # depth from files instead of a model, as for packing
-    depth_large: Literal["auto", "near", "far"] = (
-        "auto"  # what large values in depth files mean; auto: as an export says,
-    )
-    # else near, or far with --depth-metric yes
+    depth_large: Literal["auto", "near", "far"] = "auto"  # what large values in depth files mean; auto: as an export
+    # says, else near, or far with --depth-metric yes
     depth_metric: Literal["auto", "yes", "no"] = "auto"  # whether values in depth files are metres, or linear in them;
     # auto: as an export says, else no
     depth_range: Literal["minmax", "robust", "given"] = "minmax"  # what becomes nearness 0 (far) and 1 (near), followed

@@ -17,10 +17,8 @@ class Config:
 
     ALIASES: ClassVar = {"data_dir": ("-i",)}
 
-    data_dir: str = (
-        "data"  # folder or URL with train/ and eval/; or a list of tars, x/train/f-{0..9}.tar; or several of
-    )
-    # these with weights, "s3://a/x*0.7,b*0.3"
+    data_dir: str = "data"  # folder or URL with train/ and eval/; or a list of tars, x/train/f-{0..9}.tar; or several
+    # of these with weights, "s3://a/x*0.7,b*0.3"
     endpoint_url: str = ""  # S3 server other than Amazon's; default: AWS_ENDPOINT_URL
     exclude: str = ""  # file with keys of records to exclude, one per line, in addition to excluded.txt in each split
     cache_dir: str = ""  # folder for a local cache of shards from object stores
@@ -60,10 +58,8 @@ class Config:
     max_epoch: int = 200  # number of epochs; cosine schedules end one epoch earlier, at their minimum, as in iw3
     num_samples: int = 20000  # frames per epoch; an epoch has 1/12 as many sequences, rounded up to whole steps
     backward_step: int = 4  # sequences per optimizer step, over all processes
-    batch_size: int = (
-        0  # largest number of sequences in one forward pass of a process, which changes no result; 0: 1 on
-    )
-    # a CPU, on a GPU as many as it has memory for, 6 GB each
+    batch_size: int = 0  # largest number of sequences in one forward pass of a process, which changes no result; 0: 1
+    # on a CPU, on a GPU as many as it has memory for, 6 GB each
     tile: int = 256  # side of the square training crop, in pixels; padded to the next larger multiple of 64,
     # so that 248 takes 0.74 of the time of 256
     tiles_per_record: int = 1  # sequences cut from each record that is read and decoded

@@ -112,9 +112,7 @@ def _seen_in_container(packets: Iterable[tuple[av.Packet, bool]], stream: av.Vid
     """The stream's packets with the damage that the container shows: its marks, stamps and bytes without a packet."""
     codec = stream.codec_context.name
     noticed = codec in CHECKING
-    hint: int | None = (
-        None  # the last packet that the container marks as damaged, of a codec that notices damage itself
-    )
+    hint: int | None = None  # the last packet that the container marks as damaged, where the codec notices damage
     marks = deque([False, False], maxlen=2)  # of the two packets before
     stamps = _Stamps(1 / (stream.guessed_rate or Fraction(25)))
     for number, (packet, lost) in enumerate(packets):

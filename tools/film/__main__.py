@@ -44,19 +44,15 @@ class Config:
     out: str = ""  # stereo film (default: NAME_LR.mkv in the current folder); beside it OUT.certificate.html, and
     # OUT.film/ with depth, records and networks
     depth: str = ""  # depth from files instead of a model, as for packing
-    depth_large: Literal["auto", "near", "far"] = (
-        "auto"  # what large values in depth files mean; auto: as an export says,
-    )
-    # else near, or far with --depth-metric yes
+    depth_large: Literal["auto", "near", "far"] = "auto"  # what large values in depth files mean; auto: as an export
+    # says, else near, or far with --depth-metric yes
     depth_metric: Literal["auto", "yes", "no"] = "auto"  # whether values in depth files are metres, or linear in them;
     # auto: as an export says, else no
     model_type: str = "Motion"  # depth model, as for packing
     resolution: int | None = None  # short side of the depth model's input, pixels (default: the model's own)
     method: Literal["forward", "monobw"] = "forward"  # warp that makes the other eye, and the holes that tuning sees
-    divergence: str = (
-        "2.5"  # strength: disparity between farthest and nearest point in percent of the longer side, or auto: what
-    )
-    # suits each shot, by the spread of its depth and its motion
+    divergence: str = "2.5"  # strength: disparity between farthest and nearest point in percent of the longer side, or
+    # auto: what suits each shot, by the spread of its depth and its motion
     layout: Literal["sbs", "half-sbs", "tab", "half-tab", "anaglyph", "right"] = "half-sbs"  # see --layout of
     # tools/stereo.py
     hours: float = 1.0  # hours for tuning; more can be given later
