@@ -1,5 +1,6 @@
 """Opens a video file and finds the stream to decode, its rate and its length."""
 
+import errno
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,12 +8,36 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 from av.stream import Disposition
 
 from pack.video.export import EXPORT, is_export, open_pictures
-from tools.cli import MissingFile, UserError
+from tools.cli import MissingFile, UserError, is_shortage
 
 CLOCK = 4  # times the base rate: an average above it is no rate of frames
+DISK = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT)  # errors of what holds the file
+MOST = 2**30  # bytes, more than FFmpeg asks for at a time in a whole film
+
+
+class Unreadable:
+    """Opaque value of the packets that end a file which cannot be read any further; PyAV keeps it by identity."""
+
+    def __init__(self, error: av.FFmpegError):
+        self.reason = error.strerror or type(error).__name__
+
+
+def is_damage(error: av.FFmpegError) -> bool:
+    """Whether an error of FFmpeg shows a damaged file. Demuxers and decoders have many codes for damage.
+
+    Sizes in a damaged file may ask for any amount of memory, so a lack of it counts as damage while there is plenty.
+    """
+    if isinstance(error, MemoryError):
+        try:
+            np.empty(MOST, np.uint8)  # takes none, since it is not written to
+        except MemoryError:
+            return False
+        return True
+    return not is_shortage(error)
 
 
 @contextmanager
@@ -30,6 +55,8 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
     try:
         container = open_container(path)
     except av.FFmpegError as error:
+        if not is_damage(error):
+            raise
         raise UserError(
             f"{path} cannot be opened as a video ({error.strerror}): it is cut short or no video, download it again"
         ) from error
@@ -68,7 +95,8 @@ def video_stream(path: str | Path, container: av.container.InputContainer) -> av
 def demux(container: av.container.InputContainer, streams: Sequence[av.stream.Stream]) -> Iterator[av.Packet]:
     """The packets of these streams, and at the end for each of them one without data, which flushes its decoder.
 
-    Streams that appear later in the file, as in recordings of broadcasts, are left out.
+    Streams that appear later in the file, as in recordings of broadcasts, are left out. Where the file cannot be read
+    any further the packets end, too; the last ones are then `Unreadable`.
     """
     packets = container.demux(streams)
     while True:
@@ -76,7 +104,19 @@ def demux(container: av.container.InputContainer, streams: Sequence[av.stream.St
             packet = next(packets)
         except (StopIteration, IndexError):  # the second from PyAV: a new stream, which comes behind all others
             return
+        except av.FFmpegError as error:
+            if not is_damage(error) or getattr(error, "errno", None) in DISK:
+                raise
+            yield from _flushes(streams, Unreadable(error))
+            return
         yield packet
+
+
+def _flushes(streams: Sequence[av.stream.Stream], reason: Unreadable) -> Iterator[av.Packet]:
+    for stream in streams:
+        flush = av.Packet()
+        flush.stream, flush.time_base, flush.opaque = stream, stream.time_base, reason
+        yield flush
 
 
 def frame_rate(stream: av.VideoStream) -> Fraction | None:

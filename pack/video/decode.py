@@ -15,8 +15,9 @@ from pathlib import Path
 import av
 
 from pack.video import timestamps
+from pack.video.container import is_damage
 from pack.video.packet_damage import inspected
-from tools.cli import UserError, is_shortage, plural
+from tools.cli import UserError, plural
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def _all_frames(
         except EOFError:  # a second flush, after a demuxer that ended twice
             continue
         except av.FFmpegError as error:  # for damaged bytes decoders have several codes
-            if is_shortage(error):
+            if not is_damage(error):
                 raise
             damage.begins(number)
             frames = []

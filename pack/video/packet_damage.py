@@ -18,6 +18,7 @@ from pack.video import timestamps
 from pack.video.bitstream import nal
 from pack.video.bitstream.ffv1 import SliceChecks
 from pack.video.bitstream.frame_numbers import FrameNumbers
+from pack.video.container import Unreadable
 from pack.video.headers import goes_on, unusual_colours
 
 log = logging.getLogger(__name__)
@@ -71,11 +72,11 @@ class _Stamps:
 def inspected(
     path: str | Path, packets: Iterator[av.Packet], container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[InspectedPacket]:
-    """The stream's packets, in the order of decoding, up to where the file cannot be read any further.
+    """The stream's packets, in the order of decoding, and their damage.
 
     Raises UserError for Dolby Vision whose colours no decoder here shows.
     """
-    readable = _until_unreadable(path, packets, stream)
+    readable = _with_warnings(path, packets, stream)
     seen = _seen_in_container(_with_lost_bytes(path, readable, container, stream), stream)
     return _seen_in_bytes(path, seen, stream.codec_context)
 
@@ -158,22 +159,21 @@ def _with_lost_bytes(
             lost = False
 
 
-def _until_unreadable(path: str | Path, packets: Iterator[av.Packet], stream: av.VideoStream) -> Iterator[av.Packet]:
-    """The packets up to where the file cannot be read any further, and the decoders' flush."""
-    count, first, last = 0, None, None
-    try:
-        for packet in packets:
-            if packet.stream.index == stream.index and packet.size > 0:
-                count += 1
-                last = packet.dts if packet.dts is not None else last
-                first = last if first is None else first
-            yield packet
-    except av.InvalidDataError:
-        flush = av.Packet()
-        flush.stream = stream
-        yield flush
+def _with_warnings(path: str | Path, packets: Iterator[av.Packet], stream: av.VideoStream) -> Iterator[av.Packet]:
+    """All packets; a warning follows where the file cannot be read up to its end, or is shorter than its index."""
+    count, first, last, unreadable = 0, None, None, None
+    for packet in packets:
+        if packet.stream.index == stream.index and packet.size > 0:
+            count += 1
+            last = packet.dts if packet.dts is not None else last
+            first = last if first is None else first
+        if isinstance(packet.opaque, Unreadable):
+            unreadable = packet.opaque
+        yield packet
     if stream.frames > count + 1 and not _reaches_end(stream, first, last):
         log.warning("%s is cut short: its index lists %d frames, %d of them are there", path, stream.frames, count)
+    elif unreadable is not None:
+        log.warning("%s cannot be read any further behind frame %d: %s", path, count, unreadable.reason)
 
 
 def _reaches_end(stream: av.VideoStream, first: int | None, last: int | None) -> bool:

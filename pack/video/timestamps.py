@@ -105,12 +105,12 @@ class Packets(Iterator[av.Packet]):
     def __init__(self, container: av.container.InputContainer):
         streams = [s for s in container.streams if s.type in ("video", "audio", "subtitle") and s.codec_context]
         packets = demux(container, streams)
-        opening, error = _read_opening(container, packets)
+        opening = _read_opening(container, packets)
         early = _date_back(container, opening)
         starts = [start for start in (_start(container), early) if start is not None]
         self.origin = min(starts, default=Fraction(0))
         broadcast = bool(container.format.flags & Flags.ts_discont.value)
-        self._packets = _repaired(chain(opening, _raised(error), packets), _Timeline(broadcast))
+        self._packets = _repaired(chain(opening, packets), _Timeline(broadcast))
 
     def __next__(self) -> av.Packet:
         return next(self._packets)
@@ -136,39 +136,26 @@ def _repaired(packets: Iterator[av.Packet], timeline: _Timeline) -> Iterator[av.
         yield packet
 
 
-def _read_opening(
-    container: av.container.InputContainer, packets: Iterator[av.Packet]
-) -> tuple[list[av.Packet], av.InvalidDataError | None]:
+def _read_opening(container: av.container.InputContainer, packets: Iterator[av.Packet]) -> list[av.Packet]:
     """The packets up to the first stamped pictures, where the first picture of a Matroska has no stamp.
 
-    FFmpeg gives none to a picture before 0. With B-frames, such pictures may also follow the first stamped one. With
-    the packets comes the error that ended the file among them.
+    FFmpeg gives none to a picture before 0. With B-frames, such pictures may also follow the first stamped one.
     """
     read: list[av.Packet] = []
     picture = container.streams.best("video")
     if picture is None or "matroska" not in container.format.name:
-        return read, None
+        return read
     pictures = stamped = 0
-    try:
-        for packet in packets:
-            read.append(packet)
-            if packet.stream.index == picture.index:
-                pictures += 1
-                stamped += stamped > 0 or _seconds(packet) is not None
-                if stamped > REORDER or stamped == pictures:
-                    break
-            if len(read) == OPENING:
+    for packet in packets:
+        read.append(packet)
+        if packet.stream.index == picture.index:
+            pictures += 1
+            stamped += stamped > 0 or _seconds(packet) is not None
+            if stamped > REORDER or stamped == pictures:
                 break
-    except av.InvalidDataError as error:
-        return read, error
-    return read, None
-
-
-def _raised(error: Exception | None) -> Iterator[av.Packet]:
-    """No packet, but the error if there is one."""
-    if error is not None:
-        raise error
-    yield from ()
+        if len(read) == OPENING:
+            break
+    return read
 
 
 def _date_back(container: av.container.InputContainer, packets: list[av.Packet]) -> Fraction | None:

@@ -6,7 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from tools.cli import is_shortage
+from pack.video.container import is_damage
 
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
@@ -41,7 +41,7 @@ class SoundConverter:
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
-            if is_shortage(error):
+            if not is_damage(error):
                 raise
             return  # the gap is filled with silence
         for frame in frames:

@@ -91,16 +91,13 @@ def _heads(container: av.container.InputContainer, streams: Sequence[av.stream.S
     """The first packets of each stream that are shown or heard."""
     heads: dict[int, list[av.Packet]] = {stream.index: [] for stream in streams if stream.codec_context}
     wanted = {stream.index for stream in streams if stream.type == "audio" and stream.codec_context}
-    try:
-        for number, packet in enumerate(demux(container, [s for s in streams if s.codec_context]) if heads else ()):
-            head = heads[packet.stream.index]
-            # What an edit list cuts off says nothing: of such packets decoders give no sound.
-            if packet.size and not packet.is_discard and len(head) < HEAD:
-                head.append(packet)
-            if number > LOOK or all(len(heads[index]) == HEAD for index in wanted):
-                break
-    except av.InvalidDataError:
-        pass  # what was read before suffices
+    for number, packet in enumerate(demux(container, [s for s in streams if s.codec_context]) if heads else ()):
+        head = heads[packet.stream.index]
+        # What an edit list cuts off says nothing: of such packets decoders give no sound.
+        if packet.size and not packet.is_discard and len(head) < HEAD:
+            head.append(packet)
+        if number > LOOK or all(len(heads[index]) == HEAD for index in wanted):
+            break
     return heads
 
 

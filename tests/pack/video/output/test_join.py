@@ -100,6 +100,18 @@ def test_sound_that_changes_its_channels_and_its_rate_is_converted_to_those_that
         assert {(frame.layout.name, frame.sample_rate) for frame in container.decode(audio=0)} == {("stereo", 48000)}
 
 
+def test_sound_ends_where_the_file_cannot_be_read_any_further(tmp_path):
+    source = film(tmp_path / "a.mov", 3)
+    data = bytearray(source.read_bytes())
+    size = data.index(b"stsz", data.index(b"soun")) + 16 + 100 * 4  # of the sound's 101st packet
+    data[size : size + 4] = bytes.fromhex("3fffffff")
+    source.write_bytes(data)
+    with av.open(str(source)) as container, pytest.raises(av.MemoryError):
+        list(container.demux())
+    copy_film(source, tmp_path / "o.mp4")
+    assert beeps(tmp_path / "o.mp4") == pytest.approx([0, 1, 2], abs=0.03)
+
+
 def with_sound(path, samples, layout):  # int16 (T C) at 48 kHz
     """A film of one second with this sound and a pause of it from 0.4 s to 0.8 s."""
     with av.open(str(path), "w") as out:
