@@ -98,9 +98,11 @@ def main() -> None:
     from tools.film.summary import finish, headline, say_shots, say_strengths
     from tools.film.survey import survey
     from tools.film.work import Work
+    from train.runtime.cpu import prepare_cpu
 
     config = replace(config, video=str(film_of(config.video, config.depth)))
     video, device = probe(Path(config.video)), choose_device(config.device, 0)
+    prepare_cpu(device)  # as the programs do that it starts, whose time it estimates
     out = Path(config.out or f"{video.path.stem}_LR.mkv")
     if out.exists() and out.samefile(video.path):
         raise UserError(f"{out} is the film itself: pass another OUT")

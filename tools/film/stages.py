@@ -1,6 +1,5 @@
 """The stages of a film that other programs do: packing, evaluation, conversion, with the flags that they get."""
 
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ from pack.shards.exclusion import as_text
 from pack.shards.shard import list_shards
 from pack.video.export import read_export
 from pack.video.reader import VideoInfo
-from tools import stereo
 from tools.cli.files import file_sha256, write_file
 from tools.cli.machine import usable_cores
 from tools.evaluation.methods import short_names
@@ -137,10 +135,9 @@ def convert(config: "Config", video: VideoInfo, work: Work, out: Path, winner: s
         "depth-range": "given",
         "depth-metric": config.depth_metric,
         "divergence": config.percent,
+        "method": config.method,
         "device": config.device,
         **how,
     }
-    if "method" in {field.name for field in fields(stereo.Config)}:
-        words["method"] = config.method
     run("tools/stereo.py", *(word for name, value in words.items() for word in (f"--{name}", value)))
     work.write("film", made)

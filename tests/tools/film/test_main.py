@@ -159,7 +159,10 @@ def test_no_time_for_one_epoch_is_said(film, depth, here, tmp_path, monkeypatch)
 def test_a_dry_run_says_what_the_stages_take_and_writes_nothing(film, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pack.depth.models.load_depth", Brightness)
+    prepared = []
+    monkeypatch.setattr("train.runtime.cpu.prepare_cpu", prepared.append)
     said = succeeds(program.main, "--video", film, "--dry-run", "--device", "cpu")
+    assert prepared == [torch.device("cpu")]  # the network is timed as the programs run it
     for stage in ("depth and shots", "records", "tuning", "certificate", "conversion"):
         assert f". {stage}" in said
     assert list(tmp_path.iterdir()) == []
