@@ -40,11 +40,19 @@ def test_a_mix_weights_the_second_curve_and_by_default_averages_both():
         torch.testing.assert_close(mapper(name)(X), 0.5 * X + 0.5 * X**2)
 
 
+def test_a_mix_of_weight_0_is_the_first_curve_and_of_weight_1_the_second():
+    assert torch.equal(mapper("none+pow2=0")(X), X)
+    assert torch.equal(mapper("none+pow2=1")(X), X**2)
+
+
 def test_a_chain_may_contain_a_mix():
     torch.testing.assert_close(mapper("none+pow2=0.25:div_6")(X), mapper("div_6")(0.75 * X + 0.25 * X**2))
 
 
-@pytest.mark.parametrize("name", ["", "div_5", "none:", "none+", "none+mul_1=x", "none+mul_1=2", "none+mul_1+mul_2=.5"])
+OUTSIDE = ["none+mul_1=x", "none+mul_1=nan", "none+mul_1=2", "none+mul_1=1.01", "none+mul_1=-0.01"]
+
+
+@pytest.mark.parametrize("name", ["", "div_5", "none:", "none+", *OUTSIDE, "none+mul_1+mul_2=.5"])
 def test_an_unknown_curve_is_a_one_line_error(name):
     with pytest.raises(ValueError, match=r"^mapper ") as error:
         mapper(name)
