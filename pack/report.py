@@ -84,6 +84,13 @@ def rejected_text(count: int) -> str:
     return f"{plural(count, 'record')} left out for too few holes"
 
 
+def more_holes(config: Config) -> str:
+    """What to do where no record has enough holes; --divergence-level means nothing where --divergence is given."""
+    if not config.divergence:
+        return MORE_HOLES
+    return "choose videos with more depth or motion, or a larger divergence (--divergence; in make film DIVERGENCE)"
+
+
 def show_plan(tasks: list[VideoTask], config: Config) -> int:
     """Print what a run would do; the exit status is 1 where a run would be refused."""
     for task in tasks:
@@ -118,5 +125,5 @@ def report(outcomes: list[Outcome], seconds: float, config: Config) -> int:
     for outcome in failed:
         print(f"failed: {outcome.failure}", file=sys.stderr)
     if any(o.rejected for o in fresh) and not any(o.records for o in fresh):
-        print(f"warning: no record has enough holes: {MORE_HOLES}")
+        print(f"warning: no record has enough holes: {more_holes(config)}")
     return int(bool(failed))

@@ -104,6 +104,16 @@ def test_records_with_too_few_holes_are_left_out_and_counted(film, tmp_path):
     assert "packed before" in pack(tmp_path / "flat", "--video", still, "--divergence-level", "1", "--size", "12")
 
 
+@pytest.mark.parametrize(
+    ("fixed", "named"), [((), "--divergence-level"), (("--divergence", 1), "--divergence; in make film DIVERGENCE")]
+)
+def test_the_advice_for_too_few_holes_names_the_option_that_counts(tmp_path, fixed, named):
+    still = make_video(tmp_path / "flat.mp4", 20)
+    out = pack(tmp_path / "flat", "--video", still, "--size", "12", *fixed)
+    advice = next(line for line in out.splitlines() if line.startswith("warning: no record has enough holes"))
+    assert named in advice and ("--divergence-level" in advice) == (not fixed)
+
+
 @pytest.mark.slow
 def test_no_clip_contains_a_cut(clips, tmp_path):
     out = pack(tmp_path, "--video", clips / "bikes.mp4")

@@ -231,7 +231,8 @@ def choose_network(
     if not roles or not records:
         few = f"fewer than {LEAST} held-out shots" if records else "no other shot"
         why = f"{few} have records with enough holes, so tuning could not be proved and was not done"
-        return config.checkpoint, None, f"the start is used: {why}"
+        advice = f"a DIVERGENCE above {config.divergence} makes holes larger"
+        return config.checkpoint, None, f"the start is used: {why}; {advice}"
     headline("3. tuning")
     if not config.hours:
         return config.checkpoint, None, "the start is used: no time for tuning was given (HOURS=0)"
