@@ -16,6 +16,7 @@ from tools.cli import MissingFile, UserError, is_shortage
 
 CLOCK = 4  # times the base rate: an average above it is no rate of frames
 DISK = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT)  # errors of what holds the file
+LARGEST_SIDE, LARGEST_AREA = 2**14, 2**27  # pixels of a picture: 16K video has 15360x8640
 MOST = 2**30  # bytes, more than FFmpeg asks for at a time in a whole film
 
 
@@ -89,7 +90,19 @@ def video_stream(path: str | Path, container: av.container.InputContainer) -> av
     # PyAV's threads were seen to hang where decoding ends early in a process with torchvision (PyAV issue 1861, open);
     # videos are packed side by side instead.
     stream.codec_context.thread_count = 1
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if is_too_large(width, height):
+        raise UserError(
+            f"{path} has pictures of {width}x{height} pixels: expected sides up to {LARGEST_SIDE} and up to "
+            f"{LARGEST_AREA // 10**6} megapixels; if it is not damaged, scale it down"
+        )
+    stream.codec_context.options = {"max_pixels": str(LARGEST_AREA)}  # damaged frames may state any size
     return stream
+
+
+def is_too_large(width: int, height: int) -> bool:
+    """Whether no film has pictures of so many pixels."""
+    return max(width, height) > LARGEST_SIDE or width * height > LARGEST_AREA
 
 
 def demux(container: av.container.InputContainer, streams: Sequence[av.stream.Stream]) -> Iterator[av.Packet]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import av
 
 from pack.video import timestamps
-from pack.video.container import is_damage
+from pack.video.container import is_damage, is_too_large
 from pack.video.packet_damage import inspected
 from tools.cli import UserError, plural
 
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 # Codecs whose first frame is a key frame; those of broadcasts may build up their picture from parts of several frames.
 NEEDS_KEY = {"mpeg4", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "h263", "flv1", "vp8", "vp9"}
 KEPT = 64  # packets and key frames that are remembered, more than any decoder holds back
+WIDEST = 10  # width to height of a pixel, or the reverse; anamorphic films and half layouts have up to 2
 HELD = 4  # frames held back, of which a damaged one may be the reference
 
 
@@ -90,6 +91,24 @@ class _Damage:
         return before > 0 and (key == 0 or self.packets[before - 1] > self.keys[key - 1])
 
 
+@dataclass
+class _PixelShape:
+    """The shapes of pixels that a film states; absurd ones count as square, and are named once."""
+
+    path: str | Path
+    refused: set[Fraction] = field(default_factory=set)
+
+    def of(self, frame: av.VideoFrame, aspect: Fraction) -> Fraction:
+        """The aspect, or 1 where it would make the picture larger than any film's."""
+        wide, high = frame.width * max(aspect, 1), frame.height / min(aspect, 1)
+        if Fraction(1, WIDEST) <= aspect <= WIDEST and not is_too_large(int(wide), int(high)):
+            return aspect
+        if aspect not in self.refused:
+            self.refused.add(aspect)
+            log.warning("%s states pixels of the shape %s: taken for square ones", self.path, aspect)
+        return Fraction(1)
+
+
 def decode(
     path: str | Path, container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[tuple[Fraction, Decoded]]:
@@ -133,6 +152,7 @@ def _all_frames(
     damage, context = _Damage(), stream.codec_context
     held: deque[_Held] = deque()
     first, stated = context.sample_aspect_ratio, stream.sample_aspect_ratio  # the container's value has precedence
+    shape = _PixelShape(path)
     context.copy_opaque = True  # each frame then carries the numbers of its packet
     for number, found in enumerate(inspected(path, packets, container, stream)):
         found.packet.opaque = (number, found.since)  # a new object: PyAV keeps them by identity
@@ -154,11 +174,16 @@ def _all_frames(
             own, since = frame.opaque if isinstance(frame.opaque, tuple) else (number, None)
             is_first = not damage.seen
             damage.seen = True
-            if frame.is_corrupt or (is_first and context.name in NEEDS_KEY and not frame.key_frame):
+            too_large = is_too_large(frame.width, frame.height)
+            if too_large or frame.is_corrupt or (is_first and context.name in NEEDS_KEY and not frame.key_frame):
                 damage.begins(own)
             now = context.sample_aspect_ratio
             aspect = (stated if now == first else now) or Fraction(1)
-            held.append(_Held(own, since, frame, aspect, damage.touches(own, frame.key_frame, since)))
+            if too_large:  # its memory is given back
+                held.append(_Held(own, since, _Lost(frame.pts, found.packet.time_base), Fraction(1), True))
+                continue
+            damaged = damage.touches(own, frame.key_frame, since)
+            held.append(_Held(own, since, frame, shape.of(frame, aspect), damaged))
         while len(held) > HELD:
             yield _release(damage, held)
     while held:
