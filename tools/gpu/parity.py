@@ -27,7 +27,8 @@ CPU = torch.device("cpu")
 
 def measure(work: Work) -> None:
     """Add a row for each check."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")  # the other switch, allow_tf32, leaves a state that PyTorch refuses
+    torch.backends.cudnn.allow_tf32 = False
     checks = (check_network, check_masks, check_depth, check_losses, check_optimizers, check_two_runs)
     for check in checks:
         check(work)

@@ -165,6 +165,18 @@ def test_a_part_that_has_used_its_share_of_the_time_starts_nothing_more(tmp_path
     assert len(started) == 1
 
 
+def test_parity_is_measured_without_tf32_whatever_was_allowed_before(tmp_path, monkeypatch):
+    from tools.gpu import parity
+
+    checks = [name for name in vars(parity) if name.startswith("check_")]
+    found = []
+    for name in checks:
+        monkeypatch.setattr(parity, name, lambda work: found.append(torch.get_float32_matmul_precision()))
+    torch.set_float32_matmul_precision("medium")  # as on processors whose products are faster so
+    parity.measure(Work(CPU, tmp_path, tmp_path, (), "base", tiny=True))
+    assert found and {*found} == {"highest"} and not torch.backends.cudnn.allow_tf32
+
+
 def test_a_part_for_which_no_time_is_left_is_a_row(tmp_path, monkeypatch):
     from tools.gpu import films, parity
 
