@@ -15,7 +15,12 @@ from pack.video.export import EXPORT, is_export, open_pictures
 from tools.cli import MissingFile, UserError, is_shortage
 
 CLOCK = 4  # times the base rate: an average above it is no rate of frames
-DISK = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT)  # errors of what holds the file
+# errors of the disk or the network that holds the file
+DISK = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES, errno.EPERM)
+NETWORK = (
+    *(errno.ENOTCONN, errno.ECONNABORTED, errno.ECONNRESET, errno.ECONNREFUSED, errno.ESHUTDOWN),
+    *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET),
+)
 LARGEST_SIDE, LARGEST_AREA = 2**14, 2**27  # pixels of a picture: 16K video has 15360x8640
 MOST = 2**30  # bytes, more than FFmpeg asks for at a time in a whole film
 
@@ -118,7 +123,7 @@ def demux(container: av.container.InputContainer, streams: Sequence[av.stream.St
         except (StopIteration, IndexError):  # the second from PyAV: a new stream, which comes behind all others
             return
         except av.FFmpegError as error:
-            if not is_damage(error) or getattr(error, "errno", None) in DISK:
+            if not is_damage(error) or getattr(error, "errno", None) in DISK + NETWORK:
                 raise
             yield from _flushes(streams, Unreadable(error))
             return

@@ -154,6 +154,7 @@ def _all_frames(
     first, stated = context.sample_aspect_ratio, stream.sample_aspect_ratio  # the container's value has precedence
     shape = _PixelShape(path)
     context.copy_opaque = True  # each frame then carries the numbers of its packet
+    failure: av.FFmpegError | None = None
     for number, found in enumerate(inspected(path, packets, container, stream)):
         found.packet.opaque = (number, found.since)  # a new object: PyAV keeps them by identity
         for start in found.begins:
@@ -166,8 +167,8 @@ def _all_frames(
             if not is_damage(error):
                 raise
             damage.begins(number)
-            frames = []
-            if not context.codec.reorder:  # else the frames that follow show the damage
+            frames, failure = [], error
+            if found.packet.size and not context.codec.reorder:  # else the frames that follow show the damage
                 lost = _Lost(found.packet.pts, found.packet.time_base)
                 held.append(_Held(number, None, lost, Fraction(1), True))
         for frame in frames:
@@ -188,6 +189,11 @@ def _all_frames(
             yield _release(damage, held)
     while held:
         yield _release(damage, held)
+    if failure and not damage.seen:
+        raise UserError(
+            f"{path} has a video stream without a frame that can be decoded ({failure.strerror}): download it again, "
+            f"or convert it"
+        )
 
 
 def _release(damage: _Damage, held: deque[_Held]) -> tuple[av.VideoFrame | _Lost, Fraction, bool]:

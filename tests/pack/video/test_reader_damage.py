@@ -1,9 +1,14 @@
 """What is no video is refused in one line; of one that is damaged the whole frames are used, and the rest is named."""
 
+import errno
+import re
+from dataclasses import replace
+
 import av
 import numpy as np
 import pytest
 
+from pack.video import decode
 from pack.video.reader import Report, probe, read_clips, read_frames, read_timed
 from tests.support.media.videos import grey, joined, moving, write
 
@@ -222,6 +227,37 @@ def test_a_frame_that_a_library_of_the_decoder_refuses_is_left_out(tmp_path, cap
         list(container.decode(video=0))
     assert len(list(read_frames(path, 30))) == 4
     assert "is damaged from 0.08 s to 0.12 s: 1 frame is left out" in caplog.text
+
+
+def test_where_no_frame_can_be_decoded_the_line_says_why(tmp_path):
+    path = write(tmp_path / "a.mov", [frame.reformat(format="rgb24") for frame in moving(2)], "png")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"IDAT", b"IDAX"))
+    assert re.search(r"without a frame that can be decoded \(\w.*\): ", one_line(path))
+
+
+class FailingAtTheEnd:
+    """A packet whose decoder fails when it is flushed."""
+
+    def __init__(self, packet):
+        vars(self)["packet"] = packet
+
+    def __getattr__(self, name):
+        return getattr(self.packet, name)
+
+    def __setattr__(self, name, value):
+        setattr(self.packet, name, value)
+
+    def decode(self):
+        return self.packet.decode() if self.packet.size else av.error.err_check(-errno.EINVAL)
+
+
+def test_a_decoder_that_fails_when_it_is_flushed_has_lost_no_frame(tmp_path, caplog, monkeypatch):
+    path = write(tmp_path / "a.mov", [frame.reformat(format="rgb24") for frame in moving(3)], "png")
+    real = decode.inspected
+    failing = lambda *of: (replace(found, packet=FailingAtTheEnd(found.packet)) for found in real(*of))  # noqa: E731
+    monkeypatch.setattr(decode, "inspected", failing)
+    assert len(list(read_frames(path, 30))) == 3 and not caplog.records
 
 
 def test_two_readers_of_a_damaged_film_at_the_same_time_read_the_same(tmp_path):
