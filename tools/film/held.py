@@ -72,6 +72,7 @@ def write_held(work: Work, shots: Sequence[Shot], shares: Mapping[int, float]) -
     noted = {"shares": {str(number): share for number, share in shares.items()}}
     if work.read("held") == noted and (work.held / EXPORT).exists():
         return
+    (work.folder / "held.json").unlink(missing_ok=True)  # first: it must not vouch for what is half deleted
     shutil.rmtree(work.held, ignore_errors=True)
     folder = work.held / "depth"
     folder.mkdir(parents=True)

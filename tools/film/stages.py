@@ -8,6 +8,7 @@ import torch
 from model.checkpoint import locate
 from pack.shards.exclusion import as_text
 from pack.shards.shard import list_shards
+from pack.sources import fingerprint
 from pack.video.export import read_export
 from pack.video.reader import VideoInfo
 from tools.cli.files import file_sha256, write_file
@@ -118,13 +119,13 @@ def identify(network: str) -> str:
 
 
 def convert(config: "Config", video: VideoInfo, work: Work, out: Path, winner: str, depth: Path) -> None:
-    """Convert the film with a network and this depth, unless it is done."""
+    """Convert the film with a network and this depth, unless it is done and OUT is still that film."""
     how: dict[str, Any] = {"layout": config.layout, "sound": config.sound}
     how |= {} if config.crf is None else {"crf": config.crf}
     if config.confidence and work.confidence.exists():
         how["confidence"] = str(work.confidence)
     made = {"winner": identify(winner), **how} | ({} if depth == work.depth else work.read("held"))
-    if out.exists() and work.read("film") == made:
+    if out.exists() and work.read("film") == made | {"file": fingerprint(out)}:
         print(f"{out}: converted before")
         return
     words: dict[str, object] = {
@@ -140,4 +141,4 @@ def convert(config: "Config", video: VideoInfo, work: Work, out: Path, winner: s
         **how,
     }
     run("tools/stereo.py", *(word for name, value in words.items() for word in (f"--{name}", value)))
-    work.write("film", made)
+    work.write("film", made | {"file": fingerprint(out)})

@@ -76,7 +76,7 @@ def survey(
     """
     shots = [Shot(**{**row, "nearness": tuple(row["nearness"])}) for row in work.read("shots").get("shots", [])]
     curve = mapper(usual_mapper(model)) if automatic else None
-    if not (work.depth / EXPORT).exists():
+    if not shots or not (work.depth / EXPORT).exists():
         times = frame_times(video.path)
         maps = work.depth / "depth"
         maps.mkdir(parents=True, exist_ok=True)

@@ -222,6 +222,9 @@ def test_a_full_disk_in_any_stage_keeps_what_is_finished_and_the_same_command_co
     here.calls.clear()
     assert "the tuned network is used" in succeeds(program.main, *words)
     assert not {"tools/evaluate.py", "tools/stereo.py"} & {name for name, _ in here.calls}  # finished before
+    (tmp_path / "film_LR.mkv").write_bytes(b"what another program has written since")
+    succeeds(program.main, *words)
+    assert here.calls[-1][0] == "tools/stereo.py" and probe("film_LR.mkv").width == 96
 
 
 def test_the_training_ends_when_held_out_shots_stop_gaining(tmp_path):

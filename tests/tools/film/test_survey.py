@@ -61,6 +61,11 @@ def test_a_survey_that_was_stopped_continues_to_the_same_bytes(film, tmp_path):
     assert [shot.nearness for shot in again] == [shot.nearness for shot in whole]
     files = [{p.name: p.read_bytes() for p in (tmp_path / name / "depth").rglob("*.*")} for name in ("whole", "part")]
     assert files[0] == files[1] and len(files[0]) == 51
+    (tmp_path / "part/shots.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged: delete it, its stage is then repeated"):
+        surveyed(tmp_path / "part", film)
+    (tmp_path / "part/shots.json").unlink()
+    assert surveyed(tmp_path / "part", film) == whole
 
 
 def test_depth_of_another_film_is_noticed_at_the_cuts(film, tmp_path):
