@@ -36,6 +36,8 @@ from tools.copying.upload import (
     write_tar,
 )
 
+A_BUCKET = "a bucket is written s3://BUCKET/PREFIX"
+
 
 @dataclass(frozen=True)
 class Config:
@@ -99,6 +101,8 @@ def main() -> int:
     splits = [compare(at(source, name), at(destination, name)) for name in config.split or find_splits(source)]
     if not config.overwrite:
         check_same(splits)
+    if isinstance(source, Path) and isinstance(destination, Path):  # of a bucket, s3:// may have been forgotten
+        print(f"{destination}: is a local folder ({destination.absolute()}); {A_BUCKET}", flush=True)
     copy(splits, config)
     remove_leftovers(splits)
     excluded = sum(copy_list(split) for split in splits)
@@ -135,7 +139,9 @@ def find_splits(source: Location) -> list[str]:
         names = [name for name in list_files(source) if name.endswith(".json") and name.count("/") < 2]
     splits = sorted({name.rpartition("/")[0] for name in names})
     if not splits:
-        raise MissingFile(f"{source}: holds no shard, expected NAME.tar with NAME.json, or splits of them")
+        is_missing = isinstance(source, Path) and not source.exists()
+        found = f"no such local folder ({A_BUCKET})" if is_missing else "holds no shard"
+        raise MissingFile(f"{source}: {found}, expected NAME.tar with NAME.json, or splits of them")
     return splits
 
 

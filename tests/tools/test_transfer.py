@@ -46,6 +46,15 @@ def test_a_second_push_sends_nothing(data, store):
     assert not [request for request in store.requests if request.method in ("PUT", "POST", "DELETE")]
 
 
+def test_a_bucket_without_s3_is_said_to_be_a_local_folder(data, store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hint = "a bucket is written s3://BUCKET/PREFIX"
+    out = succeeds(transfer.main, "-i", data, "-o", "bucket")
+    assert f"bucket: is a local folder ({tmp_path / 'bucket'}); {hint}" in out
+    assert hint in refused_push("-i", "other-bucket", "-o", "data")
+    assert hint not in push(data)
+
+
 def test_one_split_alone_can_be_copied(data, store, s3_server):
     push(data, "--split", "eval")
     assert [path.name for path in (s3_server[0] / "data").iterdir()] == ["eval"]

@@ -215,7 +215,8 @@ def repeated_keys(reports: list[Report]) -> list[Report]:
 def list_indexes(folder: Path) -> list[Path]:
     """The indexes in a folder by name, readable or not."""
     if not folder.is_dir():
-        raise MissingFile(f"{folder}: no such folder, expected shards: name a split with -i")
+        advice = "name a split with -i; for shards in a store, run make pull first"
+        raise MissingFile(f"{folder}: no such folder, expected shards: {advice}")
     paths = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
     if not paths and not any(folder.glob("*.tar*")):
         raise MissingFile(f"{folder}: holds no shard, expected NAME.tar with NAME.json: name a split with -i")
