@@ -24,7 +24,8 @@ class SoundConverter:
     def __init__(self, out: av.container.OutputContainer, source: av.AudioStream, codec: str):
         context = source.codec_context
         self.rate = context.sample_rate if codec == "flac" or context.sample_rate in AAC_RATES else 48000
-        self.layout = LAYOUTS.get(context.layout.nb_channels, "stereo")
+        channels = 2 if is_ambisonic(context.layout) else context.layout.nb_channels
+        self.layout = LAYOUTS.get(channels, "stereo")
         self.stream = out.add_stream(codec, rate=self.rate, layout=self.layout)
         self.form = self.stream.codec_context.format.name if codec == "aac" else "s32"
         if codec == "aac":
@@ -46,8 +47,8 @@ class SoundConverter:
             return  # the gap is filled with silence
         for frame in frames:
             seconds = None if frame.pts is None else frame.pts * frame.time_base - start
-            if frame.layout.name.startswith("ambisonic"):  # which FFmpeg cannot mix
-                frame = _omnidirectional(frame)
+            if is_ambisonic(frame.layout):
+                frame = _decoded_to_stereo(frame)
             for ready in self._resampled(frame):
                 yield from self._encode(ready, seconds)
                 seconds = None  # the rest follows
@@ -88,10 +89,21 @@ class SoundConverter:
         return av.AudioResampler(self.form, self.layout, self.rate).resample(frame)[0]
 
 
-def _omnidirectional(frame):
-    """The first channel of ambisonic sound, which is the sound from all directions."""
-    packed, channels = frame.format.packed.name, 1 if frame.format.is_planar else frame.layout.nb_channels
-    values = np.frombuffer(memoryview(frame.planes[0]), NUMBERS[packed], frame.samples * channels)[None, ::channels]
-    copy = av.AudioFrame.from_ndarray(np.ascontiguousarray(values), packed, "mono")
-    copy.sample_rate, copy.pts, copy.time_base = frame.sample_rate, frame.pts, frame.time_base
-    return copy
+def is_ambisonic(layout: av.AudioLayout) -> bool:
+    """Whether the channels are spherical harmonics, which FFmpeg cannot mix."""
+    return layout.name.startswith("ambisonic")
+
+
+def _decoded_to_stereo(frame: av.AudioFrame) -> av.AudioFrame:
+    """What two cardioid microphones, one to each side, hear of ambisonic sound, and its head-locked stereo if any."""
+    (packed,) = av.AudioResampler("dbl", frame.layout, frame.sample_rate).resample(frame)
+    count = frame.layout.nb_channels
+    channels = np.frombuffer(memoryview(packed.planes[0]), np.float64, packed.samples * count).reshape(-1, count)
+    # FFmpeg's order is ACN: from all directions, left minus right, ...
+    everywhere, sideways = channels[:, 0], channels[:, 1] if count > 1 else 0
+    stereo = np.stack([everywhere + sideways, everywhere - sideways], 1) / 2
+    if frame.layout.name.endswith("+stereo"):
+        stereo += channels[:, -2:]
+    made = av.AudioFrame.from_ndarray(stereo.reshape(1, -1), "dbl", "stereo")
+    made.sample_rate, made.pts, made.time_base = frame.sample_rate, frame.pts, frame.time_base
+    return made

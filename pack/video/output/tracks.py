@@ -13,6 +13,7 @@ import av
 from av.subtitles.stream import SubtitleStream
 
 from pack.video.container import demux, open_container
+from pack.video.output.sound import is_ambisonic
 from pack.video.output.subtitles import TEXT, SubtitleConverter
 from tools.cli import UserError
 
@@ -84,6 +85,8 @@ def _plan(
     if sound == "copy":
         raise UserError(f"{out} cannot hold {label} as it is: pass -o {out.stem}.mkv, or --sound convert")
     reason = "as --sound convert asks" if sound == "convert" else f"{out.suffix} cannot hold {codec}"
+    if isinstance(stream, av.AudioStream) and is_ambisonic(stream.layout):
+        reason += "; ambisonic sound becomes stereo"
     return Track(stream.index, label, CONVERTED[form], reason)
 
 

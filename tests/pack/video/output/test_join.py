@@ -112,10 +112,11 @@ def test_sound_ends_where_the_file_cannot_be_read_any_further(tmp_path):
     assert beeps(tmp_path / "o.mp4") == pytest.approx([0, 1, 2], abs=0.03)
 
 
-def with_sound(path, samples, layout):  # int16 (T C) at 48 kHz
+def with_sound(path, samples, layout, codec="pcm_s16le", **options):  # int16 (T C) at 48 kHz
     """A film of one second with this sound and a pause of it from 0.4 s to 0.8 s."""
     with av.open(str(path), "w") as out:
-        picture, track = out.add_stream("ffv1", rate=25), out.add_stream("pcm_s16le", rate=48000, layout=layout)
+        picture = out.add_stream("ffv1", rate=25)
+        track = out.add_stream(codec, rate=48000, layout=layout, options=options)
         picture.width, picture.height, picture.pix_fmt = 96, 64, "yuv420p"
         for number, frame in enumerate(moving(25)):
             frame.pts = number
@@ -147,6 +148,29 @@ def test_channels_and_pauses_of_converted_sound_keep_their_places(tmp_path, layo
     loud = heard[(time > 0.1) & (time < 0.3)].max(0)
     assert loud.argmax() == layout.nb_channels - 1 and np.sort(loud)[-2] < 0.02 < 0.1 < loud.max()
     assert heard[(time > 0.5) & (time < 0.7)].max() < 0.02 and heard[(time > 0.85) & (time < 0.95)].max() > 0.1
+
+
+@pytest.mark.parametrize("layout", ["ambisonic 1", "ambisonic 1+stereo", "ambisonic 2"])
+def test_ambisonic_sound_becomes_stereo_and_is_named(tmp_path, layout):
+    """A source on the left, of which the first two channels have the same, in ACN and SN3D."""
+    tone = 12000 * np.sin(np.arange(48000) / 10)
+    samples = np.zeros((48000, av.AudioLayout(layout).nb_channels), np.int16)
+    samples[:, :2] = tone[:, None]
+    if layout.endswith("+stereo"):
+        samples[:, -1] = tone / 2
+    source = with_sound(tmp_path / "a.mkv", samples, layout, "libopus", mapping_family="2", b="512k")
+    with av.open(str(source)) as container:
+        assert container.streams.audio[0].layout.name == layout
+    (track,) = plan_tracks(source, tmp_path / "o.mkv", "convert")
+    assert str(track).endswith("converted to FLAC, as --sound convert asks; ambisonic sound becomes stereo")
+    copy_film(source, tmp_path / "o.mkv", "convert")
+    with av.open(str(tmp_path / "o.mkv")) as container:
+        packed = av.AudioResampler("flt", "stereo", 48000)
+        frames = [part for frame in container.decode(audio=0) for part in packed.resample(frame)]
+        assert container.streams.audio[0].layout.name == "stereo"
+    left, right = np.abs(np.concatenate([frame.to_ndarray().reshape(-1, 2) for frame in frames])[4800:14400]).max(0)
+    assert left == pytest.approx(12000 / 32768, rel=0.1)
+    assert right == pytest.approx(6000 / 32768 if layout.endswith("+stereo") else 0, abs=0.03)
 
 
 def test_sound_is_copied_converted_or_left_out_as_asked(tmp_path):
