@@ -10,6 +10,7 @@ from model.checkpoint import load_network, save_network
 from tests.support import ROOT
 from tests.support.programs import refused, succeeds
 from tests.tools.test_evaluate import tiny_network
+from tools.cli.files import locked_folder
 from tools.installing.__main__ import main
 from tools.installing.entries import with_entry, with_variable, without_entry, without_variable
 
@@ -76,6 +77,36 @@ def test_a_new_iw3_gets_an_entry_beside_the_others_and_tries_the_network(tmp_pat
     succeeds(main, "--iw3", folder, "--remove")
     backup.unlink()
     assert files(folder) == before
+
+
+def test_an_installation_that_was_killed_before_its_entry_continues_and_a_foreign_file_stays(
+    tmp_path, checkpoint, monkeypatch
+):
+    monkeypatch.delenv("NUNIF_HOME", raising=False)
+    folder = iw3_folder(tmp_path / "nunif")
+    succeeds(main, *words(folder, checkpoint, "--no-trial"))
+    (folder / "iw3/inpaint_models.yml").write_text(ENTRIES)
+    succeeds(main, *words(folder, checkpoint, "--no-trial"))
+    assert "backfill" in (folder / "iw3/inpaint_models.yml").read_text()
+    (folder / "iw3/inpaint_models.yml").write_text(ENTRIES)
+    (folder / "iw3/pretrained_models/backfill.pth").write_bytes(b"of somebody else")
+    assert "exists and is not in" in refused(main, *words(folder, checkpoint, "--no-trial"))
+    assert (folder / "iw3/pretrained_models/backfill.pth").read_bytes() == b"of somebody else"
+
+
+def test_an_installation_waits_for_another_one(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.delenv("NUNIF_HOME", raising=False)
+    folder = iw3_folder(tmp_path / "nunif")
+    held = []
+
+    def entered(text, name, path, where):
+        with locked_folder(folder / "iw3", wait=False) as free:
+            held.append(not free)
+        return with_entry(text, name, path, where)
+
+    monkeypatch.setattr("tools.installing.entries.with_entry", entered)
+    succeeds(main, *words(folder, checkpoint, "--no-trial"))
+    assert held == [True]
 
 
 def test_an_old_iw3_gets_its_variable_set_and_back(tmp_path, checkpoint):

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ if not __package__:  # run as a folder: import from the repository root, not fro
 
 from tools import cli
 from tools.cli import MissingFile, UserError
-from tools.cli.files import write_file
+from tools.cli.files import locked_folder, write_file
 
 BACKUP = ".before-backfill"  # added to the name of a file that is changed
 
@@ -51,8 +52,10 @@ class Place:
 def main() -> None:
     config = cli.parse(Config)
     place = find_place(Path(config.iw3), config.name)
-    for line in remove(place, config) if config.remove else install(place, config):
-        print(line)
+    there = next(parent for parent in place.choice.parents if parent.exists())
+    with locked_folder(there):  # another installation would lose this entry
+        lines = remove(place, config) if config.remove else install(place, config)
+    print("\n".join(lines))
 
 
 def find_place(root: Path, name: str) -> Place:
@@ -86,10 +89,14 @@ def install(place: Place, config: Config) -> list[str]:
     else:
         after = with_entry(before or "", config.name, path, where)
     earlier = place.network.read_bytes() if place.network.exists() else None
-    if earlier is not None and path not in (before or ""):
+    with tempfile.TemporaryDirectory() as folder:
+        export(config.checkpoint, Path(folder) / place.network.name)
+        network = (Path(folder) / place.network.name).read_bytes()
+    if earlier not in (None, network) and path not in (before or ""):  # the same is of an installation that was killed
         raise UserError(f"{path} exists and is not in {where}: pass another NAME, or remove that file")
     try:
-        export(config.checkpoint, place.network)
+        place.network.parent.mkdir(parents=True, exist_ok=True)
+        write_file(place.network, network)
         said = try_in_iw3(place.root, place.network, config.python) if config.trial else "not tried in iw3"
         if before is not None and after != before:
             write_file(place.choice.with_name(place.choice.name + BACKUP), before.encode())
@@ -155,7 +162,6 @@ def export(checkpoint: str, path: Path) -> None:
     net.load_state_dict(choose_weights(payload)[0])
     file = as_file(net, payload, half=False)
     check_finite(file["state_dict"], checkpoint)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_checkpoint(path, file)
 
 
