@@ -94,6 +94,18 @@ def test_an_installation_that_was_killed_before_its_entry_continues_and_a_foreig
     assert (folder / "iw3/pretrained_models/backfill.pth").read_bytes() == b"of somebody else"
 
 
+def test_a_link_into_a_read_only_folder_is_refused_before_anything_is_written(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.delenv("NUNIF_HOME", raising=False)
+    folder, real = iw3_folder(tmp_path / "nunif"), tmp_path / "elsewhere" / "mine.yml"
+    real.parent.mkdir()
+    (folder / "iw3/inpaint_models.yml").rename(real)
+    (folder / "iw3/inpaint_models.yml").symlink_to(real)
+    before = sorted(folder.rglob("*"))
+    monkeypatch.setattr("os.access", lambda path, _: path != real.parent)
+    assert f"{real.parent} is read-only" in refused(main, *words(folder, checkpoint, "--no-trial"))
+    assert sorted(folder.rglob("*")) == before and real.read_text() == ENTRIES
+
+
 def test_an_installation_waits_for_another_one(tmp_path, checkpoint, monkeypatch):
     monkeypatch.delenv("NUNIF_HOME", raising=False)
     folder = iw3_folder(tmp_path / "nunif")

@@ -13,7 +13,7 @@ if not __package__:  # run as a folder: import from the repository root, not fro
 
 from tools import cli
 from tools.cli import MissingFile, UserError
-from tools.cli.files import locked_folder, write_file
+from tools.cli.files import check_writable, locked_folder, write_file
 
 BACKUP = ".before-backfill"  # added to the name of a file that is changed
 
@@ -69,10 +69,11 @@ def find_place(root: Path, name: str) -> Place:
     home = root if is_old else Path(os.environ.get("NUNIF_HOME") or root)
     choice = source if is_old else home / "iw3" / "inpaint_models.yml"
     network = (home / "iw3" / "pretrained_models" / f"{name}.pth").absolute()
-    for folder in (choice.parent, network.parent):
+    for folder in (choice.parent, choice.resolve().parent, network.parent):  # of a link its file is written
         existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
         if not os.access(existing, os.W_OK):
             raise UserError(f"{existing} is read-only: give write permission, nothing was changed")
+        check_writable(existing)  # permissions are not all that forbids it
     return Place(root.absolute(), home, network, choice, is_old)
 
 
