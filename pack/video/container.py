@@ -32,7 +32,7 @@ class Unreadable:
         self.reason = error.strerror or type(error).__name__
 
 
-def is_damage(error: av.FFmpegError) -> bool:
+def is_damage(error: Exception) -> bool:
     """Whether an error of FFmpeg shows a damaged file. Demuxers and decoders have many codes for damage.
 
     Sizes in a damaged file may ask for any amount of memory, so a lack of it counts as damage while there is plenty.

@@ -9,6 +9,8 @@ import av
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import SubtitleSet
 
+from pack.video.container import is_damage
+
 TEXT = {"srt", "subrip", "ass", "ssa", "webvtt", "mov_text", "text"}  # decoders whose lines are text
 MILLISECONDS = Fraction(1, 1000)
 USUAL = 2000  # milliseconds that a line stays which has no duration
@@ -45,7 +47,9 @@ class SubtitleConverter:
             return
         try:
             rects = self.decoder.decode2(packet)
-        except av.FFmpegError:
+        except av.FFmpegError as error:
+            if not is_damage(error):
+                raise
             return  # one damaged line
         begin = max(round((packet.pts * packet.time_base - start) / MILLISECONDS), 0)
         if self.active:

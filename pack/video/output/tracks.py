@@ -12,7 +12,7 @@ from typing import Literal
 import av
 from av.subtitles.stream import SubtitleStream
 
-from pack.video.container import demux, open_container
+from pack.video.container import demux, is_damage, open_container
 from pack.video.output.sound import is_ambisonic
 from pack.video.output.subtitles import TEXT, SubtitleConverter
 from tools.cli import UserError
@@ -120,7 +120,9 @@ def takes(form: str, stream: av.stream.Stream, head: Iterable[av.Packet]) -> boo
                     continue
                 last, trial.duration, trial.is_keyframe = trial.dts, packet.duration, True
                 out.mux(trial)
-    except (av.FFmpegError, ValueError):  # PyAV raises the second for a codec that the format does not list
+    except (av.FFmpegError, ValueError) as error:  # PyAV raises the second for a codec that the format does not list
+        if not is_damage(error):
+            raise
         return False
     return True
 
@@ -133,7 +135,9 @@ def converts(form: str, stream: av.stream.Stream) -> bool:
         with av.open(io.BytesIO(), "w", format=form) as out:
             SubtitleConverter(out, stream, CONVERTED_TEXT[form])
             out.start_encoding()
-    except (av.FFmpegError, ValueError):
+    except (av.FFmpegError, ValueError) as error:
+        if not is_damage(error):
+            raise
         return False
     return True
 
@@ -143,6 +147,7 @@ def _decodes(stream: av.stream.Stream, head: Sequence[av.Packet]) -> bool:
         try:
             if packet.decode():
                 return True
-        except (av.FFmpegError, EOFError):
-            continue
+        except (av.FFmpegError, EOFError) as error:
+            if not is_damage(error):
+                raise
     return False
