@@ -15,8 +15,8 @@ from pack.video.export import EXPORT, is_export, open_pictures
 from tools.cli import MissingFile, UserError, is_shortage
 
 CLOCK = 4  # times the base rate: an average above it is no rate of frames
-# errors of the disk or the network that holds the file
-DISK = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES, errno.EPERM)
+# Errors of the disk or the network that holds the file; not EPERM, the -1 by which some demuxers report damage.
+DISK = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES)
 NETWORK = (
     *(errno.ENOTCONN, errno.ECONNABORTED, errno.ECONNRESET, errno.ECONNREFUSED, errno.ESHUTDOWN),
     *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET),
