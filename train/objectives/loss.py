@@ -119,16 +119,9 @@ def term(name, z, y, holes, gen=None):  # (T 3 H W), (T 3 H W), (T 1 H W) bool -
     small holes, and gives 0 where there is none. "band_x" averages over the holes and BAND pixels around them,
     "narrow_x" over `narrow`, "inside_x" over `inside`.
     """
-    where, measure = None, name
-    if name.startswith("hole_"):
-        where, measure = holes, name.removeprefix("hole_")
-    elif name.startswith("band_"):
-        where, measure = dilate(holes, BAND), name.removeprefix("band_")
-    elif name.startswith("inside_"):
-        where, measure = inside(holes), name.removeprefix("inside_")
-    elif name.startswith("narrow_"):
-        where, measure = narrow(holes), name.removeprefix("narrow_")
-    match measure:
+    region, _, measure = name.partition("_")
+    where = REGIONS[region](holes) if region in REGIONS else None
+    match measure if region in REGIONS else name:
         case "l1":
             return clamp_l1(z, y, where)
         case "psnr":
@@ -190,6 +183,14 @@ def mean(error, where=None):  # (T C H W), (T 1 H W) bool -> ()
         return error.mean()
     count = where.sum().clamp(min=where.numel() / 1000)
     return (error * where).sum() / (count * error.shape[1])
+
+
+REGIONS = {  # what the first word of a term's name says: holes -> the pixels that count, both bool (T 1 H W)
+    "hole": lambda holes: holes,
+    "band": lambda holes: dilate(holes, BAND),
+    "inside": inside,
+    "narrow": narrow,
+}
 
 
 def _to_multiple(z, y, holes):
