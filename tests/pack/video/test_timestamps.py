@@ -10,7 +10,7 @@ from pack.video.grey import frame_times
 from pack.video.reader import read_timed
 from pack.video.timestamps import Packets, in_order, limit_rate
 from tests.support.media.edits import edited
-from tests.support.media.videos import film, flashing, joined, write
+from tests.support.media.videos import film, flashing, joined, remuxed, write
 
 ALL = 10**6
 
@@ -111,17 +111,8 @@ def test_a_film_begins_with_its_first_picture_or_sound_wherever_its_clock_does(t
 @pytest.mark.parametrize("seconds", [0.1, 1.5])
 def test_pictures_before_0_which_have_no_stamp_in_matroska_stay_where_they_were(tmp_path, seconds, with_sound):
     whole = film(tmp_path / "whole.mp4", 3)
-    early = tmp_path / "early.mkv"
     no_shift = {"avoid_negative_ts": "disabled"}
-    with av.open(str(whole)) as source, av.open(str(early), "w", options=no_shift) as out:
-        kept = source.streams if with_sound else source.streams.video
-        copies = {stream.index: out.add_stream_from_template(stream) for stream in kept}
-        for packet in source.demux(list(kept)):
-            if packet.size:
-                packet.pts -= round(seconds / packet.time_base)
-                packet.dts -= round(seconds / packet.time_base)
-                packet.stream = copies[packet.stream.index]
-                out.mux(packet)
+    early = remuxed(whole, tmp_path / "early.mkv", no_shift, seconds, with_sound)
     with av.open(str(early)) as container:
         assert next(container.demux(video=0)).pts is None
     frames, expected = list(read_timed(early, ALL)), list(read_timed(whole, ALL))
@@ -159,12 +150,6 @@ def test_a_stream_that_appears_in_the_file_does_not_end_it(tmp_path):
 
     assert list(demux(Growing(), [])) == ["first", "flush"]
     first = film(tmp_path / "a.ts", 1)
-    options = {"mpegts_start_pid": "512"}
-    with av.open(str(first)) as source, av.open(str(tmp_path / "b.ts"), "w", options=options) as out:
-        copies = [out.add_stream_from_template(stream) for stream in source.streams]
-        for packet in source.demux():
-            if packet.size:
-                packet.stream = copies[packet.stream.index]
-                out.mux(packet)
-    both = joined(tmp_path / "c.ts", first, tmp_path / "b.ts")
+    second = remuxed(first, tmp_path / "b.ts", {"mpegts_start_pid": "512"})
+    both = joined(tmp_path / "c.ts", first, second)
     assert len(list(read_timed(both, ALL))) >= 25

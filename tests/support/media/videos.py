@@ -123,6 +123,20 @@ def film(path, seconds=3, codec="libx264", sound="aac", start=0, rate=25, form=N
     return path
 
 
+def remuxed(source, out, options=None, earlier=0, with_sound=True):
+    """The packets of a film in another file, with stamps that are `earlier` by so many seconds."""
+    with av.open(str(source)) as whole, av.open(str(out), "w", options=options) as copy:
+        kept = whole.streams if with_sound else whole.streams.video
+        copies = {stream.index: copy.add_stream_from_template(stream) for stream in kept}
+        for packet in whole.demux(list(kept)):
+            if packet.size:
+                packet.pts -= round(earlier / packet.time_base)
+                packet.dts -= round(earlier / packet.time_base)
+                packet.stream = copies[packet.stream.index]
+                copy.mux(packet)
+    return out
+
+
 def flashes(path):  # -> seconds at which the picture turns white, as a player shows them
     found, white = [], False
     with av.open(str(path)) as container:

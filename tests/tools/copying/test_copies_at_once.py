@@ -11,21 +11,11 @@ from pack.shards.exclusion import LIST, change_list, read_keys
 from pack.shards.location import RemotePath
 from pack.shards.store import client
 from tests.support import ROOT
-from tests.support.copies import PART, URL, content, make_large, push, refused_push, repacked, unfinished_uploads
+from tests.support.copies import PART, URL, content, push, refused_push, repacked, unfinished_uploads
 from tests.support.programs import succeeds
 from tests.support.servers import s3
-from tests.support.shards import make_data, make_split
+from tests.support.shards import make_split
 from tools import transfer
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_data(tmp_path_factory.mktemp("transfer") / "data", records=4, frames=1, size=64)
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory):
-    return make_large(tmp_path_factory.mktemp("large") / "data")
 
 
 def start_push(data):

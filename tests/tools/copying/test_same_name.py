@@ -11,22 +11,12 @@ from pack.shards.location import RemotePath
 from pack.shards.shard import list_shards
 from pack.shards.store import client, list_folder, sha256_at
 from tests.support import ROOT
-from tests.support.copies import PART, URL, content, make_large, push, refused_push, repacked
+from tests.support.copies import PART, URL, content, push, refused_push, repacked
 from tests.support.programs import refused, succeeds
 from tests.support.shards import make_data
 from tools import transfer
 from tools.cli.files import locked_folder
 from tools.copying import upload
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_data(tmp_path_factory.mktemp("transfer") / "data", records=4, frames=1, size=64)
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory):
-    return make_large(tmp_path_factory.mktemp("large") / "data")
 
 
 @pytest.mark.parametrize("url", [URL, "memory://overwrite/data", None])

@@ -12,7 +12,7 @@ from pack.video.output.tracks import plan_tracks
 from pack.video.shot_reader import read_shots
 from tests.support.media.edits import edited
 from tests.support.media.stereo_films import clip_with_sound, copy_film, packets, write_film
-from tests.support.media.videos import beeps, film, flashes, joined, moving, write
+from tests.support.media.videos import beeps, film, flashes, joined, moving, remuxed, write
 
 
 def in_time(path):
@@ -62,22 +62,11 @@ def test_beep_and_flash_stay_together_where_recordings_were_joined_or_begin_anyw
 
 @pytest.mark.parametrize("out, sound", [("o.mp4", "auto"), ("o.mkv", "auto"), ("o.mp4", "convert")])
 def test_sound_that_an_edit_list_cuts_off_stays_away(tmp_path, out, sound):
-    source = film(tmp_path / "a.mp4", 3)
-    options = {"avoid_negative_ts": "disabled"}
-    with av.open(str(source)) as whole, av.open(str(tmp_path / "b.mp4"), "w", options=options) as cut:
-        streams = [cut.add_stream_from_template(stream) for stream in whole.streams]
-        for packet in whole.demux():
-            if packet.size:
-                ticks = round(Fraction(3, 5) / packet.time_base)
-                packet.pts, packet.dts, packet.stream = (
-                    packet.pts - ticks,
-                    packet.dts - ticks,
-                    streams[packet.stream.index],
-                )
-                cut.mux(packet)
-    with av.open(str(tmp_path / "b.mp4")) as container:
+    no_shift = {"avoid_negative_ts": "disabled"}
+    source = remuxed(film(tmp_path / "a.mp4", 3), tmp_path / "b.mp4", no_shift, earlier=Fraction(3, 5))
+    with av.open(str(source)) as container:
         assert sum(packet.is_discard for packet in container.demux(audio=0)) > 20
-    copy_film(tmp_path / "b.mp4", tmp_path / out, sound)
+    copy_film(source, tmp_path / out, sound)
     times = flashes(tmp_path / out)
     assert times == pytest.approx([0.4, 1.4], abs=0.07)
     assert beeps(tmp_path / out) == pytest.approx(times, abs=0.041)
