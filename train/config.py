@@ -51,6 +51,7 @@ class Config:
         "band_psnr",
         "width_psnr",
         "inside_psnr",
+        "inside_width_psnr",
     ] = "temporal_l1lpips"  # training loss; names without lpips need no VGG16 weights
     lpips_frames: int = 3  # number of random frames per sequence that LPIPS is computed on; iw3: 12
     diff_aug: bool = True  # shift or rotate output and truth together before the loss (not for --loss dct)

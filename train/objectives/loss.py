@@ -34,6 +34,13 @@ LOSSES = {  # name: weight of each term, summed in this order
     "band_psnr": {**TEMPORAL, "hole_psnr": 0.1, "band_psnr": 0.1, "band_temporal_gradient": 0.2},
     "width_psnr": {**TEMPORAL, "hole_psnr": 0.05, "narrow_psnr": 0.05, "band_psnr": 0.1, "band_temporal_gradient": 0.2},
     "inside_psnr": {**TEMPORAL, "inside_psnr": 0.15, "band_psnr": 0.05, "band_temporal_gradient": 0.2},
+    "inside_width_psnr": {
+        **TEMPORAL,
+        "inside_psnr": 0.12,
+        "narrow_psnr": 0.03,
+        "band_psnr": 0.05,
+        "band_temporal_gradient": 0.2,
+    },
 }
 DCT = {
     "dct_overlap": {"window": 32, "overlap": True},
