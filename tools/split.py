@@ -54,6 +54,7 @@ def main():
     config = cli.parse(Config)
     data = Path(config.data_dir)
     list_folder(data / "train")  # raises MissingFile
+    check_folders(data)
     with locked_folder(data, wait=False) as alone:
         if not alone:
             raise UserError(f"{data}: another split.py moves its records: wait for its end, then start again")
@@ -76,6 +77,15 @@ def split(train: Path, held: Path, config: Config) -> None:
     before = moved_records(held_shards, config.by)
     left = sum(len(shard.records) for shard in shards) - len(chosen) - len(copies)
     print(f"{held}: {plural(before, 'record')} moved earlier, {len(chosen)} now; {left} left in {train}")
+
+
+def check_folders(data: Path) -> None:
+    """Raise UserError where train/ or eval/ is a link to the dataset folder itself, or to nothing."""
+    for split in (data / "train", data / "eval"):
+        if split.exists() and split.samefile(data):
+            raise UserError(f"{split}: is {data} itself by a link, expected a folder of its own: remove the link")
+        if split.is_symlink() and not split.exists():
+            raise UserError(f"{split}: is a link to {split.readlink()}, which is missing: remove the link")
 
 
 def check_apart(train: Path, held: Path) -> None:

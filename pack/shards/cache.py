@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from pack.shards.untrusted import CorruptRecord
 from tools.cli import UserError
 from tools.cli.errors import is_out_of_memory
 from tools.cli.files import file_sha256, locked, naming, sync
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,10 @@ class Cache:
 
     def _path(self, shard: Index) -> Path:
         return self.folder / f"{shard.sha256}.tar"
+
+    def _files(self, suffix: str) -> list[Path]:
+        """The cache's own files; a folder that has others, such as a split, loses none of them."""
+        return [path for path in self.folder.glob(f"*.{suffix}") if SHA256.fullmatch(path.stem)]
 
     def _read(self, shard: Index, entry: Entry) -> bytes | None:
         """The bytes of a record in the cache, None when its shard is not cached."""
@@ -135,8 +142,8 @@ class Cache:
         with self._changing():
             temporary.unlink(missing_ok=True)  # of a killed download: we hold the lock of this shard
             self._remove_abandoned()
-            files = sorted((path.stat().st_mtime_ns, path) for path in self.folder.glob("*.tar"))
-            coming = sum(path.stat().st_size for path in self.folder.glob("*.tmp"))
+            files = sorted((path.stat().st_mtime_ns, path) for path in self._files("tar"))
+            coming = sum(path.stat().st_size for path in self._files("tmp"))
             excess = sum(path.stat().st_size for _, path in files) + coming + shard.bytes - self.size
             for _, path in files:
                 if excess <= 0:
@@ -150,7 +157,7 @@ class Cache:
 
     def _remove_abandoned(self) -> None:
         """Delete the files of killed downloads: those whose lock no process holds."""
-        for path in self.folder.glob("*.tmp"):
+        for path in self._files("tmp"):
             with locked(path.with_suffix(".lock"), wait=False) as held:
                 if held:
                     path.unlink(missing_ok=True)

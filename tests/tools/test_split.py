@@ -294,6 +294,27 @@ def test_a_shard_of_eval_that_is_a_link_to_one_of_train_is_no_copy_of_it(tmp_pat
     assert contents(data) == before
 
 
+@pytest.mark.parametrize("name", ["train", "eval"])
+def test_a_split_that_is_a_link_to_the_dataset_folder_is_refused(tmp_path, name):
+    data = write_split(tmp_path / "data")
+    if name == "train":
+        for path in (data / "train").iterdir():
+            path.rename(data / path.name)
+        (data / "train").rmdir()
+    (data / name).symlink_to(".")
+    before = contents(data)
+    assert f"{data / name}: is {data} itself by a link" in refused(main, "-i", data, "--num-samples", 2)
+    assert contents(data) == before
+
+
+def test_a_folder_of_eval_that_is_a_link_to_nothing_is_refused(tmp_path):
+    data = write_split(tmp_path)
+    (data / "eval").symlink_to("elsewhere")
+    before = contents(data)
+    assert "is a link to elsewhere, which is missing" in refused(main, "-i", data, "--num-samples", 2)
+    assert contents(data) == before
+
+
 def test_a_shard_that_another_program_publishes_meanwhile_is_not_replaced(tmp_path, monkeypatch):
     data, checked = write_split(tmp_path), split.check_content
 

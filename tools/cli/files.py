@@ -5,14 +5,27 @@ import hashlib
 import os
 import re
 import secrets
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+from tools.cli.errors import UserError
 
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows, where every program ends with one line before it locks a file
     fcntl = None
+
+
+class Held(threading.local):
+    """The locks of this thread: device and inode of each file, and its name."""
+
+    def __init__(self) -> None:
+        self.names: dict[tuple[int, int], str] = {}
+
+
+HELD = Held()
 
 
 @contextlib.contextmanager
@@ -117,6 +130,7 @@ def locked(path: str | Path, wait: bool = True) -> contextlib.AbstractContextMan
     """Inside the block this thread alone holds the lock of a file, which is created if it is missing.
 
     False when another holds it and `wait` is not set. A file system without locks is as if no other held it.
+    Raises UserError where this thread would wait for itself: it holds the lock under another name, as by a link.
     """
     return _locked(path, os.O_RDWR | os.O_CREAT, wait)
 
@@ -124,7 +138,11 @@ def locked(path: str | Path, wait: bool = True) -> contextlib.AbstractContextMan
 @contextlib.contextmanager
 def _locked(path, flags, wait):
     handle = os.open(path, flags, 0o666)
+    found = os.fstat(handle)
+    place = found.st_dev, found.st_ino
     try:
+        if wait and place in HELD.names:
+            raise UserError(f"{path}: is the same as {HELD.names[place]}, expected two of their own: remove the link")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             held = True
@@ -132,7 +150,11 @@ def _locked(path, flags, wait):
             held = False
         except OSError:  # a file system without locks
             held = True
-        yield held
+        with contextlib.ExitStack() as stack:
+            if held and place not in HELD.names:
+                HELD.names[place] = str(path)
+                stack.callback(HELD.names.pop, place)
+            yield held
     finally:
         os.close(handle)
 

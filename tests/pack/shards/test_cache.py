@@ -133,6 +133,15 @@ def test_what_a_killed_download_left_is_removed(two, shards):
     assert not any(path.exists() for path in left) and kept(two, shards) == [0]
 
 
+def test_a_folder_of_other_files_loses_none_of_them(two, shards):
+    others = [two.folder / name for name in ("film-00000.tar", "film-00000.tmp", "a.1.0123abcd.tmp")]
+    for other in others:
+        other.write_bytes(bytes(shards[0].bytes))
+        os.utime(other, (0, 0))
+    read_all(two, shards)
+    assert all(other.exists() for other in others) and len(kept(two, shards)) == 2
+
+
 def test_an_error_of_the_caches_disk_says_nothing_of_a_record(two, shards, monkeypatch):
     samples = Samples(Records(shards[:1]), 1, 32, read=two.read_record)
     path, failed = two.folder / f"{shards[0].sha256}.tar", set()

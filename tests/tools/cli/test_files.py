@@ -3,10 +3,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from tests.support import ROOT
+from tools.cli import UserError
 from tools.cli.files import file_sha256, locked_folder, temporary_path, whole_file, write_file
 
 
@@ -93,6 +95,36 @@ def test_the_lock_of_a_folder_needs_a_folder_and_makes_nothing(tmp_path, kind):
     with pytest.raises((FileNotFoundError, NotADirectoryError)), locked_folder(folder):
         pass
     assert not folder.exists() or folder.read_bytes() == b"theirs"
+
+
+def test_a_thread_that_would_wait_for_itself_ends_with_one_line(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    for _ in range(2):
+        with (
+            locked_folder(tmp_path, wait=False),
+            pytest.raises(UserError, match=r"link: is the same as "),
+            locked_folder(tmp_path / "link"),
+        ):
+            pass
+    with locked_folder(tmp_path), locked_folder(tmp_path, wait=False) as held:
+        assert not held
+    with locked_folder(tmp_path) as held:
+        assert held
+
+
+def test_another_thread_waits_for_the_lock(tmp_path):
+    order = []
+
+    def wait():
+        with locked_folder(tmp_path):
+            order.append("second")
+
+    with locked_folder(tmp_path):
+        other = threading.Thread(target=wait)
+        other.start()
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"]
 
 
 def test_the_sha256_is_that_of_the_files_bytes(tmp_path):
