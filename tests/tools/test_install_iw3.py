@@ -1,5 +1,6 @@
 """A network is installed in folders that have the layout of iw3, new and old."""
 
+import re
 import sys
 
 import pytest
@@ -188,6 +189,51 @@ def test_entries_come_and_go_whatever_the_style_of_the_file(text):
     assert yaml.safe_load(there) == (yaml.safe_load(text) or {}) | {"mine": {"video": "/a b/ü.pth"}}
     back = without_entry(there, "mine", "/a b/ü.pth", "f")
     assert (yaml.safe_load(back) or {}) == (yaml.safe_load(text) or {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# mine\n{a: {video: x},  # good\n b: {video: y,}}\n",
+        "{}  # none yet\n",
+        "# mine\n  a:  # keep\n    video: x\n",  # an indented mapping
+        "a: {video: x}  # keep\n...\n# the end\n",
+        "a:\r\n  video: x  # keep\r\n",
+        "# mine\nbase: &b  # keep\n  video: x\nother:\n  <<: *b  # as base\n  note: |+\n    text\n\n\n",
+    ],
+)
+def test_what_a_user_wrote_by_hand_comes_back_to_the_last_comment(text):
+    path = "/a folder/" + 30 * "long name " + "/ü.pth"
+    there = with_entry(text, "mine", path, "f")
+    assert yaml.safe_load(there) == (yaml.safe_load(text) or {}) | {"mine": {"video": path}}
+    assert all(comment in there for comment in re.findall("#.*", text))
+    assert without_entry(there, "mine", path, "f") == text
+
+
+@pytest.mark.parametrize("before", ["A = 1\n\f\n", "A = '\u2028'\n", "A = 1\r", 'A = """\x1c\n\x85"""\r\n', f"{URL}\n"])
+def test_only_the_lines_of_the_variable_change_whatever_ends_lines_before_it(before):
+    source = before + URL + "b = 2\n"
+    there = with_variable(source, "/x.pth", "f")
+    assert there.startswith(before) and there.endswith("b = 2\n") and "VIDEO_MODEL_URL = '/x.pth'" in there
+    assert without_variable(there, "/x.pth", "f") == source
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "if x:\n    VIDEO_MODEL_URL = 'a'\n",
+        "VIDEO_MODEL_URL: str = 'a'\n",
+        "a = 1; VIDEO_MODEL_URL = 'a'\n",
+        "a = VIDEO_MODEL_URL = 'a'\n",
+    ],
+)
+def test_a_variable_that_cannot_be_set_without_touching_others_is_left_to_the_user(tmp_path, checkpoint, source):
+    folder = iw3_folder(tmp_path / "nunif")
+    (folder / "iw3/inpaint_utils.py").write_text(source)
+    before = files(folder)
+    line = refused(main, *words(folder, checkpoint, "--no-trial"))
+    assert "VIDEO_MODEL_URL is not set in lines of its own: set it there to '/" in line
+    assert files(folder) == before
 
 
 def test_a_variable_that_is_set_twice_returns_to_its_first_value():
