@@ -17,7 +17,7 @@ from tools.cli.machine import usable_cores
 from train.checkpoints.lineage import lineage
 from train.checkpoints.save import save_best, write_networks
 from train.data.plan import Slot, slots_of
-from train.data.stream import explain_worker_death
+from train.data.stream import SOURCE, explain_worker_death
 from train.evaluation.selection import evaluate_epoch, is_due, is_sound, metric_label
 from train.optimizers.recipe import set_rates
 from train.run import Run, save
@@ -58,7 +58,7 @@ def train_epoch(run: Run, times: EpochTimes, after_step: Callable[[], object] = 
     if not run.data.stream.has_workers:
         run.job.finish_writing()  # its workers would inherit the open file, and the locks of the thread
     started, times.waiting, times.sequences = time.monotonic(), 0.0, slots - position.slots_done
-    samples = run.data.stream.samples(slots_to_do(run, slots))
+    samples = run.job.stop.bounded(run.data.stream.samples(slots_to_do(run, slots)), SOURCE)
     label = epoch_label(run)
     progress = Progress(slots, "sequences", label, done=position.slots_done) if group.is_main else None
     while position.slots_done < slots:

@@ -23,6 +23,7 @@ from train.run import Run
 from train.runtime.log import add_scalars
 from train.runtime.replicas import last_pass
 from train.runtime.seeds import generator
+from train.runtime.signals import Unanswered
 
 MAX_SKIPPED = 100  # steps that are not finite, after which an epoch ends the run
 
@@ -60,7 +61,12 @@ def step(run: Run, samples: Iterator[Sample]) -> StepReport | None:
         if number < job.passes.fewest and job.is_stopping():
             return None
         asked = time.monotonic()
-        batch = [next(samples) for _ in range(size)]
+        try:
+            batch = [next(samples) for _ in range(size)]
+        except Unanswered:
+            if job.group.world_size > 1:  # the others wait for this process
+                raise
+            return None
         waited += time.monotonic() - asked
         own += one_pass(run, batch, is_last=number == len(job.passes.sizes) - 1)
     results = [result for part in job.group.gather_objects(own) for result in part]

@@ -23,6 +23,7 @@ from train.data.samples import ATTEMPTS, BadRecord, Item, Sample, Samples, Unava
 from train.runtime.signals import SIGNALS
 
 CAPACITY = 1 << 16  # slots of a pass; more of them are done in several passes
+SOURCE = "samples of a data worker or a store"
 WORKER_DIED = (
     "a data worker died, often for lack of memory ({}): continue with --resume, perhaps with fewer --num-workers"
 )

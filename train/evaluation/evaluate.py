@@ -9,13 +9,13 @@ from model.light_video_inpaint import OFFSET, LightVideoInpaint
 from tools.cli import UserError
 from train.data.augment import to_device_batch
 from train.data.samples import BadRecord, Sample, Samples
-from train.data.stream import Stream, eval_slots
+from train.data.stream import SOURCE, Stream, eval_slots
 from train.evaluation.fills import nearest_frame, replicate
 from train.evaluation.metrics import hole_share, moments, sequence_metrics
 from train.evaluation.pictures import eval_picture, write_picture
 from train.objectives.loss import Loss
 from train.runtime.dist import Group
-from train.runtime.signals import Stop
+from train.runtime.signals import Stop, Unanswered
 
 SHOWN = 4  # images written to TensorBoard
 FILLS = {"replicate": replicate, "nearest_frame": nearest_frame}  # baselines that the network is compared with
@@ -61,7 +61,7 @@ def evaluate(
     """
     count = len(samples.records)
     stream = Stream(samples, workers)
-    mine = stream(eval_slots(count, group.rank, group.world_size))
+    mine = stop.bounded(stream(eval_slots(count, group.rank, group.world_size)), SOURCE)
     rows, pictures, bad_records = {}, {}, []
     network.eval()
     try:
@@ -78,6 +78,10 @@ def evaluate(
                     write_picture(folder / f"{number}.png", picture)
                     if number // picture_step < SHOWN:
                         pictures[number] = picture
+    except Unanswered:
+        if group.world_size > 1:  # the others wait for this process
+            raise
+        return None
     finally:
         network.train()
         stream.close()

@@ -217,6 +217,9 @@ class NoStop:
 
     name = ""
 
+    def bounded(self, items, _source):
+        return iter(items)
+
 
 def create_tiny(name, init="copy", generator=None):
     """Replaces model.checkpoint.create_network: a network of 4 channels, whatever its name."""

@@ -20,10 +20,6 @@ COUNT = 7
 CPU = torch.device("cpu")
 
 
-class Stop:
-    name = ""
-
-
 class Done(Exception):
     pass
 
@@ -57,11 +53,11 @@ def samples(split):
 
 def evaluate_with(world, split, network, folder, step=3, stop=None):
     """What the first of `world` processes finds when all of them evaluate."""
-    Rank.parts = {}
+    Rank.parts, stop = {}, stop or trainings.NoStop()
     for rank in reversed(range(world)):
         group = Rank(rank, world, CPU)
         try:
-            return evaluate(network, create_loss("hole_l1"), samples(split), group, 0, stop or Stop(), step, folder)
+            return evaluate(network, create_loss("hole_l1"), samples(split), group, 0, stop, step, folder)
         except Done:
             assert network.training
 
@@ -141,7 +137,7 @@ def test_an_evaluation_without_a_usable_record_is_an_error(network, tmp_path):
 
 
 def test_a_signal_is_checked_before_every_record(split, network, tmp_path):
-    class Later:
+    class Later(trainings.NoStop):
         asked = 0
 
         @property

@@ -119,14 +119,14 @@ def test_an_average_and_its_raw_weights_are_both_evaluated_and_both_exported(dat
 
 def evaluated(network, data):
     from pack.shards.shard import list_shards
-    from tests.train.evaluation.test_evaluate import CPU, Group, Stop
+    from tests.train.evaluation.test_evaluate import CPU, Group
     from train.data.records import Records
     from train.data.samples import Samples
     from train.evaluation.evaluate import evaluate
     from train.objectives.loss import create_loss
 
     samples = Samples(Records(list_shards(data / "eval")), 12, 64)
-    found = evaluate(network, create_loss("temporal_l1"), samples, Group(0, 1, CPU), 0, Stop(), 1, None)
+    found = evaluate(network, create_loss("temporal_l1"), samples, Group(0, 1, CPU), 0, trainings.NoStop(), 1, None)
     assert isinstance(found, Result)
     return found.metrics
 
