@@ -18,7 +18,7 @@ import torch
 from model.light_video_inpaint import NAMES, Init, LightVideoInpaint
 from model.payload import check_payload
 from tools.cli import MissingFile, UserError, is_shortage, one_line, quoted
-from tools.cli.archives import check_stored
+from tools.cli.arrays import check_stored
 from tools.cli.files import write_file
 
 BASE_NAME = "inpaint.light_video_inpaint_v1"

@@ -107,7 +107,7 @@ OTHERS = {
     "pack/shards/cache.py": "inside its method _disk",
     "tools/cli/files.py": "its functions give the name themselves",
     "train/checkpoints/state.py": "second_name is called inside explain_disk_error",
-    "train/runtime/lock.py": "a lock of a few bytes",
+    "tools/cli/locks.py": "it opens a file without a byte",
 }
 
 

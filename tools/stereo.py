@@ -131,7 +131,7 @@ def main() -> None:
     fills = choose_fills(config.checkpoint, config.weights, config.baseline, config.compare, device)
     out = Path(config.out or f"{video.path.stem}{layout.suffix}.mp4")
     if out.exists() and out.samefile(video.path):
-        raise UserError(f"{out} is the film itself: pass another -o")
+        raise UserError(f"{out} is the film itself: pass another OUT (-o)")
     sound = sound_of(video.path, config.sound != "none")
     tracks = plan_tracks(sound, out, config.sound)
     model = choose_depth(config, video, device)

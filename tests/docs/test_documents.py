@@ -130,6 +130,16 @@ def test_messages_name_flags_targets_and_pages_that_exist(room):
             assert all((ROOT / page).exists() for page in pages), (name_of(path), text)
 
 
+def test_advice_to_change_the_output_names_it_as_make_does():
+    run_by_make = (ROOT / "Makefile").read_text()
+    for path in (path for room in ("pack", "model", "train", "tools") for path in (ROOT / room).rglob("*.py")):
+        source = path.read_text()
+        if "cli.run(main)" in source and name_of(path) not in run_by_make and path.name != "__main__.py":
+            continue  # a program without a target
+        for text in messages(source):
+            assert not re.search(r"\b(?:pass|another) -o\b", text), (name_of(path), text)
+
+
 @pytest.mark.parametrize("name", ["README.md", "README.ja.md"])
 def test_readme_is_short(name):
     assert len((ROOT / name).read_text().splitlines()) <= LONGEST_README

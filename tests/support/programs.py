@@ -2,8 +2,9 @@
 
 import contextlib
 import io
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from unittest import mock
 
 import pytest
@@ -45,3 +46,33 @@ def refused(main: Callable[[], int | None], *words: object) -> str:
     status, _, err = run_program(main, *words)
     assert status == 2 and err.count("\n") == 1
     return err
+
+
+HELD = """if True:
+    import importlib, sys
+    from tools import cli
+    module, path, *words = sys.argv[1:]
+    place, _, function = path.rpartition(".")
+
+    def wait(*_, **__):
+        print("held", flush=True)
+        sys.stdin.read()
+
+    setattr(importlib.import_module(place), function, wait)
+    sys.argv = [module, *words]
+    cli.run(importlib.import_module(module).main)
+    """
+
+
+@contextlib.contextmanager
+def held_at(path: str, module: str, *words: object) -> Iterator[subprocess.Popen]:
+    """A process of the program `module` that waits where it calls the function at a dotted path, killed at the end."""
+    command = [sys.executable, "-c", HELD, module, path, *map(str, words)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdin=pipe, stdout=pipe) as process:
+        try:
+            while (line := process.stdout.readline()) != "held\n":
+                assert line, "the program ended before"
+            yield process
+        finally:
+            process.kill()

@@ -1,5 +1,6 @@
 """The program that converts a film: what it writes, says and refuses."""
 
+import socket
 from fractions import Fraction
 from functools import partial
 
@@ -16,7 +17,7 @@ from tests.pack.video.test_hdr import hdr_film
 from tests.support.media.depth_files import nearness, write_export, write_pngs
 from tests.support.media.stereo_films import clip_with_sound, packets, pictures
 from tests.support.media.videos import moving, write
-from tests.support.programs import refused, succeeds
+from tests.support.programs import held_at, refused, succeeds
 from tools import stereo
 from tools.stereo import main
 from tools.synthesis.confidence import Confidence
@@ -170,6 +171,16 @@ def test_no_film_and_the_film_itself_as_output_are_refused(tmp_path, film):
     assert "text.mp4" in refused(main, "--video", tmp_path / "text.mp4")
     assert "nowhere.mp4" in refused(main, "--video", tmp_path / "nowhere.mp4")
     assert "is the film itself" in refused(main, "--video", film, "-o", film)
+
+
+@pytest.mark.slow
+def test_a_second_conversion_to_the_same_film_is_refused_and_the_lock_of_a_killed_one_taken_over(tmp_path, film):
+    words = ("--video", film, "-o", tmp_path / "o.mp4", "--seconds", 0.2)
+    with held_at("tools.stereo.convert", stereo.__name__, *words) as first:
+        owner = f"process {first.pid} on {socket.gethostname()}"
+        assert f"o.mp4 is being written by another conversion ({owner}): wait" in refused(main, *words)
+    succeeds(main, *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["o.mp4"]
 
 
 @pytest.mark.parametrize("form", ["numbers", "export", "export alone"])

@@ -1,9 +1,12 @@
-"""Arrays of NPZ files that may be damaged."""
+"""Zip files that others may have written and that may be damaged: arrays of .npz, checkpoints."""
 
 import math
+import zipfile
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
+
+from tools.cli.errors import UserError
 
 
 def read_member(archive: NpzFile, name: str) -> np.ndarray:
@@ -22,3 +25,12 @@ def read_member(archive: NpzFile, name: str) -> np.ndarray:
     if not 0 <= needed <= found:
         raise ValueError(f"{needed:,} bytes by its shape {shape}, found {found:,}")
     return archive[name]
+
+
+def check_stored(archive: zipfile.ZipFile, size: int) -> None:
+    """Raise UserError where the members of an archive of `size` bytes are compressed, or have more bytes than it."""
+    members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise UserError("its members are compressed, expected stored ones")
+    if sum(member.file_size for member in members) > size:
+        raise UserError(f"its members have more bytes together than its {size}")

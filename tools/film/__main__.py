@@ -6,6 +6,7 @@ Every stage resumes by itself when the same command is given again.
 import math
 import signal
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -88,15 +89,10 @@ class Config:
 def main() -> None:
     config = cli.parse(Config)
     signal.signal(signal.SIGTERM, end)
-    from model.checkpoint import load_network, network_name
     from model.device import choose_device
     from pack.film_depth import film_of
     from pack.video.reader import probe
     from tools import stereo
-    from tools.film.held import HELD, hold_back
-    from tools.film.stages import convert
-    from tools.film.summary import finish, headline, say_shots, say_strengths
-    from tools.film.survey import survey
     from tools.film.work import Work
     from train.runtime.cpu import prepare_cpu
 
@@ -105,9 +101,21 @@ def main() -> None:
     prepare_cpu(device)  # as the programs do that it starts, whose time it estimates
     out = Path(config.out or f"{video.path.stem}_LR.mkv")
     if out.exists() and out.samefile(video.path):
-        raise UserError(f"{out} is the film itself: pass another OUT")
+        raise UserError(f"{out} is the film itself: pass another OUT (-o)")
     stereo.Config(video=config.video, layout=config.layout, crf=config.crf)  # refuses what the conversion would
     work = Work(out.with_name(out.stem + ".film"))
+    with nullcontext() if config.dry_run else work.locked():
+        make_film(config, video, out, work, device)
+
+
+def make_film(config: Config, video: "VideoInfo", out: Path, work: "Work", device: "torch.device") -> None:
+    """Print the plan and go through the stages."""
+    from model.checkpoint import load_network, network_name
+    from tools.film.held import HELD, hold_back
+    from tools.film.stages import convert
+    from tools.film.summary import finish, headline, say_shots, say_strengths
+    from tools.film.survey import survey
+
     model, name, settings = open_source(config, video, device)
     network = load_network(config.checkpoint, device)
     plan = show_plan(config, video, out, work, model, network, device)

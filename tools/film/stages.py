@@ -10,6 +10,7 @@ from pack.shards.exclusion import as_text
 from pack.shards.shard import list_shards
 from pack.sources import fingerprint
 from pack.video.export import read_export
+from pack.video.output.parts import lock_of
 from pack.video.reader import VideoInfo
 from tools.cli.files import file_sha256, write_file
 from tools.cli.machine import usable_cores
@@ -140,5 +141,6 @@ def convert(config: "Config", video: VideoInfo, work: Work, out: Path, winner: s
         "device": config.device,
         **how,
     }
-    run("tools/stereo.py", *(word for name, value in words.items() for word in (f"--{name}", value)))
+    flags = (word for name, value in words.items() for word in (f"--{name}", value))
+    run("tools/stereo.py", *flags, lock=lock_of(out))
     work.write("film", made | {"file": fingerprint(out)})

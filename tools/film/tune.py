@@ -14,6 +14,7 @@ from tools.cli import duration
 from tools.film.programs.run import run
 from tools.film.work import Work
 from train.config import OPEN_END
+from train.runtime.lock import NAME as LOCK
 
 PATIENCE = 5  # evaluations without a new best after which the training stops
 RATE = 1e-4  # a fifth to a half of what networks are trained with
@@ -44,7 +45,8 @@ def tune(
         return stalled or spent >= seconds
 
     # at SIGTERM train/main.py writes a checkpoint
-    run("train/main.py", *words, "--ema-model", "--resume", processes=processes, enough=enough)
+    lock = work.model / LOCK
+    run("train/main.py", *words, "--ema-model", "--resume", processes=processes, lock=lock, enough=enough)
     work.write("tuning", {"seconds": used + time.monotonic() - began, "ended": ended})
     return why(work, work.read("tuning"))
 

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from tools.cli import UserError
 from tools.cli.files import write_file
+from tools.cli.locks import hold
 
 VERSION = 2  # of the files of this folder
+LOCK = "film.lock"
 
 
 class Work:
@@ -28,6 +31,13 @@ class Work:
     def splits(self) -> list[Path]:
         """The folders that hold records."""
         return [folder for folder in sorted(self.data.glob("*")) if any(folder.glob("*.json"))]
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Inside the block no other `make film` uses the folder. Raises UserError where one does."""
+        return hold(self.folder / LOCK, self._in_use)
+
+    def _in_use(self, owner: str) -> str:
+        return f"{self.folder} is in use by another make film ({owner}): wait for its end, or pass another OUT (-o)"
 
     def read(self, name: str) -> dict[str, Any]:
         """A JSON file of this folder, empty where it is missing. Raises UserError where it is damaged."""
@@ -56,5 +66,5 @@ class Work:
             if found and settings.get(name) != found.get(name)
         ]
         if lines:
-            raise UserError(f"{self.folder} was begun with other settings ({'; '.join(lines)}): pass another OUT")
+            raise UserError(f"{self.folder} was begun with other settings ({'; '.join(lines)}): pass another OUT (-o)")
         self.write("settings", settings)

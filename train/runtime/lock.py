@@ -1,16 +1,10 @@
 """The lock of a model folder: one training at a time writes to it."""
 
 import contextlib
-import fcntl
-import os
-import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
-from tools.cli import UserError
-from tools.cli.files import is_at
+from tools.cli.locks import hold, patience
 from train.runtime.dist import Group
 from train.runtime.restarts import job_id
 
@@ -28,60 +22,19 @@ def lock_folder(folder: Path, group: Group) -> Iterator[None]:
     nothing has been written.
     """
     with contextlib.ExitStack() as stack:
-        patience = min(PATIENCE, group.watch.timeout / 2) if group.watch else PATIENCE  # the others wait meanwhile
-        group.first(lambda: stack.enter_context(_held(folder, patience)))
+        seconds = min(PATIENCE, group.watch.timeout / 2) if group.watch else PATIENCE  # the others wait meanwhile
+        group.first(lambda: stack.enter_context(held(folder, seconds)))
         yield
 
 
-@contextlib.contextmanager
-def _held(folder, patience):
-    is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with _acquire(folder, patience) as file:
-            try:
-                yield
-            finally:
-                Path(file.name).unlink(missing_ok=True)
-    finally:
-        if is_new:
-            with contextlib.suppress(OSError):  # it holds the results of the run
-                folder.rmdir()
-
-
-def _acquire(folder: Path, patience: float) -> IO[str]:
-    """The locked file. Raises UserError when another training holds it, another start of the same job for too long."""
+def held(folder: Path, seconds: float) -> contextlib.AbstractContextManager[None]:
+    """The lock, for which another start of the same job waits so many seconds at most."""
     job = f" of job {job_id()}" if job_id() else ""
-    found, end = _lock(folder / NAME), time.monotonic() + patience
-    if isinstance(found, str) and job and found.endswith(job):
-        print(f"waiting for an earlier start of this job, {found}, which still holds {folder}", flush=True)
-        while isinstance(found, str) and time.monotonic() < end:
-            time.sleep(0.5)
-            found = _lock(folder / NAME)
-    if isinstance(found, str):
-        raise UserError(
-            f"{folder} is in use by another training ({found}): wait for its end, or pass another --model-dir"
-        )
-    found.truncate(0)
-    found.write(f"process {os.getpid()} on {socket.gethostname()}{job}\n")
-    found.flush()
-    return found
+    wait = patience(
+        seconds, lambda owner: f"waiting for an earlier start of this job, {owner}, which still holds {folder}"
+    )
 
+    def refusal(owner: str) -> str:
+        return f"{folder} is in use by another training ({owner}): wait for its end, or pass another --model-dir"
 
-def _lock(path: Path) -> IO[str] | str:
-    """The locked file, or who holds it."""
-    while True:
-        file = open(path, "a+", errors="backslashreplace")
-        try:
-            # a lock of the process: one by flock would live on in data workers after the trainer was killed
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            file.seek(0)
-            owner = file.read(400).strip() or "another process"
-            file.close()
-            return owner
-        except OSError:  # a file system without locks
-            pass
-        if is_at(file, path):
-            return file
-        file.close()  # its last owner has just deleted it
+    return hold(folder / NAME, refusal, job, lambda owner: bool(job) and owner.endswith(job) and wait(owner))

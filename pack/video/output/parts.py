@@ -1,11 +1,11 @@
 """The finished parts of a film under way, so that an interrupted conversion goes on where it was.
 
 `NAME.parts` beside the film NAME holds `job.json` (what is converted and how), `00000.mkv`, ... and `progress.npz`,
-which is replaced atomically after each part: a part counts if it is listed there. Everything else is a leftover.
+which is replaced atomically after each part: a part counts if it is listed there. Everything else is a leftover, except
+the lock of a conversion that runs.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
@@ -22,11 +22,12 @@ import numpy as np
 from pack.video.export import digest_of
 from pack.video.output.encoder import TIME_BASE, Encoding, PartWriter
 from tools.cli import UserError, is_shortage, quoted
-from tools.cli.archives import check_stored
-from tools.cli.arrays import read_member
+from tools.cli.arrays import check_stored, read_member
 from tools.cli.files import sync_folder, write_file
+from tools.cli.locks import hold
 
 FORMAT = 1
+LOCK = "conversion.lock"
 OURS = re.compile(r"\d{5,}\.mkv|(job\.json|progress\.npz)(\.\d+\.[0-9a-f]{8}\.tmp)?")  # names of files in the folder
 BLOCKS, BLOCK_BYTES = 64, 1 << 16  # read of a film to recognise it
 
@@ -41,7 +42,7 @@ class Parts:
 
     def __init__(self, out: Path, job: Mapping[str, Any], encoding: Encoding, fps: float):
         """The parts of the film `out`, which `job` (plain values by option) describes: no file is written yet."""
-        self.out, self.folder = out, out.with_name(out.name + ".parts")
+        self.out, self.folder = out, folder_of(out)
         self.job = json.loads(json.dumps({"format": FORMAT, **job}))
         self.encoding, self.rate = encoding, Fraction(fps or 25).limit_denominator(1001)
         self.counts: list[int] = []  # frames of each finished part
@@ -52,19 +53,10 @@ class Parts:
 
     def __enter__(self) -> "Parts":
         """Raises UserError where the folder belongs to another film or other options, or another process uses it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.lock = os.open(self.folder, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"{self.out} is being written by another process: wait for it, or pass another -o"
-                ) from None
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(hold(lock_of(self.out), self._in_use))
             self._load()
-        except BaseException:
-            os.close(self.lock)
-            raise
+            self.lock = stack.pop_all()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -75,9 +67,10 @@ class Parts:
         finally:
             with contextlib.suppress(OSError):  # the folder was deleted, or holds what is not ours
                 self._clear(keep=bool(self.counts))
-                if not self.counts:
+            self.lock.close()
+            if not self.counts:
+                with contextlib.suppress(OSError):
                     self.folder.rmdir()
-            os.close(self.lock)
 
     @property
     def finished(self) -> int:
@@ -122,11 +115,18 @@ class Parts:
         (self.folder / "progress.npz").unlink(missing_ok=True)  # first: from now on the rest are leftovers
         self.counts = []
 
+    def _in_use(self, owner):
+        return (
+            f"{self.out} is being written by another conversion ({owner}): wait for its end, or pass another OUT (-o)"
+        )
+
     def _load(self):
         job, progress = self.folder / "job.json", self.folder / "progress.npz"
-        advice = f"delete {self.folder} to begin anew, or pass another -o"
+        advice = f"delete {self.folder} to begin anew, or pass another OUT (-o)"
         if foreign := self._foreign():
-            raise UserError(f"{self.folder} holds {foreign}, which is not of a conversion: move it, or pass another -o")
+            raise UserError(
+                f"{self.folder} holds {foreign}, which is not of a conversion: move it, or pass another OUT (-o)"
+            )
         if not progress.exists():  # no part was finished
             self._clear()
             write_file(job, json.dumps(self.job, indent=1).encode())
@@ -161,7 +161,7 @@ class Parts:
 
     def _foreign(self):
         """The name of a file that no conversion left here, None where there is none; hidden ones do not count."""
-        names = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+        names = [path.name for path in self.folder.iterdir() if not path.name.startswith(".") and path.name != LOCK]
         films = [name for name in names if name.endswith(".mkv")] if "job.json" not in names else []
         return next((name for name in sorted(names) if not OURS.fullmatch(name)), min(films, default=None))
 
@@ -171,6 +171,16 @@ class Parts:
         for path in self.folder.iterdir():
             if path.name not in kept and OURS.fullmatch(path.name):
                 path.unlink()
+
+
+def folder_of(out: Path) -> Path:
+    """The folder of the parts of a film."""
+    return out.with_name(out.name + ".parts")
+
+
+def lock_of(out: Path) -> Path:
+    """The lock of the conversion that writes a film."""
+    return folder_of(out) / LOCK
 
 
 def read_job(path: Path) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def _plan(
     if not _decodes(stream, head):
         return Track(stream.index, label, "", "it cannot be decoded")
     if sound == "copy":
-        raise UserError(f"{out} cannot hold {label} as it is: pass -o {out.stem}.mkv, or --sound convert")
+        raise UserError(f"{out} cannot hold {label} as it is: pass OUT={out.stem}.mkv (-o), or --sound convert")
     reason = "as --sound convert asks" if sound == "convert" else f"{out.suffix} cannot hold {codec}"
     if isinstance(stream, av.AudioStream) and is_ambisonic(stream.layout):
         reason += "; ambisonic sound becomes stereo"

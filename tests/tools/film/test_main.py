@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 import subprocess
 from itertools import cycle
 from pathlib import Path
@@ -18,7 +19,7 @@ from pack.video.reader import probe
 from tests.support.media.depth_files import nearness, write_export
 from tests.support.media.films import Brightness
 from tests.support.media.shot_films import make_shots
-from tests.support.programs import refused, run_program, succeeds
+from tests.support.programs import held_at, refused, run_program, succeeds
 from tools import evaluate, stereo
 from tools.film import __main__ as program
 from tools.film.programs.run import ROOT
@@ -140,6 +141,22 @@ def test_other_settings_in_the_same_folder_are_refused(film, depth, here):
     converted(film, depth, "--hours", 0)
     said = refused(program.main, "--video", film, "--depth", depth, "--device", "cpu", "--divergence", 3)
     assert 'divergence is "3", was "9"): pass another OUT' in said
+
+
+@pytest.mark.slow
+def test_a_second_command_for_the_same_film_is_refused_and_the_lock_of_a_killed_one_taken_over(
+    film, depth, here, tmp_path
+):
+    words = ("--video", film, "--depth", depth, "--device", "cpu", "--hours", 0)
+    with held_at("tools.film.__main__.make_film", program.__name__, *words, "-o", tmp_path / "film_LR.mkv") as first:
+        lock = tmp_path / "film_LR.film/film.lock"
+        said = refused(program.main, *words, "-o", tmp_path / "film_LR.mp4")  # with the same working folder
+        assert f"is in use by another make film (process {first.pid} on {socket.gethostname()}): wait" in said
+        assert "pass another OUT (-o)" in said and [path.name for path in lock.parent.iterdir()] == [lock.name]
+        assert "conversion" in succeeds(program.main, *words, "--dry-run")
+    assert lock.exists()  # that of the first, which is killed
+    succeeds(program.main, *words)
+    assert not lock.exists()
 
 
 def test_too_few_shots_are_converted_with_the_start_and_the_page_says_why(here, tmp_path):

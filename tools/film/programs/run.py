@@ -9,20 +9,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools.cli import UserError
+from tools.cli.locks import hold, patience
 from tools.cli.machine import usable_cores
 
 ROOT = Path(__file__).resolve().parents[3]
 TORCHRUN = "tools/film/programs/torchrun.py"
 TICK = 0.5  # seconds between looks at a program that runs
+PATIENCE = 120.0  # seconds for the end of a program of an earlier command; a training writes a checkpoint before
+CONTINUES = "what is finished stays, the same command continues"
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
-def run(*words: object, processes: int = 1, enough: Callable[[], bool] = lambda: False) -> None:
-    """Run a program of this repository until it ends, or until `enough`, asked every TICK seconds, ends it by SIGTERM.
+def run(*words: object, processes: int = 1, lock: Path | None = None, enough: Callable[[], bool] | None = None) -> None:
+    """Run a program of this repository until it ends.
 
-    Several processes share the cores. Where the program fails, this process ends with its status: the program has
-    printed why. Where this process is killed, the program ends too.
+    With `enough`, asked every TICK seconds, it runs until that ends it by SIGTERM. Several processes share the cores.
+    Where the program fails, this process ends with its status: the program has printed why. Where this process is
+    killed, the program ends too, and the next command waits until it has released its `lock`.
+
+    Raises UserError where somebody else ended the program.
     """
+    if lock:
+        await_release(lock)
     program, *flags = map(str, words)
     command, environment = [str(ROOT / program), *flags], dict(os.environ)
     if processes > 1:
@@ -35,27 +43,38 @@ def run(*words: object, processes: int = 1, enough: Callable[[], bool] = lambda:
         start_new_session=processes > 1,
         preexec_fn=end_with_parent(),
     )
-    status = wait_for(process, enough)
+    status, was_enough = wait_for(process, enough or (lambda: False))
     if status in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        raise UserError(
-            f"{program} was killed, by somebody or by the system where memory ran out: what is finished stays, "
-            "the same command continues"
-        )
+        raise UserError(f"{program} was killed, by somebody or by the system where memory ran out: {CONTINUES}")
+    if status < 0:
+        raise UserError(f"{program} was ended by {signal.Signals(-status).name}: {CONTINUES}")
+    if enough and not status and not was_enough:
+        raise UserError(f"{program} was stopped by somebody: {CONTINUES}")
     if status:
-        sys.exit(status if status > 0 else 128 - status)
+        sys.exit(status)
 
 
-def wait_for(process: subprocess.Popen, enough: Callable[[], bool]) -> int:
-    """Wait until a program ends, or end it; its status, 0 where it was ended."""
+def await_release(lock: Path) -> None:
+    """Wait for the end of a program that an earlier command started. Raises UserError where it does not come."""
+
+    def refusal(owner: str) -> str:
+        return f"{lock.parent} is in use ({owner}): end it, the same command then continues"
+
+    with hold(lock, refusal, wait=patience(PATIENCE, lambda owner: f"waiting for {owner}, which has {lock.parent}")):
+        pass
+
+
+def wait_for(process: subprocess.Popen, enough: Callable[[], bool]) -> tuple[int, bool]:
+    """Wait until a program ends, or end it; its status, 0 where it was ended, and whether it was."""
     try:
         while True:
             try:
-                return process.wait(TICK)
+                return process.wait(TICK), False
             except subprocess.TimeoutExpired:
                 if enough():
                     process.terminate()
                     status = process.wait()
-                    return 0 if status in (-signal.SIGTERM, 128 + signal.SIGTERM) else status
+                    return 0 if status in (-signal.SIGTERM, 128 + signal.SIGTERM) else status, True
     finally:
         if process.poll() is None:
             process.terminate()

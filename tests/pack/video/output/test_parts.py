@@ -15,7 +15,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from pack.video.hdr import Hdr
 from pack.video.output.encoder import CODECS, TIME_BASE, Encoding
 from pack.video.output.join import join
-from pack.video.output.parts import Parts, fingerprint
+from pack.video.output.parts import Parts, fingerprint, lock_of
 from pack.video.output.tracks import plan_tracks
 from pack.video.reader import probe, read_timed
 from tests.support.media.stereo_films import H264, write_film
@@ -192,11 +192,12 @@ def test_damaged_and_missing_parts_are_refused(tmp_path, source):
     assert json.loads((folder / "job.json").read_text())["format"] == 1
 
 
-def test_a_second_process_does_not_write_the_same_film(tmp_path):
-    with Parts(tmp_path / "o.mp4", {}, H264, 25):
-        with pytest.raises(UserError, match="another process"), Parts(tmp_path / "o.mp4", {}, H264, 25):
-            pass
-        assert (tmp_path / "o.mp4.parts").exists()
+def test_the_lock_of_a_killed_conversion_is_no_file_of_somebody_else(tmp_path):
+    parts = begun(tmp_path / "o.mp4")
+    lock_of(parts.out).write_text("process 7 on a machine\n")
+    with Parts(parts.out, {}, H264, 25) as parts:
+        assert parts.finished == 20
+    assert not lock_of(parts.out).exists() and parts.folder.exists()
 
 
 def test_what_a_full_disk_left_of_a_part_goes_and_the_parts_before_stay(tmp_path, monkeypatch):
