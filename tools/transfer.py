@@ -20,21 +20,13 @@ if not __package__:  # run as a file: import from the repository root, not from 
 from pack.shards.exclusion import LIST, as_text, keys_on, listed_keys, read_lines
 from pack.shards.index import LARGEST_INDEX, Index
 from pack.shards.location import Location, RemotePath, parse_location
-from pack.shards.shard import list_shards, published_sha256
+from pack.shards.shard import list_shards
 from pack.shards.store import list_files, read_bytes, sha256_at, use_endpoint
 from tools import cli
 from tools.cli import MissingFile, UserError, plural
 from tools.cli.files import locked_folder
-from tools.copying.upload import (
-    LEAST_PART,
-    Stamp,
-    leftovers,
-    publish_index,
-    remove,
-    stamp_of,
-    write_small,
-    write_tar,
-)
+from tools.copying.publishing import Publication, look, publish_index, remove, stamp_of, write_small
+from tools.copying.upload import LEAST_PART, leftovers, write_tar
 
 A_BUCKET = "a bucket is written s3://BUCKET/PREFIX"
 
@@ -213,25 +205,25 @@ def copy_shard(split: Split, shard: Index, config: Config, tally: Tally) -> None
     data = read_bytes(split.source / index.name, LARGEST_INDEX)
 
     @contextlib.contextmanager
-    def publishing() -> Iterator[Stamp]:
+    def publishing() -> Iterator[Publication]:
         with alone_in(split.destination):
-            if not config.overwrite and published_sha256(tar) not in ("", shard.sha256):
+            publication, published = look(tar)
+            if not config.overwrite and published not in ("", shard.sha256):
                 raise another(tar)  # it has arrived since this program listed the destination
             if isinstance(tar, Path) or index.name in split.sizes:
                 remove(index)  # an old index must never vouch for a new tar
-            stamp: Stamp = {}
-            yield stamp
+            yield publication
             if config.read_back and sha256_at(tar, shard.bytes) != shard.sha256:
                 raise UserError(f"{tar}: what was read back has another sha256 than its index says: copy it again")
             if isinstance(tar, Path):
                 write_small(index, data)
             else:
-                publish_index(shard, tar, data, stamp)
+                publish_index(shard, tar, data, publication.written)
 
-    before = stamp_of(tar) if isinstance(tar, RemotePath) and tar.name in split.sizes else {}
+    before = stamp_of(tar) if isinstance(tar, RemotePath) and tar.name in split.sizes else None
     if split.sizes.get(tar.name) == shard.bytes and sha256_at(tar, shard.bytes) == shard.sha256:
-        with publishing() as stamp:
-            stamp.update(before)
+        with publishing() as publication:
+            publication.written = before or {}
             tally.add(shard.bytes)  # the copy was killed between tar and index
     else:
         write_tar(shard, tar, config.part_bytes, tally.add, publishing)

@@ -25,6 +25,14 @@ class UploadGone(Exception):
     """The upload was completed or aborted, perhaps by another program."""
 
 
+class Occupied(Exception):
+    """The store holds another file of this name than the condition of the request says."""
+
+
+class _Unconditional(Exception):
+    """The store refuses requests with conditions."""
+
+
 def is_s3(location: Location) -> bool:
     return isinstance(location, RemotePath) and EXTRAS.get(location.url.partition("://")[0]) == "s3"
 
@@ -97,15 +105,23 @@ def send(
     return tags, total.hexdigest()
 
 
-def complete(target: RemotePath, upload: Upload, tags: dict[int, str]) -> str:
-    """Make the file of its parts; its ETag. Raises UploadGone, also where it was completed and the answer was lost."""
+def complete(target: RemotePath, upload: Upload, tags: dict[int, str], condition: dict[str, str]) -> str:
+    """Make the file of its parts; its ETag. Raises Occupied, and UploadGone also where only the answer was lost."""
     # what the store answered to this program: it refuses parts that another one has replaced since
     parts = [{"PartNumber": number, "ETag": tag} for number, tag in sorted(tags.items())]
     words: dict[str, Any] = {"UploadId": upload.number, "MultipartUpload": {"Parts": parts}}
     try:
-        return call(target, "complete_multipart_upload", **words)["ETag"]
+        return call_if(condition, target, "complete_multipart_upload", **words)["ETag"]
+    except Occupied:
+        abort(target, upload)
+        raise
     except MissingFile as error:
         raise UploadGone from error
+
+
+def put(target: RemotePath, data: bytes, condition: dict[str, str]) -> str:
+    """Write a whole file; its ETag. Raises Occupied."""
+    return call_if(condition, target, "put_object", Body=data, ContentMD5=md5(data))["ETag"]
 
 
 def abort(target: RemotePath, upload: Upload) -> None:
@@ -118,6 +134,32 @@ def call(target: RemotePath, operation: str, key_as: str = "Key", **arguments: A
     store = client(target)
     bucket, key, _ = store.split_path(target.url)
     return retry(lambda: store.call_s3(operation, Bucket=bucket, **{key_as: key}, **arguments), target)
+
+
+def call_if(condition: dict[str, str], target: RemotePath, operation: str, **arguments: Any) -> Any:
+    """As `call`, where the store holds what `condition` says: IfNoneMatch "*" for no file, IfMatch for that ETag.
+
+    Amazon's S3 checks conditions of writes since 2024. Other servers may ignore or refuse them: then this is `call`.
+    Raises Occupied.
+    """
+    store = client(target)
+    bucket, key, _ = store.split_path(target.url)
+
+    def act() -> Any:
+        try:
+            return store.call_s3(operation, Bucket=bucket, Key=key, **arguments, **condition)
+        except OSError as error:
+            answer = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+            if answer in ("PreconditionFailed", "412") or (answer == "NoSuchKey" and "IfMatch" in condition):
+                raise Occupied from error
+            if answer in ("NotImplemented", "501"):
+                raise _Unconditional from error
+            raise
+
+    try:
+        return retry(act, target)
+    except _Unconditional:
+        return call(target, operation, **arguments)
 
 
 def md5(data: bytes) -> str:

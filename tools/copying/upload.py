@@ -14,32 +14,28 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-from pack.shards.index import LARGEST_INDEX, Index
-from pack.shards.location import Location, RemotePath
+from pack.shards.index import Index
+from pack.shards.location import Location
 from pack.shards.store import (
     ATTEMPTS,
     client,
     file_size,
     pause,
-    read_bytes,
     read_chunks,
     retry,
     sha256_at,
 )
 from tools.cli import MissingFile, UserError
-from tools.cli.files import file_sha256, naming, partial_file, sync, sync_folder, write_file
+from tools.cli.files import file_sha256, naming, partial_file, sync, sync_folder
 from tools.copying import multipart
+from tools.copying.publishing import Publishing, is_there, overtaken, remove, stamp_of, write_if
 
 LEAST_PART = 5 << 20  # bytes of a part but the last, by S3's rules
 MOST_PARTS = 9000  # of the 10,000 that S3 allows
 
 
 Progress = Callable[[int], None]  # is called with the bytes that arrived, or that had arrived before
-Stamp = dict[str, Any]  # what a store says of the tar that this program has just written; empty where it is not known
-# removes the old index, takes the stamp, and writes the new index at its end
-Publishing = Callable[[], contextlib.AbstractContextManager[Stamp]]
 
 
 def write_tar(shard: Index, target: Location, part_bytes: int, done: Progress, publishing: Publishing) -> None:
@@ -53,80 +49,6 @@ def write_tar(shard: Index, target: Location, part_bytes: int, done: Progress, p
         _write_s3(shard, target, max(part_bytes, -(-shard.bytes // MOST_PARTS)), done, publishing)
     else:
         _write_whole(shard, target, part_bytes, done, publishing)
-
-
-def write_small(target: Location, data: bytes) -> None:
-    """Write a small file, whole."""
-    if isinstance(target, Path):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_file(target, data)
-    elif multipart.is_s3(target):
-        multipart.call(target, "put_object", Body=data, ContentMD5=multipart.md5(data))
-    else:
-        retry(lambda: client(target).pipe_file(target.url, data), target)
-
-
-def remove(target: Location) -> None:
-    """Delete a file if there is one."""
-    with contextlib.suppress(FileNotFoundError):
-        if isinstance(target, Path):
-            target.unlink()
-        else:
-            retry(lambda: client(target).rm_file(target.url), target)
-
-
-def stamp_of(target: RemotePath) -> Stamp:
-    """What a store says of a file: its size, and an ETag or a time by which another file of the name is known."""
-    return retry(lambda: client(target).info(target.url), target)
-
-
-def publish_index(shard: Index, tar: RemotePath, data: bytes, stamp: Stamp) -> None:
-    """Write the index `data` of a tar that this program has just written to a store.
-
-    Stores have no locks, and another program may be publishing a shard of this name. The tar decides: who wrote the one
-    that is there writes its index until that stands, and others remove theirs. Raises UserError as `check_arrived`.
-    """
-    index = tar.with_suffix(".json")
-    check_arrived(shard, tar, stamp)
-    for attempt in range(ATTEMPTS):
-        write_small(index, data)
-        try:
-            check_arrived(shard, tar, stamp)
-        except UserError:
-            if _small(index) == data:
-                remove(index)
-            raise
-        if _small(index) == data:
-            return
-        time.sleep(pause(attempt))
-    raise _overtaken(tar)
-
-
-def _small(path: RemotePath) -> bytes | None:
-    try:
-        return read_bytes(path, LARGEST_INDEX)
-    except FileNotFoundError:
-        return None
-
-
-def check_arrived(shard: Index, target: RemotePath, stamp: Stamp) -> None:
-    """Raise UserError unless the store has this shard's tar: another program may have written one of this name since.
-
-    Stores have no locks. A file with the stamp of the upload is not read again.
-    """
-    found = stamp_of(target)
-    if found["size"] != shard.bytes:
-        raise UserError(f"{target}: found {found['size']} bytes after the upload, expected {shard.bytes}: push again")
-    is_ours = bool(stamp) and all(found.get(name) == value for name, value in stamp.items())
-    if not is_ours and sha256_at(target, shard.bytes) != shard.sha256:
-        raise _overtaken(target)
-
-
-def _overtaken(target: RemotePath) -> UserError:
-    return UserError(
-        f"{target}: another program has just written other records under this name: push again when it is done, "
-        f"or to another destination"
-    )
 
 
 def leftovers(names: Iterable[str], tars: Iterable[str]) -> list[str]:
@@ -171,11 +93,11 @@ def _write_whole(shard, target, part_bytes, done, publishing):
         retry(write, target)
         if sha256_at(temporary, shard.bytes) != shard.sha256:
             raise _differs(shard)
-        with publishing() as stamp:
+        with publishing() as publication:
             retry(lambda: client(target).cp_file(temporary.url, target.url), target)
-            stamp.update(stamp_of(target))
+            publication.written = stamp_of(target) or {}
     except MissingFile:  # another copy of this shard arrived first and took this one for a leftover
-        if not _is_there(shard, target):
+        if not is_there(shard, target):
             raise
         with publishing():
             pass
@@ -185,15 +107,11 @@ def _write_whole(shard, target, part_bytes, done, publishing):
     done(shard.bytes)
 
 
-def _is_there(shard, target):
-    return file_size(target) == shard.bytes and sha256_at(target, shard.bytes) == shard.sha256
-
-
 def _has_arrived(shard, target):
-    """As _is_there; a file that another program is completing is waited for."""
+    """As is_there; a file that another program is completing is waited for."""
     for attempt in range(ATTEMPTS):
         if file_size(target) is not None:
-            return _is_there(shard, target)
+            return is_there(shard, target)
         time.sleep(pause(attempt))
     return False
 
@@ -204,8 +122,8 @@ def _write_s3(shard, target, part_bytes, done, publishing):
         data = b"".join(read_chunks(shard.tar, shard.bytes))
         if hashlib.sha256(data).hexdigest() != shard.sha256:
             raise _differs(shard)
-        with publishing() as stamp:
-            stamp["ETag"] = multipart.call(target, "put_object", Body=data, ContentMD5=multipart.md5(data))["ETag"]
+        with publishing() as publication:
+            write_if(shard, target, publication, lambda: multipart.put(target, data, publication.condition))
         done(len(data))
     else:
         upload = multipart.choose(shard, target, begun, part_bytes)
@@ -214,11 +132,12 @@ def _write_s3(shard, target, part_bytes, done, publishing):
             if sha256 != shard.sha256:
                 multipart.abort(target, upload)
                 raise _differs(shard)
-            with publishing() as stamp:
-                stamp["ETag"] = multipart.complete(target, upload, tags)
+            with publishing() as publication:
+                condition = publication.condition
+                write_if(shard, target, publication, lambda: multipart.complete(target, upload, tags, condition))
         except multipart.UploadGone as error:  # another program that went on with it, too, may have completed it
             if not _has_arrived(shard, target):
-                raise _overtaken(target) from error
+                raise overtaken(target) from error
             with publishing():
                 pass
         begun = [other for other in begun if other.number != upload.number]

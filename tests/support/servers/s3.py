@@ -1,6 +1,7 @@
 """A real S3 server on loopback, and a proxy before it that counts requests and does harm to them."""
 
 import contextlib
+import hashlib
 import http.client
 import os
 import random
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 BUCKET = "bucket"
 KEY, SECRET = "TESTACCESSKEY0001", "testsecretkey0000000000001"
@@ -21,7 +23,13 @@ SLOW_DOWN = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>SlowDown</Code><Message>Please reduce your request rate.'
     b"</Message></Error>"
 )
+PRECONDITION_FAILED = (
+    b'<?xml version="1.0"?>\n<Error><Code>PreconditionFailed</Code><Message>At least one of the pre-conditions you '
+    b"specified did not hold</Message></Error>"
+)
 REFUSED = b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
+NOT_IMPLEMENTED = b'<?xml version="1.0"?>\n<Error><Code>NotImplemented</Code><Message>Not implemented</Message></Error>'
+ANSWERS = {403: REFUSED, 501: NOT_IMPLEMENTED}
 
 
 @dataclass
@@ -32,16 +40,22 @@ class Request:
     path: str  # with its query
     range: str
     bytes: int  # of the body
+    condition: str = ""  # ETag, or * for any file
 
 
 @dataclass
 class Proxy:
-    """Passes requests on; `harm` may name one of 500, 503, 403, "cut" or "short" for a request."""
+    """Passes requests on; `harm` may name one of 500, 503, 403, 501, "cut", "short" or "lost" for a request.
+
+    The server behind it ignores conditions of writes. With `root`, the folder of its buckets, they are checked here.
+    """
 
     port: int
+    root: Path | None = None
     harm: Callable[[Request], int | str | None] = lambda _: None
     requests: list[Request] = field(default_factory=list)
     harmed: int = 0
+    writing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def url(self) -> str:
@@ -138,13 +152,27 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_any(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         proxy = self.server.proxy
-        request = Request(self.command, self.path, self.headers.get("Range", ""), len(body))
+        condition = self.headers.get("If-None-Match") or self.headers.get("If-Match") or ""
+        request = Request(self.command, self.path, self.headers.get("Range", ""), len(body), condition)
         proxy.requests.append(request)
         harm = proxy.harm(request)
         if harm is not None:
             proxy.harmed += 1
         if isinstance(harm, int):
-            return self.answer(harm, {"Content-Type": "application/xml"}, {403: REFUSED}.get(harm, SLOW_DOWN))
+            return self.answer(harm, {"Content-Type": "application/xml"}, ANSWERS.get(harm, SLOW_DOWN))
+        with proxy.writing if proxy.root and condition else contextlib.nullcontext():
+            if proxy.root and condition and not self.holds(proxy.root):
+                return self.answer(412, {"Content-Type": "application/xml"}, PRECONDITION_FAILED)
+            self.forward(body, harm)
+
+    def holds(self, root):
+        """Whether the file that is to be written is as the request's condition says."""
+        path = root / unquote(urlsplit(self.path).path).lstrip("/")
+        if "If-None-Match" in self.headers:
+            return not path.exists()
+        return path.exists() and hashlib.md5(path.read_bytes()).hexdigest() == self.headers["If-Match"].strip('"')
+
+    def forward(self, body, harm):
         upstream = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=30)
         with contextlib.closing(upstream):
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -154,6 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
             upstream.endheaders(body)
             found = upstream.getresponse()
             data = found.read()
+        if harm == "lost":  # the request was carried out
+            return self.answer(500, {"Content-Type": "application/xml"}, SLOW_DOWN)
         headers = {k: v for k, v in found.getheaders() if k.lower() not in ("connection", "transfer-encoding")}
         if harm == "short":  # the end is missing, and the length says so too
             data = data[: len(data) // 2]

@@ -16,7 +16,7 @@ from tests.support.programs import refused, succeeds
 from tests.support.shards import make_data
 from tools import transfer
 from tools.cli.files import locked_folder
-from tools.copying import upload
+from tools.copying import publishing, upload
 
 
 @pytest.mark.parametrize("url", [URL, "memory://overwrite/data", None])
@@ -81,30 +81,34 @@ def test_a_tar_and_its_index_are_published_under_one_lock(data, tmp_path, monkey
     assert len(held) >= 9 and all(held)
 
 
-@pytest.mark.parametrize("url", [URL, "memory://two-pushes/data"])
-def test_of_two_pushes_at_once_no_index_stands_by_the_tar_of_the_other(data, store, tmp_path, monkeypatch, url):
+@pytest.mark.parametrize(("url", "conditions"), [(URL, False), (URL, True), ("memory://two-pushes/data", False)])
+def test_of_two_pushes_at_once_no_index_stands_by_the_tar_of_the_other(
+    data, store, s3_server, tmp_path, monkeypatch, url, conditions
+):
     """Whether the other one's tar, or its tar and index, arrive just before or just after our index."""
+    monkeypatch.setattr(publishing, "pause", lambda _: 0)
+    store.root = s3_server[0].parent if conditions else None
     other = make_data(tmp_path / "other", records=4, frames=1, size=72)
     for number, (moment, names) in enumerate(itertools.product(("before", "after"), (["tar"], ["tar", "json"]))):
         place = RemotePath(f"{url}{number}")
 
-        def push_both(target, content, moment=moment, names=names, write=upload.write_small):
-            intruders = names if target.name == "s0-00.json" else []
+        def write_both(index, data, condition, moment=moment, names=names, write=publishing._write_index):
             if moment == "after":
-                write(target, content)
-            for suffix in intruders:
-                write(target.with_suffix(f".{suffix}"), (other / "train" / f"s0-00.{suffix}").read_bytes())
+                write(index, data, condition)
+            for suffix in names if index.name == "s0-00.json" else []:
+                written = (other / "train" / f"s0-00.{suffix}").read_bytes()
+                publishing.write_small(index.with_suffix(f".{suffix}"), written)
             if moment == "before":
-                write(target, content)
+                write(index, data, condition)
 
         with monkeypatch.context() as patch:
-            patch.setattr(upload, "write_small", push_both)
+            patch.setattr(publishing, "_write_index", write_both)
             line = refused_push("-i", data, "-o", place.url, "--split", "train")
         assert "s0-00.tar: another program has just written other records under this name: push again" in line
         found = list_folder(place / "train")
         for index in list_shards(place / "train") if any(name.endswith(".json") for name in found) else []:
             assert sha256_at(index.tar, index.bytes) == index.sha256
-        assert ("s0-00.json" in found) == ((moment, names) == ("after", ["tar", "json"]))
+        assert ("s0-00.json" in found) == (names == ["tar", "json"] and (conditions or moment == "after"))
 
 
 @pytest.mark.parametrize("arrived", [True, False])
