@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
+from tests.support.servers import ports
 from tests.support.shards import make_data
 
 pytestmark = pytest.mark.slow
@@ -43,10 +43,7 @@ def make_slurm(folder):
         (folder / name).chmod(0o755)
 
 
-def submit(folder, log):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def submit(folder, log, port):
     slurm = {
         "PATH": f"{folder}:{os.environ['PATH']}",
         "REQUEUED": str(folder / "requeued"),
@@ -66,14 +63,14 @@ def submit(folder, log):
 def train_until_time_is_up(folder, text):
     """Submit, wait for the text, and do what Slurm does before a time limit; what was printed."""
     log = folder / "log"
-    with open(log, "w") as out:
-        job = submit(folder, out)
-        end = time.monotonic() + 120
+    with open(log, "w") as out, ports.reserved() as port:
+        job = submit(folder, out, port)
+        end = time.monotonic() + 240
         while text not in log.read_text():
             assert job.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.1)
         job.send_signal(signal.SIGUSR1)
-        assert job.wait(120) == 0, log.read_text()
+        assert job.wait(240) == 0, log.read_text()
     return log.read_text()
 
 

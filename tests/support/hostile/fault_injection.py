@@ -81,6 +81,28 @@ def limit_files_at(path, call, size) -> None:
     before_call(path, call, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))  # Python ignores SIGXFSZ
 
 
+def give_up_at(path, call, file, seconds) -> None:
+    """Before the `call`-th call wait until a file exists, and from then on for other processes this long at most."""
+
+    def shorten():
+        while not os.path.exists(file):
+            time.sleep(0.02)
+        from_here = []
+
+        def make(ending):
+            def hurried(watch, now):
+                if not from_here:
+                    from_here.append(now)
+                    watch.since, watch.timeout, watch.patience = now, seconds, seconds / 3
+                return ending(watch, now)
+
+            return hurried
+
+        wrap("train.runtime.watch.Watch._ending", make)
+
+    before_call(path, call, shorten)
+
+
 def raise_at(path, call) -> None:
     """Raise an exception that only a bug can cause, instead of the `call`-th call."""
 
@@ -129,6 +151,7 @@ def before_call(path, call, act) -> None:
     """Call `act` before the `call`-th call of the function."""
 
     def make(function):
+        @functools.wraps(function)  # the watch names the function that waits
         def counted(*arguments, **options):
             nonlocal call
             call -= 1
@@ -147,6 +170,7 @@ HOOKS = {
     "signal at": signal_at,
     "rename at": rename_at,
     "limit files at": limit_files_at,
+    "give up at": give_up_at,
     "raise at": raise_at,
     "return nan at": return_nan_at,
     "always return": always_return,

@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -108,24 +109,20 @@ def rclone() -> str:
 def serve(root: Path) -> Iterator[int]:
     """The port of an S3 server whose buckets are the folders in `root`."""
     (root / BUCKET).mkdir(parents=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["serve", "s3", "--config", os.devnull, "--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY},{SECRET}"]
+    words = ["serve", "s3", "--config", os.devnull, "--addr", "127.0.0.1:0", "--auth-key", f"{KEY},{SECRET}"]
     # --buffer-size 0: by itself it reads megabytes ahead of each range, which nobody asks for
     words += ["--vfs-cache-mode", "off", "--buffer-size", "0", "--cache-dir", str(root.parent / "rclone")]
-    log = open(root.parent / "rclone.log", "wb")
-    process = subprocess.Popen([rclone(), *words, str(root)], stdout=log, stderr=log)
+    log = root.parent / "rclone.log"
+    with open(log, "wb") as out:
+        process = subprocess.Popen([rclone(), *words, str(root)], stdout=out, stderr=out)
     try:
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.05)
-        yield port
+        while not (found := re.search(r"on \[http://127\.0\.0\.1:(\d+)/", log.read_text())):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.02)
+        yield int(found[1])
     finally:
         process.kill()
         process.wait()
-        log.close()
 
 
 @contextlib.contextmanager
@@ -173,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
         return path.exists() and hashlib.md5(path.read_bytes()).hexdigest() == self.headers["If-Match"].strip('"')
 
     def forward(self, body, harm):
-        upstream = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=30)
+        upstream = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=120)
         with contextlib.closing(upstream):
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():  # the signature covers Host, which must stay the proxy's

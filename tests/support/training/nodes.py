@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from tests.support import ROOT
 from tests.support.hostile.fault_injection import wrap
+from tests.support.servers import ports
 
 STORE = "import time; from torch.distributed import TCPStore; store = TCPStore('0.0.0.0', {port}, is_master=True, "
 STORE += "wait_for_workers=False); print('ready', flush=True); time.sleep(1e9)"
@@ -122,12 +122,11 @@ class Loopback:
         self.variables = {}
 
     def open(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.held = ports.reserve()
+        self.port = self.held.getsockname()[1]
 
     def close(self):
-        pass
+        self.held.close()
 
     def address(self, node):
         return f"127.0.0.{node}"

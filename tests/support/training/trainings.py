@@ -10,10 +10,10 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from PIL import Image
 
 from model.checkpoint import read_file
 from model.light_video_inpaint import LightVideoInpaint
+from tests.support.servers import ports
 
 NAME = "inpaint.light_video_inpaint_v1"
 # what a training imports, which takes seconds
@@ -55,7 +56,7 @@ class Processes:
     pids: list[int]
     folder: Path
 
-    def wait(self, seconds=120) -> list[int]:
+    def wait(self, seconds=240) -> list[int]:
         """Their exit statuses; of a process that a signal ended, its negative number."""
         return [ask(wait=pid, seconds=seconds) for pid in self.pids]
 
@@ -67,31 +68,43 @@ class Processes:
     def log(self, rank=0) -> str:
         return (self.folder / f"{rank}.log").read_text()
 
-    def wait_for_log(self, text, seconds=60):
+    def wait_for_log(self, text):
         """Wait until the first process has printed the text."""
-        end = time.monotonic() + seconds
-        while text not in self.log():
-            assert time.monotonic() < end, f"no {text!r} in:\n{self.log()}"
-            time.sleep(0.02)
+        wait_until(lambda: text in self.log(), lambda: f"no {text!r} in:\n{self.log()}")
+
+    def wait_until_stopped(self, rank=0):
+        """Wait until a process has been stopped as by Ctrl-Z."""
+        wait_until(lambda: is_stopped(self.pids[rank]), lambda: f"not stopped:\n{self.log(rank)}")
 
 
-def start(folder, *flags, world=1, hooks=(), hooked=None, more=None) -> Processes:
+def wait_until(holds, message=lambda: "", seconds=240):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, message()
+        time.sleep(0.02)
+
+
+def is_stopped(pid) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
+
+
+def start(folder, *flags, world=1, hooks=(), hooked=None, others=(), more=None) -> Processes:
     """Start `train/main.py *flags`; `hooks` (see fault_injection) change the ranks `hooked`, by default all.
 
-    `more` is added to the environment.
+    The hooks `others` change the other ranks, and `more` is added to the environment.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    pids = []
+    held = ports.reserve()  # until rank 0 listens there, so as long as the job is looked at
+    port, pids = held.getsockname()[1], []
     for rank in range(world):
         env = {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         env |= more or {}
         (folder / f"{rank}.log").touch()
-        mine = hooks if hooked is None or rank in hooked else ()
+        mine = hooks if hooked is None or rank in hooked else others
         pids.append(ask(argv=[*map(str, flags)], env=env, log=str(folder / f"{rank}.log"), hooks=mine))
-    return Processes(pids, folder)
+    job = Processes(pids, folder)
+    weakref.finalize(job, held.close)
+    return job
 
 
 def train(folder, *flags, **options) -> Processes:

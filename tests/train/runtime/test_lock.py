@@ -26,7 +26,8 @@ def stopped_in_a_step(data, folder):
     """A training that SIGSTOP holds in its third step, with its lock held."""
     flags = trainings.command(data, folder)
     job = trainings.start(folder / "a", *flags, hooks=[["signal at", "train.step.update", 3, signal.SIGSTOP]])
-    job.wait_for_log("epoch 1/3")
+    job.wait_until_stopped()
+    assert "epoch 1/3" in job.log()
     assert (folder / LOCK).read_text().startswith(f"process {job.pids[0]} on ")
     return job
 

@@ -9,6 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as processes
 from torch.nn.parallel import DistributedDataParallel
 
+from tests.support.servers import ports
 from tests.support.shards import make_data
 from tests.support.training import trainings
 from train.runtime.dist import Group
@@ -109,8 +110,8 @@ def check_sums(rank, group):
 
 @pytest.mark.slow
 def test_sums_are_in_the_order_of_ranks_whatever_the_buckets():
-    port = dist.TCPStore("127.0.0.1", 0, is_master=True).port  # finds a free one
-    processes.spawn(run, (port,), nprocs=WORLD)
+    with ports.reserved() as port:
+        processes.spawn(run, (port,), nprocs=WORLD)
 
 
 def test_the_network_of_one_process_is_not_wrapped():

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch.distributed as dist
@@ -103,10 +102,10 @@ def test_a_store_that_does_not_answer_is_named():
 def test_heartbeats_are_published_and_read_while_the_process_waits(monkeypatch):
     monkeypatch.setattr(module, "BEAT", 0.01)
     store, watches = dist.HashStore(), [Watch(rank, 2, 600) for rank in (0, 1)]
-    for watch in watches:
-        watch.share(store)
     with watches[1].waiting():
         pass
+    for watch in watches:
+        watch.share(store)
     with watches[0].waiting():
         watches[0].since -= 10
         while watches[0].beats[1].entered != 1:
@@ -121,35 +120,30 @@ def data(tmp_path_factory):
     return make_data(tmp_path_factory.mktemp("watch") / "data", records=4, evaluation=2, size=72)
 
 
-def wait_until(holds):
-    end = time.monotonic() + 120
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def is_stopped(pid):
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
-
-
 @contextlib.contextmanager
-def stopped(data, folder, place, *more):
-    """A training of two processes, of which the second has been stopped as by Ctrl-Z, at its second call of `place`."""
+def stopped(data, folder, place, *more, others=()):
+    """A training of two processes, of which the second has been stopped as by Ctrl-Z, at its second call of `place`.
+
+    `others` are hooks of the first one; a file `stopped` shows it when the second one is.
+    """
     hooks = [["signal at", place, 2, signal.SIGSTOP]]
-    job = trainings.start(folder, *trainings.command(data, folder, *more), world=2, hooks=hooks, hooked=[1])
+    flags = trainings.command(data, folder, *more)
+    job = trainings.start(folder, *flags, world=2, hooks=hooks, hooked=[1], others=others)
     try:
-        wait_until(lambda: is_stopped(job.pids[1]))
+        job.wait_until_stopped(1)
+        (folder / "stopped").touch()
         yield job
     finally:
         job.kill(ranks=[1])
-        trainings.ask(wait=job.pids[1], seconds=60)
+        trainings.ask(wait=job.pids[1], seconds=240)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["train.step.forward_backward", "torch.distributed.all_gather_object"])
 def test_a_process_that_hangs_is_named_in_one_line_and_the_job_ends(place, data, tmp_path):
-    with stopped(data, tmp_path, place, "--timeout", 0.1) as job:
-        assert trainings.ask(wait=job.pids[0], seconds=120) == 2
+    others = [["give up at", place, 2, str(tmp_path / "stopped"), 15]]
+    with stopped(data, tmp_path, place, others=others) as job:
+        assert trainings.ask(wait=job.pids[0], seconds=240) == 2
     last = job.log().splitlines()[-1]
     assert last.startswith("error: waited ") and "for rank 1, which does not answer" in last
     assert f", in {place.rpartition('.')[2]} (operation " in last
@@ -163,7 +157,7 @@ def test_a_process_that_hangs_is_named_in_one_line_and_the_job_ends(place, data,
 def test_a_stopped_process_does_not_make_the_others_deaf_to_signals(number, data, tmp_path):
     with stopped(data, tmp_path, "train.step.forward_backward", "--save-every-steps", 1) as job:
         job.kill(number, ranks=[0])
-        assert trainings.ask(wait=job.pids[0], seconds=120) == 128 + number
+        assert trainings.ask(wait=job.pids[0], seconds=240) == 128 + number
     last = job.log().splitlines()[-1]
     assert last.startswith(f"stopped by {number.name} while waiting for rank 1, which does not answer"), last
     log = trainings.train(tmp_path, *trainings.command(data, tmp_path, "--resume"), world=2).log()
@@ -178,13 +172,13 @@ def test_under_torchrun_a_stopped_worker_and_a_signal_to_another_end_the_job(dat
     job = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
     try:
         log = tmp_path / "0.log"
-        wait_until(lambda: log.exists() and "parameters on" in log.read_text())
+        trainings.wait_until(lambda: log.exists() and "parameters on" in log.read_text())
         found = subprocess.check_output(["pgrep", "-P", str(job.pid), "-f", "trainings.py"]).split()
         workers = [int(pid) for pid in found]
-        wait_until(lambda: any(map(is_stopped, workers)))
-        (worker,) = (pid for pid in workers if not is_stopped(pid))
+        trainings.wait_until(lambda: any(map(trainings.is_stopped, workers)))
+        (worker,) = (pid for pid in workers if not trainings.is_stopped(pid))
         os.kill(worker, signal.SIGTERM)
-        assert job.wait(120) == 1
+        assert job.wait(240) == 1
         assert log.read_text().splitlines()[-1].startswith("stopped by SIGTERM while waiting for rank 1")
     finally:
         job.kill()
