@@ -1,5 +1,6 @@
 """Small films with something in front of something else, and how tests pack them."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -59,12 +60,27 @@ def refuse(out, *words):
     return line
 
 
-def start(*words, **options):
-    """A packing in a process of its own, with the depth model that it has by default."""
-    words = [sys.executable, str(ROOT / "pack/main.py"), *SMALL, *map(str, words)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def start(*words, program=ROOT / "pack/main.py", more=None, **options):
+    """A packing in a process of its own, with the depth model that it has by default.
+
+    `more` is added to the environment.
+    """
+    words = [sys.executable, str(program), *SMALL, *map(str, words)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | (more or {})
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(words, env=environment, **pipes | options)
+
+
+@contextlib.contextmanager
+def held(hold, *words, **options):
+    """A packing whose processes each wait behind their second clip while the file `hold` exists."""
+    hold.touch()
+    process = start(*words, program=ROOT / "tests/support/media/held_packing.py", more={"HOLD": str(hold)}, **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def lines(err):

@@ -176,17 +176,25 @@ def test_a_state_survives_its_file():
 
 
 PROGRAM = """
-import sys
+import os, sys, time
 sys.argv[0] = "stereo.py"
 from tools import cli, stereo
 from tools.synthesis import conversion
+from tools.synthesis.pace import Pace
 conversion.PART = 40
+show = Pace.show
+def held(pace, frames):
+    show(pace, frames)
+    while frames == int(os.environ["HOLD_AT"]):
+        time.sleep(0.02)
+Pace.show = held
 cli.run(stereo.main)
 """
 
 
-def start(*words):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+def start(*words, hold_at=0):
+    """A conversion in parts of 48 frames, which waits for ever when so many frames are done."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HOLD_AT": str(hold_at)}
     words = [sys.executable, "-c", PROGRAM, "--device", "cpu", "--baseline", "replicate", *map(str, words)]
     return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -199,7 +207,7 @@ def test_a_killed_program_continues_and_leaves_nothing_but_parts(tmp_path):
     assert process.wait() == 0, process.communicate()
     folder = tmp_path / "o.mkv.parts"
     for number, sent in enumerate((signal.SIGKILL, signal.SIGTERM, signal.SIGINT)):
-        process = start("-i", source, "-o", out)
+        process = start("-i", source, "-o", out, hold_at=48 * (number + 1) + 10)
         wait_for(lambda: (folder / f"{number + 1:05d}.mkv").exists(), process)  # noqa: B023 (called at once)
         process.send_signal(sent)
         printed, errors = process.communicate()

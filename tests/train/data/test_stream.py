@@ -269,7 +269,7 @@ def test_a_worker_that_dies_is_one_line(split):
 @pytest.mark.slow
 def test_a_run_whose_worker_dies_ends_with_one_line_and_status_2(tmp_path):
     data = make_data(tmp_path / "data", records=2, evaluation=1, size=72)
-    job = trainings.start(tmp_path, *trainings.command(data, tmp_path, "--num-workers", "1", "--max-epoch", "60"))
+    job = trainings.start(tmp_path, *trainings.command(data, tmp_path, "--num-workers", "1", "--max-epoch", "100000"))
     job.wait_for_log("epoch 1/")
     for worker in children(job.pids[0]):
         os.kill(worker, signal.SIGKILL)
