@@ -1,5 +1,7 @@
 """What several test files share."""
 
+import functools
+import math
 import os
 import random
 import signal
@@ -16,6 +18,7 @@ from pack.shards.store import _client
 from tests.support import ROOT
 from tests.support.media.films import Brightness, make_video
 from tests.support.servers import s3
+from tools.cli import Progress
 from tools.clips import fetch_clips
 
 # A shell's background job ignores Ctrl-C, and so would every program that tests start and interrupt.
@@ -29,6 +32,12 @@ def same_numbers() -> None:
     np.random.seed(0)
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("highest")  # on some processors programs leave another one behind
+
+
+@pytest.fixture(autouse=True)
+def no_progress_lines(monkeypatch) -> None:
+    """No program prints how far it is because the machine is slow: many tests say what else it prints."""
+    monkeypatch.setattr(Progress, "__init__", functools.partialmethod(Progress.__init__, every=math.inf))
 
 
 @pytest.fixture(scope="session")

@@ -28,8 +28,7 @@ def test_one_bad_video_among_several_is_named_at_the_end(short_films, tmp_path):
     status, out, err = run_program(program.main, *words)
     assert status == 1
     assert "3 videos packed" in out and "1 failed" in out
-    failed = [line for line in err.splitlines() if not line.startswith("packing ")]  # a slow machine shows progress
-    assert len(failed) == 1 and failed[0].startswith("failed: ") and "bad.mp4" in failed[0]
+    assert err.count("\n") == 1 and err.startswith("failed: ") and "bad.mp4" in err
     assert len(list_shards(tmp_path / "out")) == 3
 
 
@@ -119,7 +118,7 @@ def test_a_bug_in_a_worker_process_ends_the_program_with_its_traceback(workers, 
 def test_the_next_videos_clips_are_computed_while_the_last_ones_of_a_video_are(short_films, tmp_path, monkeypatch):
     from pack import packing
 
-    started, together = threading.Barrier(2, timeout=60), []
+    started, together = threading.Barrier(2, timeout=240), []
     compute = packing.clip_depth
 
     def depth(clip, models, config):
@@ -222,7 +221,7 @@ def test_a_split_folder_that_cannot_be_created_is_one_line(film, tmp_path):
 def test_a_disk_that_fills_up_keeps_what_was_published_and_nothing_half_written(films, tmp_path):
     words = [*"--max-workers 1 --max-shard-bytes 1000 --image-format png --video".split(), films]
     process = start(*words, "-o", tmp_path, preexec_fn=lambda: limit_files(300_000))
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate()
     assert process.returncode == 2
     assert len(lines(err)) == 1 and "cannot write to" in err and "File too large" in err
     assert not list(tmp_path.glob("*.tmp"))

@@ -102,7 +102,7 @@ def test_processes_with_too_small_a_cache_read_what_is_right_and_keep_its_limit(
     processes = [context.Process(target=read_all, args=(two, shards, results)) for _ in range(2)]
     for process in processes:
         process.start()
-    assert [results.get(timeout=60) for _ in processes] == [24, 24]
+    assert [results.get(timeout=240) for _ in processes] == [24, 24]
     for process in processes:
         process.join()
     assert len(kept(two, shards)) == 2 and not list(two.folder.glob("*.tmp"))

@@ -10,7 +10,8 @@ from train.runtime import cpu
 from train.runtime.cpu import keep_freed_memory
 
 TURNS = """
-import resource, torch
+import ctypes, resource, torch
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a huge page would count as one
 from train.runtime.cpu import keep_freed_memory
 if {keep}:
     keep_freed_memory()

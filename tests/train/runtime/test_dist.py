@@ -10,7 +10,10 @@ import torch.distributed as dist
 from model.device import choose_device
 from tests.support import ROOT
 from tools.cli import UserError
+from train.runtime import dist as module
 from train.runtime.dist import Group, unused_part
+
+LONG = timedelta(seconds=240)
 
 
 def start(store, world, late=()):
@@ -18,13 +21,13 @@ def start(store, world, late=()):
     parts = {}
 
     def join(rank):
-        parts[rank] = unused_part(store, rank, world, timedelta(seconds=20))
+        parts[rank] = unused_part(store, rank, world, LONG)
 
     threads = {rank: threading.Thread(target=join, args=(rank,)) for rank in range(world)}
     for rank in sorted(threads, key=lambda rank: rank in late):
         threads[rank].start()
     for thread in threads.values():
-        thread.join(20)
+        thread.join()
     assert len(parts) == world
     return parts
 
@@ -46,10 +49,12 @@ def test_a_job_may_start_again_with_fewer_processes():
         assert not start(store, world)[world - 1].check(["address"])
 
 
-def test_processes_that_do_not_start_are_named_after_the_timeout():
+def test_processes_that_do_not_start_are_named_after_the_timeout(monkeypatch):
     store = dist.HashStore()
-    starting = threading.Thread(target=unused_part, args=(store, 1, 4, timedelta(seconds=20)))
+    starting = threading.Thread(target=unused_part, args=(store, 1, 4, LONG))
     starting.start()
+    # the time is up when rank 1 has joined, however late its thread is
+    monkeypatch.setattr(module.time, "monotonic", lambda: 2.0 if store.check(["joined/1/1"]) else 0.0)
     with pytest.raises(UserError, match=r"waited 1s for ranks 2, 3 to start: .*--timeout"):
         unused_part(store, 0, 4, timedelta(seconds=1))
     starting.join()
