@@ -4,6 +4,7 @@ import errno
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from av.stream import Disposition
 from pack.video.export import EXPORT, is_export, open_pictures
 from tools.cli import MissingFile, UserError, is_shortage
 
+FILE = "file:"  # FFmpeg's protocol
 CLOCK = 4  # times the base rate: an average above it is no rate of frames
 # Errors of the disk or the network that holds the file; not EPERM, the -1 by which some demuxers report damage.
 DISK = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES)
@@ -21,29 +23,73 @@ NETWORK = (
     *(errno.ENOTCONN, errno.ECONNABORTED, errno.ECONNRESET, errno.ECONNREFUSED, errno.ESHUTDOWN),
     *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET),
 )
-LARGEST_SIDE, LARGEST_AREA = 2**14, 2**27  # pixels of a picture: 16K video has 15360x8640
 MOST = 2**30  # bytes, more than FFmpeg asks for at a time in a whole film
+BLOCK = 2**20  # bytes
+LARGEST_SIDE, LARGEST_AREA = 2**14, 2**27  # pixels of a picture: 16K video has 15360x8640
 
 
 class Unreadable:
     """Opaque value of the packets that end a file which cannot be read any further; PyAV keeps it by identity."""
 
-    def __init__(self, error: av.FFmpegError):
-        self.reason = error.strerror or type(error).__name__
+    def __init__(self, reason: str):
+        self.reason = reason
 
 
-def is_damage(error: Exception) -> bool:
-    """Whether an error of FFmpeg shows a damaged file. Demuxers and decoders have many codes for damage.
+@dataclass
+class Caught:
+    """The error that ended a block of `catching_damage`, None where it came to its end."""
 
-    Sizes in a damaged file may ask for any amount of memory, so a lack of it counts as damage while there is plenty.
+    error: Exception | None = None
+
+    @property
+    def reason(self) -> str:
+        """The error in FFmpeg's words."""
+        return getattr(self.error, "strerror", None) or type(self.error).__name__
+
+
+@contextmanager
+def catching_damage(*others: type[Exception], path: str | Path = "") -> Iterator[Caught]:
+    """A block that ends at an error of FFmpeg, or one of these others, which shows damage, and gives this error.
+
+    Other errors pass: where the machine lacks memory, open files or disk space, and, in a block that reads the file
+    `path`, those of the disk or the network, which get its name.
     """
-    if isinstance(error, MemoryError):
-        try:
-            np.empty(MOST, np.uint8)  # takes none, since it is not written to
-        except MemoryError:
-            return False
-        return True
-    return not is_shortage(error)
+    caught = Caught()
+    try:
+        yield caught
+    except (av.FFmpegError, *others) as error:
+        if is_shortage(error) and not _asks_for_too_much(error):
+            raise
+        if path and isinstance(error, OSError) and not _is_of_demuxer(error, path):
+            raise OSError(error.errno, error.strerror, str(path)) from error  # FFmpeg's has a name that cannot be set
+        caught.error = error
+
+
+def _asks_for_too_much(error: Exception) -> bool:
+    """Whether memory was lacking while there is plenty: sizes in a damaged file may ask for any amount."""
+    if not isinstance(error, MemoryError):
+        return False
+    try:
+        np.empty(MOST, np.uint8)  # takes none, since it is not written to
+    except MemoryError:
+        return False
+    return True
+
+
+def _is_of_demuxer(error: OSError, path: str | Path) -> bool:
+    """Whether an error while a file was read is no error of the disk or the network.
+
+    Demuxers, as that of Matroska, report truncated files as EIO. Then the system can read the file to its end.
+    """
+    if error.errno != errno.EIO:
+        return error.errno not in DISK + NETWORK
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while file.read(BLOCK):
+                pass
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -58,14 +104,12 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
         raise UserError(f"{path} is a folder without {EXPORT}: expected a video file, or a finished export of iw3")
     if Path(path).stat().st_size == 0:
         raise UserError(f"{path} is empty: expected a video, copy or download it again")
-    try:
+    with catching_damage(path=path) as caught:
         container = open_container(path)
-    except av.FFmpegError as error:
-        if not is_damage(error):
-            raise
+    if caught.error:
         raise UserError(
-            f"{path} cannot be opened as a video ({error.strerror}): it is cut short or no video, download it again"
-        ) from error
+            f"{path} cannot be opened as a video ({caught.reason}): it is cut short or no video, download it again"
+        ) from caught.error
     with container:
         yield container, video_stream(path, container)
 
@@ -78,7 +122,7 @@ def open_container(path: str | Path) -> av.container.InputContainer:
     if Path(path).is_dir():
         return open_pictures(Path(path))
     # The prefix keeps FFmpeg from reading a name with a colon as a protocol.
-    return av.open(f"file:{path}", metadata_errors="replace")
+    return av.open(f"{FILE}{path}", metadata_errors="replace")
 
 
 def video_stream(path: str | Path, container: av.container.InputContainer) -> av.VideoStream:
@@ -118,14 +162,13 @@ def demux(container: av.container.InputContainer, streams: Sequence[av.stream.St
     """
     packets = container.demux(streams)
     while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, IndexError):  # the second from PyAV: a new stream, which comes behind all others
-            return
-        except av.FFmpegError as error:
-            if not is_damage(error) or getattr(error, "errno", None) in DISK + NETWORK:
-                raise
-            yield from _flushes(streams, Unreadable(error))
+        with catching_damage(path=container.name.removeprefix(FILE)) as caught:
+            try:
+                packet = next(packets)
+            except (StopIteration, IndexError):  # the second from PyAV: a new stream, which comes behind all others
+                return
+        if caught.error:
+            yield from _flushes(streams, Unreadable(caught.reason))
             return
         yield packet
 

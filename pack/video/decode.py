@@ -15,7 +15,7 @@ from pathlib import Path
 import av
 
 from pack.video import timestamps
-from pack.video.container import is_damage, is_too_large
+from pack.video.container import catching_damage, is_too_large
 from pack.video.packet_damage import inspected
 from tools.cli import UserError, plural
 
@@ -154,20 +154,20 @@ def _all_frames(
     first, stated = context.sample_aspect_ratio, stream.sample_aspect_ratio  # the container's value has precedence
     shape = _PixelShape(path)
     context.copy_opaque = True  # each frame then carries the numbers of its packet
-    failure: av.FFmpegError | None = None
+    failure = ""
     for number, found in enumerate(inspected(path, packets, container, stream)):
         found.packet.opaque = (number, found.since)  # a new object: PyAV keeps them by identity
         for start in found.begins:
             damage.begins(max(start, 0))
-        try:
-            frames = found.packet.decode()
-        except EOFError:  # a second flush, after a demuxer that ended twice
-            continue
-        except av.FFmpegError as error:  # for damaged bytes decoders have several codes
-            if not is_damage(error):
-                raise
+        frames: list[av.VideoFrame] = []
+        with catching_damage() as caught:  # for damaged bytes decoders have several codes
+            try:
+                frames = found.packet.decode()
+            except EOFError:  # a second flush, after a demuxer that ended twice
+                continue
+        if caught.error:
             damage.begins(number)
-            frames, failure = [], error
+            failure = caught.reason
             if found.packet.size and not context.codec.reorder:  # else the frames that follow show the damage
                 lost = _Lost(found.packet.pts, found.packet.time_base)
                 held.append(_Held(number, None, lost, Fraction(1), True))
@@ -191,7 +191,7 @@ def _all_frames(
         yield _release(damage, held)
     if failure and not damage.seen:
         raise UserError(
-            f"{path} has a video stream without a frame that can be decoded ({failure.strerror}): download it again, "
+            f"{path} has a video stream without a frame that can be decoded ({failure}): download it again, "
             f"or convert it"
         )
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from pack.video.container import is_damage
+from pack.video.container import catching_damage
 
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
@@ -39,11 +39,9 @@ class SoundConverter:
 
     def convert(self, packet: "av.Packet[av.AudioStream]", start: Fraction) -> Iterator[av.Packet]:
         """Encoded packets; `start` is the second of the film's origin."""
-        try:
+        with catching_damage() as caught:
             frames = packet.decode()
-        except av.FFmpegError as error:
-            if not is_damage(error):
-                raise
+        if caught.error:
             return  # the gap is filled with silence
         for frame in frames:
             seconds = None if frame.pts is None else frame.pts * frame.time_base - start

@@ -9,7 +9,7 @@ import av
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import SubtitleSet
 
-from pack.video.container import is_damage
+from pack.video.container import catching_damage
 
 TEXT = {"srt", "subrip", "ass", "ssa", "webvtt", "mov_text", "text"}  # decoders whose lines are text
 MILLISECONDS = Fraction(1, 1000)
@@ -45,11 +45,9 @@ class SubtitleConverter:
         """Packets that are complete by this one; `start` is the second of the film's origin."""
         if not packet.size or packet.pts is None:
             return
-        try:
+        with catching_damage() as caught:
             rects = self.decoder.decode2(packet)
-        except av.FFmpegError as error:
-            if not is_damage(error):
-                raise
+        if caught.error:
             return  # one damaged line
         begin = max(round((packet.pts * packet.time_base - start) / MILLISECONDS), 0)
         if self.active:

@@ -12,7 +12,7 @@ from typing import Literal
 import av
 from av.subtitles.stream import SubtitleStream
 
-from pack.video.container import demux, is_damage, open_container
+from pack.video.container import catching_damage, demux, open_container
 from pack.video.output.sound import is_ambisonic
 from pack.video.output.subtitles import TEXT, SubtitleConverter
 from tools.cli import UserError
@@ -107,7 +107,7 @@ def _heads(container: av.container.InputContainer, streams: Sequence[av.stream.S
 def takes(form: str, stream: av.stream.Stream, head: Iterable[av.Packet]) -> bool:
     """Whether a container of this format can hold the stream, as a trial with its first packets shows."""
     last = None
-    try:
+    with catching_damage(ValueError):  # which PyAV raises for a codec that the format does not list
         with av.open(io.BytesIO(), "w", format=form) as out:
             copy = out.add_stream_from_template(stream)
             out.start_encoding()
@@ -120,34 +120,24 @@ def takes(form: str, stream: av.stream.Stream, head: Iterable[av.Packet]) -> boo
                     continue
                 last, trial.duration, trial.is_keyframe = trial.dts, packet.duration, True
                 out.mux(trial)
-    except (av.FFmpegError, ValueError) as error:  # PyAV raises the second for a codec that the format does not list
-        if not is_damage(error):
-            raise
-        return False
-    return True
+        return True
+    return False
 
 
 def converts(form: str, stream: av.stream.Stream) -> bool:
     """Whether subtitles are text that can be written into a container of this format."""
     if not isinstance(stream, SubtitleStream) or stream.codec_context.name not in TEXT:
         return False
-    try:
-        with av.open(io.BytesIO(), "w", format=form) as out:
-            SubtitleConverter(out, stream, CONVERTED_TEXT[form])
-            out.start_encoding()
-    except (av.FFmpegError, ValueError) as error:
-        if not is_damage(error):
-            raise
-        return False
-    return True
+    with catching_damage(ValueError), av.open(io.BytesIO(), "w", format=form) as out:
+        SubtitleConverter(out, stream, CONVERTED_TEXT[form])
+        out.start_encoding()
+        return True
+    return False
 
 
 def _decodes(stream: av.stream.Stream, head: Sequence[av.Packet]) -> bool:
     for packet in head:
-        try:
+        with catching_damage(EOFError):
             if packet.decode():
                 return True
-        except (av.FFmpegError, EOFError) as error:
-            if not is_damage(error):
-                raise
     return False

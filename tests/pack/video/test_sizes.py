@@ -31,6 +31,22 @@ def test_a_damaged_frame_of_an_absurd_size_is_left_out_and_named(tmp_path, caplo
     assert "is damaged from 0.12 s to 0.16 s: 1 frame is left out" in caplog.text
 
 
+def test_a_whole_frame_of_an_absurd_size_among_others_is_left_out_and_named(tmp_path, caplog):
+    pictures = {side: grey(100, (side, 16)).reformat(format="yuvj420p") for side in (96, 16400)}
+    small, large = (write(tmp_path / f"{side}.avi", [picture], "mjpeg") for side, picture in pictures.items())
+    with av.open(str(small)) as film, av.open(str(large)) as other, av.open(str(tmp_path / "a.avi"), "w") as out:
+        stream = out.add_stream_from_template(film.streams.video[0])
+        first, second = (next(container.demux(video=0)) for container in (film, other))
+        for number, data in enumerate((first, second, first)):
+            packet = av.Packet(bytes(data))
+            packet.pts = packet.dts = number
+            packet.stream = stream
+            out.mux(packet)
+    frames = list(read_frames(tmp_path / "a.avi", 30))
+    assert [frame.shape for frame in frames] == [(16, 96, 3)] * 2
+    assert "is damaged from 0.04 s to 0.08 s: 1 frame is left out" in caplog.text
+
+
 def test_a_video_of_an_absurd_size_is_refused_in_one_line(tmp_path):
     path = write(tmp_path / "a.mkv", [grey(100, (16400, 16))], "ffv1")
     for read in (probe, lambda path: list(read_frames(path, 30))):

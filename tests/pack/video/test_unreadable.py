@@ -1,13 +1,16 @@
 """Files that FFmpeg cannot read up to their end."""
 
 import errno
+from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import pytest
 
-from pack.video.container import demux
+from pack.video.container import demux, open_video
 from pack.video.reader import read_frames
 from tests.support.media.videos import moving, write
+from tools.cli import UserError
 
 
 def unreadable_apng(path):
@@ -51,13 +54,39 @@ def test_a_file_is_not_taken_for_damaged_where_memory_is_short(tmp_path, monkeyp
         list(read_frames(path, 30))
 
 
-@pytest.mark.parametrize("name", ["EIO", "ESTALE", "EACCES", "ENOTCONN", "ECONNRESET", "EHOSTUNREACH", "ENOSPC"])
-def test_an_error_of_the_disk_or_of_the_network_is_no_damage(name):
-    class Container:
+UNREAD = Path("/proc/self/mem")  # reading its beginning is an error of input or output, as of a broken disk
+ERRORS = ["EIO", "ESTALE", "EACCES", "ENOTCONN", "ECONNRESET", "EHOSTUNREACH", "ENOSPC"]
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_an_error_of_the_disk_or_of_the_network_is_no_damage_when_packets_are_read(name):
+    class Container(SimpleNamespace):
         def demux(self, _):
             av.error.err_check(-getattr(errno, name))
             yield
 
     with pytest.raises(OSError) as raised:
-        list(demux(Container(), []))
+        list(demux(Container(name=f"file:{UNREAD}"), []))
     assert raised.value.errno == getattr(errno, name)
+    assert name == "ENOSPC" or raised.value.filename == str(UNREAD)
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_nor_is_it_when_a_film_is_opened(tmp_path, monkeypatch, name):
+    path = write(tmp_path / "a.mkv", moving(1))
+    monkeypatch.setattr("pack.video.container.av.open", lambda *_, **__: av.error.err_check(-getattr(errno, name)))
+    monkeypatch.setattr("pack.video.container.open", lambda *_, **__: open(UNREAD, "rb", 0), raising=False)
+    with pytest.raises(OSError) as raised, open_video(path):
+        pass
+    assert raised.value.errno == getattr(errno, name)
+    assert name == "ENOSPC" or raised.value.filename == str(path)
+
+
+def test_a_truncated_matroska_is_damaged_although_ffmpeg_calls_it_an_error_of_input(tmp_path):
+    path = write(tmp_path / "a.mkv", moving(1))
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(OSError) as raised, av.open(str(path)):
+        pass
+    assert raised.value.errno == errno.EIO
+    with pytest.raises(UserError, match="cut short or no video"), open_video(path):
+        pass
