@@ -29,6 +29,7 @@ ORDERS: dict[int, FieldOrder] = {2: "tff", 3: "bff"}  # by frames of a cycle bet
 LOOK = 600  # frames at the beginning of a film in which the pattern of telecine is looked for
 CYCLES = 8  # of moving pictures, enough to decide
 REPEATED = 0.35  # of the usual difference of two frames: below it a field or a frame is repeated
+LONGEST = (CYCLE - Fraction(1, 4)) / 30  # seconds from the first frame of a cycle to the last; of film it takes 5/30
 STILL = 0.7  # levels of mean difference, up to which nothing moves
 
 
@@ -119,7 +120,7 @@ class _Decimate:
         cycle, self.cycle = self.cycle, []
         first, step = cycle[0][0], (cycle[-1][0] - cycle[0][0]) / (CYCLE - 1)
         dropped = self._repeated([change for *_, change in cycle])
-        if dropped is None:
+        if dropped is None or cycle[-1][0] - first > LONGEST:
             yield from ((seconds, one) for seconds, one, _ in cycle)
             return
         kept = [one for number, (_, one, _) in enumerate(cycle) if number != dropped]
@@ -153,10 +154,12 @@ def find_telecine(path: str | Path) -> FieldOrder | None:
     video of about 30 frames a second is looked at.
     """
     with open_video(path) as (container, stream):
-        if abs((frame_rate(stream) or 0) - 30) > Fraction(1, 2):
+        # The average is lower where parts of the film have repeat flags; the codec's rate counts shown frames.
+        rates = (frame_rate(stream), stream.codec_context.framerate)
+        if all(abs((rate or 0) - 30) > Fraction(1, 2) for rate in rates):
             return None
         with closing(decode(path, container, stream)) as decoded:
-            return _Pattern().read(samples(one.frame) for _, one in decoded)
+            return _Pattern().read((seconds, samples(one.frame)) for seconds, one in decoded)
 
 
 def same_frames(path: str | Path, one: Deinterlace, other: Deinterlace) -> bool:
@@ -176,13 +179,16 @@ class _Pattern:
     moving: int = 0  # cycles
     orders: list[FieldOrder] = field(default_factory=list)  # of the cycles that have the pattern
     changes: list[np.ndarray] = field(default_factory=list)  # of both fields, of the current cycle
+    seconds: list[Fraction] = field(default_factory=list)  # of its frames
 
-    def read(self, lines: Iterable[np.ndarray]) -> FieldOrder | None:
-        for number, (before, after) in enumerate(pairwise(lines)):
+    def read(self, frames: Iterable[tuple[Fraction, np.ndarray]]) -> FieldOrder | None:
+        for number, ((_, before), (seconds, after)) in enumerate(pairwise(frames)):
             self.changes.append(np.abs(after - before).mean((0, 2)) if after.shape == before.shape else np.zeros(2))
+            self.seconds.append(seconds)
             if len(self.changes) == CYCLE:
-                self._end_cycle(np.array(self.changes))
-                self.changes = []
+                if seconds - self.seconds[0] <= LONGEST:  # else film with repeat flags, which says nothing of the rest
+                    self._end_cycle(np.array(self.changes))
+                self.changes, self.seconds = [], []
             if self.moving == CYCLES or number == LOOK:
                 break
         for order in ("tff", "bff"):

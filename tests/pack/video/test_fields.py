@@ -10,6 +10,7 @@ from av.filter import Graph
 from pack.video.fields import find_telecine, same_frames
 from pack.video.reader import Report as ClipReport
 from pack.video.reader import read_clips, read_timed
+from tests.support.media.soft_telecine import write_parts
 from tests.support.media.videos import joined, write
 
 NTSC = Fraction(30000, 1001)
@@ -52,9 +53,13 @@ def flagged(frames, order, rate):
         yield graph.vpull()
 
 
+def grey_frames(pictures):
+    frames = (av.VideoFrame.from_ndarray(np.repeat(p[..., None], 3, 2), "rgb24") for p in pictures)
+    return [frame.reformat(format="yuv420p", threads=1) for frame in frames]
+
+
 def encode(path, pictures, codec="libx264", rate=25, order="prog", rotation=None):
-    frames = [av.VideoFrame.from_ndarray(np.repeat(p[..., None], 3, 2), "rgb24") for p in pictures]
-    frames = list(flagged([frame.reformat(format="yuv420p", threads=1) for frame in frames], order, rate))
+    frames = list(flagged(grey_frames(pictures), order, rate))
     options = {"crf": "12", "preset": "ultrafast", "threads": "1"} if codec == "libx264" else {"b": "8M"}
     if order != "prog":
         options["flags"] = "+ildct+ilme"
@@ -128,6 +133,30 @@ def test_a_part_that_is_video_keeps_its_frames_in_a_telecined_film(tmp_path):
     frames, times = read(path)
     assert len(frames) == 80 + 50
     assert np.diff(times).min() > 0.03
+
+
+@pytest.mark.parametrize(
+    "name, soft",
+    [
+        ("a.mpg", [True]),
+        ("a.ts", [True, False]),
+        ("a.mkv", [True, False]),
+        ("a.ts", [False, True]),
+        ("a.mkv", [False, True]),
+    ],
+)
+def test_film_with_repeat_flags_keeps_its_frames_also_beside_telecined_parts(tmp_path, name, soft):
+    film = moving_blocks(64, 3)
+    film[20:28] = [film[20]] * 8  # stands still
+    halves = [film[:32], film[32:]] if len(soft) == 2 else [film]
+    parts = [grey_frames(half if is_soft else telecined(half)) for half, is_soft in zip(halves, soft, strict=True)]
+    path = write_parts(tmp_path / name, list(zip(parts, soft, strict=True)))
+    pictures, times = read(path)
+    assert 64 <= len(pictures) <= 64 + (len(soft) == 2)  # a cycle that begins as film is kept whole
+    assert abs(times[-1] - 63 * 1001 / 24000) < 0.04, times
+    for number, own in enumerate(film):
+        near = [p for p, t in zip(pictures, times, strict=True) if abs(t - number * 1001 / 24000) < 0.04]
+        assert min(np.abs(picture[..., 1].astype(int) - own).mean() for picture in near) < 6
 
 
 def test_rotation_survives_and_neighbours_are_of_one_size(tmp_path):
