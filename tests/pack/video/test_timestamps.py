@@ -144,6 +144,8 @@ def test_the_parts_of_an_edit_list_follow_each_other(tmp_path, caplog, parts):
 
 def test_a_stream_that_appears_in_the_file_does_not_end_it(tmp_path):
     class Growing:  # of a new stream PyAV reads memory that is not its own, so a file does not always show this
+        name = "file:a.ts"
+
         def demux(self, streams):
             yield from ("first", "flush")
             raise IndexError("list index out of range")
