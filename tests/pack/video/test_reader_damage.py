@@ -115,7 +115,7 @@ def test_an_avi_with_frames_of_no_bytes_is_not_cut_short(tmp_path, caplog):
 def test_an_mp4_cut_behind_its_index_gives_the_frames_before_and_says_so(tmp_path, caplog):
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=25)
+        stream = container.add_stream("libx264", rate=25, options={"threads": "1"})
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         for frame in moving(60):
             container.mux(stream.encode(frame))

@@ -48,7 +48,7 @@ def pictures(count=20, size=(96, 64)):
 def clip_with_sound(path, times=None):
     """A film of 20 frames and a second of sound."""
     with av.open(str(path), "w") as out:
-        sound, picture = out.add_stream("aac", rate=48000), out.add_stream("libx264", rate=20)
+        sound, picture = out.add_stream("aac", rate=48000), out.add_stream("libx264", rate=20, options={"threads": "1"})
         picture.width, picture.height, picture.pix_fmt = 96, 64, "yuv420p"
         picture.codec_context.time_base = Fraction(1, 1000)
         for number, frame in enumerate(moving(20)):

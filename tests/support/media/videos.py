@@ -14,9 +14,13 @@ COLORS = np.array([[[200, 40, 90], [30, 180, 60]], [[50, 70, 220], [240, 235, 20
 
 
 def write(path, frames, codec="libx264", rate=25, options=None, times=None, color=(), aspect=None, rotation=None):
-    """Encode av.VideoFrames; `times` are their seconds, `color` are attributes of the encoder."""
+    """Encode av.VideoFrames; `times` are their seconds, `color` are attributes of the encoder.
+
+    The bytes are the same on every machine: those of x264 would depend on the number of cores.
+    """
+    options = ({"threads": "1"} if codec == "libx264" else {}) | (options or {})
     with usual_priority(), av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, options=options or {})
+        stream = container.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, frames[0].format.name
         for name, value in dict(color).items():
             setattr(stream.codec_context, name, value)
@@ -100,8 +104,9 @@ def flashing(seconds, rate=25, size=(96, 64)):
 
 def film(path, seconds=3, codec="libx264", sound="aac", start=0, rate=25, form=None, layout="stereo", sound_rate=48000):
     """A film whose sound beeps where its picture flashes; `start` is in seconds."""
+    options = {"g": "50"} | ({} if codec == "wmv2" else {"bf": "2"}) | ({"threads": "1"} if codec == "libx264" else {})
     with av.open(str(path), "w", format=form) as out:
-        picture = out.add_stream(codec, rate=rate, options={"g": "50"} if codec == "wmv2" else {"bf": "2", "g": "50"})
+        picture = out.add_stream(codec, rate=rate, options=options)
         picture.width, picture.height, picture.pix_fmt = 96, 64, "yuv420p"
         track = out.add_stream(sound, rate=sound_rate, layout=layout)
         if sound == "wmav2":  # has no bit rate of its own

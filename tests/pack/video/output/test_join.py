@@ -232,7 +232,7 @@ def test_languages_titles_chapters_and_subtitles_are_kept_where_the_container_ca
 def test_the_title_and_language_of_the_picture_are_kept_and_a_timecode_does_not_stop_a_film(tmp_path):
     source = tmp_path / "a.mkv"
     with av.open(str(source), "w") as out:
-        stream = out.add_stream("libx264", rate=25)
+        stream = out.add_stream("libx264", rate=25, options={"threads": "1"})
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         stream.metadata.update({"language": "ger", "title": "Film"})
         out.metadata["timecode"] = "00:00:00:00"
