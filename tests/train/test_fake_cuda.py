@@ -17,7 +17,7 @@ from model.light_video_inpaint import LightVideoInpaint
 from model.mask_mlbw import MaskMLBW
 from pack.depth.motion import MotionDepth
 from pack.holes import monobw
-from pack.holes.forward import forward_warp, nonwarp_mask
+from pack.holes.forward import forward_warp, half_holes, nonwarp_mask
 from pack.holes.kinds import KINDS
 from pack.holes.monobw import moved_holes
 from pack.video.hdr import Hdr
@@ -83,6 +83,22 @@ def test_the_network_stays_on_the_device(sequences):
     assert output.device.type == "cuda" and output.shape == (12 * sequences, 3, SIZE - 32, SIZE - 32)
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_the_network_in_half_precision_stays_on_the_device(half):
+    real = network()
+    torch.set_autocast_dtype("cuda", half)
+    torch.set_autocast_enabled("cuda", True)  # torch.autocast refuses where there is no GPU
+    try:
+        with FakeTensorMode(), torch.no_grad():
+            moved = on_gpu(real)
+            output = moved(*moved.preprocess(*clip()))
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+        torch.set_autocast_dtype("cuda", torch.float16)
+        torch.clear_autocast_cache()
+    assert output.device.type == "cuda" and output.shape == (12, 3, SIZE - 32, SIZE - 32)
+
+
 def test_clips_of_any_length_are_filled_on_the_device():
     real = network().eval()
     with FakeTensorMode():
@@ -94,7 +110,11 @@ def test_clips_of_any_length_are_filled_on_the_device():
 @pytest.mark.parametrize("view", ["left", "right"])
 def test_holes_and_warped_views_stay_on_the_device(fake, view):
     depth, frames = torch.empty(2, 1, 48, SIZE, device="cuda"), torch.empty(2, 3, 48, SIZE, device="cuda")
-    found = [nonwarp_mask(depth, 3.0, 0.5, view), *forward_warp(frames, depth, 3.0, 0.5, view)]
+    found = [
+        nonwarp_mask(depth, 3.0, 0.5, view),
+        half_holes(depth, 3.0, 0.5, view),
+        *forward_warp(frames, depth, 3.0, 0.5, view),
+    ]
     assert {part.device.type for part in found} == {"cuda"}
 
 

@@ -6,7 +6,6 @@ It needs no network. Each result is written at once as a JSON line, and the tabl
 import platform
 import sys
 import time
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -15,9 +14,8 @@ if not __package__:  # run as a folder: import from the repository root, not fro
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from tools import cli
-from tools.cli import UserError, one_line, plural
+from tools.cli import UserError, plural
 from tools.cli.machine import usable_cores
-from tools.cli.program import users_line
 
 if TYPE_CHECKING:  # torch takes seconds to import, which --help must not wait for
     from tools.gpu.work import Row, Work
@@ -57,33 +55,23 @@ def main() -> int:
     config = cli.parse(Config)
     started = time.monotonic()
     from tools.gpu import films, learning, parity, rates
-    from tools.gpu.work import Row
+    from tools.gpu.work import NO_TIME, Row
 
     work = prepare(config)
     work.end = started + 60 * config.minutes
     functions = {"a": parity.measure, "b": rates.measure, "c": films.measure, "d": learning.measure}
-    status = 0
     for part, deadline in deadlines(config.parts, started, 60 * config.minutes).items():
         work.deadline = deadline
-        if work.is_over:
-            work.add(Row(part, f"part {part}", failure="no time is left: pass more --minutes, or fewer --parts"))
-            continue
         began = time.monotonic()
-        try:
-            functions[part](work)
-        except Exception as error:  # a fault in one part must not cost the results of the others
-            line = users_line(error)
-            if line:
-                print(f"error: part {part}: {line}", file=sys.stderr)
-            else:
-                traceback.print_exc()
-            work.add(Row(part, "the part", failure=line or one_line(error) or type(error).__name__))
-            status = 2 if line and status != 1 else 1
+        if work.is_over:
+            work.add(Row(part, f"part {part}", failure=NO_TIME))
+            continue
+        work.attempt(part, "the part", functions[part], work)
         work.add(Row(part, f"part {part}", time.monotonic() - began, "s"))
     print("\n" + table(work.rows))
     missed = sum(row.ok is False for row in work.rows)
     print(f"{plural(missed, 'goal')} missed; results are in {work.folder / 'results.jsonl'}")
-    return status
+    return work.status
 
 
 def deadlines(parts: tuple[str, ...], started: float, seconds: float) -> dict[str, float]:

@@ -5,7 +5,7 @@ import time
 
 from pack.shards.shard import list_shards
 from tools.cli import UserError
-from tools.gpu.work import Row, Work, run_program
+from tools.gpu.work import Row, Work
 
 TINY = ("--size", 128, "--short-sides", 144, "--resolution", 64, "--divergence-level", 3)
 
@@ -45,8 +45,7 @@ def pack(work: Work, split: str, *videos: object) -> None:
     """Pack films into a split and add a row with the frames per second."""
     started = time.monotonic()
     words = ("--video", *videos, "-o", work.data / split, "--device", work.device.type, "--holes", "mix")
-    half = 600 if work.tiny else min(max((work.end - started) / 2, 60), 600)  # long films must not take all of the time
-    out = run_program("pack/main.py", *words, *(TINY if work.tiny else ()), seconds=half)
+    out = work.run("pack/main.py", *words, *(TINY if work.tiny else ()))
     seconds = time.monotonic() - started
     frames = 16 * sum(map(int, re.findall(r" from (\d+) clips?", out)))
     notes = {"frames": frames, "seconds": seconds, "includes": "the start of the program, decoding and encoding"}

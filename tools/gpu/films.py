@@ -2,13 +2,14 @@
 
 import itertools
 import time
+from functools import partial
 from pathlib import Path
 
 import av
 import torch
 
 from tools.gpu.data import pack
-from tools.gpu.work import Row, Work, run_program
+from tools.gpu.work import Row, Work
 
 SIZE, FRAMES = (1080, 1920), (16, 64)
 TINY_SIZE, TINY_FRAMES = (96, 128), (6, 8)
@@ -17,19 +18,28 @@ TINY_SIZE, TINY_FRAMES = (96, 128), (6, 8)
 def measure(work: Work) -> None:
     """Add a row for stereo films with a network, without one, and for packing."""
     film = enlarge(work)
+    acts = {f"stereo, {name}": partial(measure_stereo, film=film, name=name) for name in ("network", "simple fill")}
+    work.attempt_all("c", acts | {"packing": measure_packing})
+
+
+def measure_stereo(work: Work, film: Path, name: str) -> None:
+    """Add the row of stereo films with a network or with a simple fill."""
+    flags = ("--checkpoint", work.checkpoint) if name == "network" else ("--baseline", "replicate")
     frames = TINY_FRAMES if work.tiny else FRAMES
-    for name, flags in (("network", ("--checkpoint", work.checkpoint)), ("simple fill", ("--baseline", "replicate"))):
-        seconds = [time_stereo(work, film, count, *flags) for count in frames]
-        notes = {"seconds": seconds[1], "of_fewer_frames": seconds[0], "height": (TINY_SIZE if work.tiny else SIZE)[0]}
-        work.add(Row("c", f"stereo, {name}", rate(frames, seconds), "frames/s", notes=notes))
-        if work.is_over:
-            return
-    if not any(row.what.startswith("packing") for row in work.rows):
-        elsewhere = Work(
-            work.device, work.folder, work.folder / "packed", work.videos, work.checkpoint, work.tiny, end=work.end
-        )
-        pack(elsewhere, "train", work.videos[0])
-        work.rows += elsewhere.rows
+    seconds = [time_stereo(work, film, count, *flags) for count in frames]
+    notes = {"seconds": seconds[1], "of_fewer_frames": seconds[0], "height": (TINY_SIZE if work.tiny else SIZE)[0]}
+    work.add(Row("c", f"stereo, {name}", rate(frames, seconds), "frames/s", notes=notes))
+
+
+def measure_packing(work: Work) -> None:
+    """Add the row of packing, unless another part has packed already."""
+    if any(row.what.startswith("packing") for row in work.rows):
+        return
+    elsewhere = Work(
+        work.device, work.folder, work.folder / "packed", work.videos, work.checkpoint, work.tiny, end=work.end
+    )
+    pack(elsewhere, "train", work.videos[0])
+    work.rows += elsewhere.rows
 
 
 def rate(frames: tuple[int, int], seconds: list[float]) -> float:
@@ -41,7 +51,7 @@ def rate(frames: tuple[int, int], seconds: list[float]) -> float:
 def time_stereo(work: Work, film: Path, count: int, *flags: object) -> float:
     """Seconds of a conversion of the first frames, start of the program included."""
     out, started = work.folder / f"stereo-{time.monotonic_ns()}.mp4", time.monotonic()  # new, so that none is resumed
-    run_program(
+    work.run(
         "tools/stereo.py", "--video", film, "-o", out, "--device", work.device.type, "--sound", "none",
         "--seconds", f"{count / frames_per_second(film):.4f}", *flags,
     )  # fmt: skip

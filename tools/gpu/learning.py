@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from tools.gpu.data import ready_data
-from tools.gpu.work import Row, Work, run_program
+from tools.gpu.work import Row, Work
 
 EPOCHS = 4
 RESERVE = 75  # seconds for the evaluation
@@ -24,15 +24,15 @@ def measure(work: Work) -> None:
         work.add(Row("d", "training", failure=f"only {max(work.seconds_left, 0):.0f} s are left"))
         return
     sequences = 2 if work.tiny else max(int(EFFORT * rate * (seconds - START)) // EPOCHS // batch, 1) * batch
-    out = train(work, epochs, sequences, batch, 600 if work.tiny else seconds)
+    out = train(work, epochs, sequences, batch, None if work.tiny else seconds)
     notes = {"sequences": epochs * sequences, "batch": batch, "complete": "stopped by" not in out}
     rates = re.findall(r"([\d.]+) sequences/s", out)
     evaluate(work, notes | ({"sequences_per_second": float(rates[-1])} if rates else {}))
 
 
-def train(work: Work, epochs: int, sequences: int, batch: int, seconds: float) -> str:
+def train(work: Work, epochs: int, sequences: int, batch: int, seconds: float | None) -> str:
     """The output of a training whose schedule ends in time; one that is slower than planned is stopped."""
-    return run_program(
+    return work.run(
         "train/main.py", "-i", work.data, "--model-dir", work.folder / "model", "--checkpoint-file", work.checkpoint,
         "--device", work.device.type, "--loss", LOSS, "--augment", "strong", "--ema-model", "--ema-decay", 0.99,
         "--tile", 64 if work.tiny else 256, "--max-epoch", epochs + 1, "--learning-rate-cycles", 1,
@@ -46,7 +46,7 @@ def evaluate(work: Work, notes: dict[str, Any]) -> None:
     """Add the PSNR in holes before and after, and their paired difference with its interval."""
     trained = next((work.folder / "model").glob("*.checkpoint.pth"))  # evaluation takes its averaged weights
     out = work.folder / "evaluation"
-    run_program(
+    work.run(
         "tools/evaluate.py", "-i", work.data / "eval", "--checkpoint", work.checkpoint, trained, "-o", out,
         "--baselines", "none", "--device", work.device.type, "--tile", 80 if work.tiny else 256,
         "--records", 1 if work.tiny else 24, "--pictures", 1,

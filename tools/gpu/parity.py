@@ -3,6 +3,7 @@
 T frames (12), S side of the tile.
 """
 
+import copy
 from collections.abc import Iterable
 
 import torch
@@ -15,7 +16,7 @@ from pack.depth.motion import MotionDepth
 from pack.holes.forward import half_holes
 from pack.holes.monobw import moved_holes
 from tools.gpu.data import ready_data
-from tools.gpu.work import Row, Work, run_program
+from tools.gpu.work import Row, Work
 from train.config import Config
 from train.evaluation.evaluate import trim
 from train.objectives.loss import LOSSES, create_loss
@@ -30,8 +31,7 @@ def measure(work: Work) -> None:
     torch.set_float32_matmul_precision("highest")  # the other switch, allow_tf32, leaves a state that PyTorch refuses
     torch.backends.cudnn.allow_tf32 = False
     checks = (check_network, check_masks, check_depth, check_losses, check_optimizers, check_two_runs)
-    for check in checks:
-        check(work)
+    work.attempt_all("a", {check.__name__.replace("_", " "): check for check in checks})
 
 
 def clip(side: int) -> tuple[Tensor, Tensor]:  # -> (T 3 S S) in [0, 1], bool (T 1 S S)
@@ -44,19 +44,37 @@ def clip(side: int) -> tuple[Tensor, Tensor]:  # -> (T 3 S S) in [0, 1], bool (T
 
 
 def check_network(work: Work) -> None:
-    """Output and gradient of the network, against fp32 on the CPU."""
+    """Output and gradient of the network, against fp32 on the CPU.
+
+    The goal of a gradient is at least twice the change that comes of nothing but weights rounded to the format.
+    """
     frames, holes = clip(64 if work.tiny else 192)
     network = load_network(work.checkpoint).train()
     output, gradient = passes(network, frames, holes, None)
-    network.to(work.device)
-    for name, half, goal in (("fp32", None, FP32), ("bf16", torch.bfloat16, HALF), ("fp16", torch.float16, HALF)):
+    largest_value = float(gradient.abs().max())
+    device_network = copy.deepcopy(network).to(work.device)
+    for name, half in (("fp32", None), ("bf16", torch.bfloat16), ("fp16", torch.float16)):
         if name == "fp16" and work.device.type == "cpu":
             continue
-        found, slope = passes(network, frames.to(work.device), holes.to(work.device), half)
+        goal, notes = FP32 if half is None else HALF, {}
+        found, slope = passes(device_network, frames.to(work.device), holes.to(work.device), half)
         work.add(Row("a", f"network {name}, output", largest([found], [output]), "", goal))
-        share = largest([slope], [gradient]) / float(gradient.abs().max())
-        notes = {"norm_of_difference": relative([slope], [gradient])}
+        if half is not None:
+            _, rounded = passes(with_rounded_weights(network, half), frames, holes, None)
+            notes["with_rounded_weights_in_fp32"] = largest([rounded], [gradient]) / largest_value
+            goal = max(goal, 2 * notes["with_rounded_weights_in_fp32"])
+        share = largest([slope], [gradient]) / largest_value
+        notes["norm_of_difference"] = relative([slope], [gradient])
         work.add(Row("a", f"network {name}, gradient, of its largest value", share, "", goal, notes=notes))
+
+
+def with_rounded_weights(network: LightVideoInpaint, half: torch.dtype) -> LightVideoInpaint:
+    """A copy of the network whose weights are the nearest ones of the format, in fp32."""
+    rounded = copy.deepcopy(network)
+    with torch.no_grad():
+        for weight in rounded.parameters():
+            weight.copy_(weight.to(half))
+    return rounded
 
 
 def passes(
@@ -151,7 +169,7 @@ def check_two_runs(work: Work) -> None:
 
 def train_briefly(work: Work, folder: object, *flags: object) -> str:
     """The output of a training of four steps."""
-    return run_program(
+    return work.run(
         "train/main.py", "-i", work.data, "--model-dir", folder, "--checkpoint-file", work.checkpoint,
         "--device", work.device.type, "--loss", "temporal_l1", "--tile", 64 if work.tiny else 128,
         "--max-epoch", 1, "--learning-rate-cycles", 1, "--num-samples", 96, "--backward-step", 2,

@@ -4,6 +4,7 @@ import gc
 import itertools
 import re
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from model.device import has_bf16
 from tools.cli import one_line
 from tools.cli.machine import usable_cores
 from tools.gpu.data import ready_data
-from tools.gpu.work import Row, Work, run_program, settle, timed
+from tools.gpu.work import Row, Work, settle, timed
 from train.build import build_learner
 from train.config import Config
 from train.data.plan import Slot
@@ -41,9 +42,8 @@ def measure(work: Work) -> None:
         for size in sizes:
             if work.is_over or not measure_steps(work, "eager", name, size):
                 break
-    for act in (ready_data, measure_data, measure_training):
-        if not work.is_over:
-            act(work)
+    acts = {"data": ready_data, "data path": measure_data, "a real training": measure_training}
+    work.attempt_all("b", acts)
     best = work.best_batch().get("batch", 1)
     if work.tiny:
         measure_steps(work, "compiled", formats[0], 1)
@@ -55,7 +55,7 @@ def measure(work: Work) -> None:
 
 
 def measure_steps(work: Work, mode: str, amp_float: str, size: int) -> bool:
-    """Add the row of a setting; False where its memory is not enough."""
+    """Add the row of a setting; False where it fails, as when its memory is not enough."""
     config = Config(
         loss="temporal_l1", amp_float=cast(Any, amp_float), backward_step=size, batch_size=size,
         tile=64 if work.tiny else 256, checkpoint_file=work.checkpoint,
@@ -68,7 +68,8 @@ def measure_steps(work: Work, mode: str, amp_float: str, size: int) -> bool:
         return False
     except Exception as error:  # compilers raise nearly every kind, such as for a missing C compiler
         if mode == "eager":
-            raise
+            traceback.print_exc()
+            work.status = 1
         work.add(Row("b", what, failure=one_line(error)[:300]))
         return False
     finally:
@@ -166,7 +167,7 @@ def measure_training(work: Work) -> None:
     batch, seconds = best.get("batch", 1), 25 if not work.tiny else 1
     rate = best.get("sequences_per_second", 1.0)
     sequences = 4 if work.tiny else max(int(rate * seconds) // batch * batch, 4 * batch)
-    out = run_program(
+    out = work.run(
         "train/main.py", "-i", work.data, "--model-dir", work.folder / "speed", "--checkpoint-file", work.checkpoint,
         "--device", work.device.type, "--loss", "temporal_l1", "--tile", 64 if work.tiny else 256,
         "--max-epoch", 1, "--learning-rate-cycles", 1, "--num-samples", 12 * sequences, "--augment", "strong",
