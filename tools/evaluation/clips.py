@@ -12,7 +12,7 @@ from tools.cli import UserError, is_shortage, one_line
 from tools.evaluation.methods import Method
 from tools.evaluation.network_fill import STREAM, middle_of
 from tools.evaluation.perception import Lpips
-from tools.evaluation.quality import Truth, hole_widths, iw3_psnr, measure
+from tools.evaluation.quality import Region, Truth, hole_widths, iw3_psnr, measure
 from tools.evaluation.summary import MOTIONS, WIDTHS, Rows
 from train.data.crop import DoesNotFit, choose_tile, frame_indexes
 from train.evaluation.evaluate import trim
@@ -66,7 +66,7 @@ def measure_clip(clip: Clip, methods: Sequence[Method], lpips: Lpips | None, row
     """Add a clip's measures to the rows; return the masked input, the ground truth and each method's output by name."""
     middle = middle_of(len(clip.frames))
     truth = Truth.of(trim(clip.frames[middle]), trim(clip.holes[middle]))
-    classes = holes_by_width(clip.widths)
+    classes = {name: Region.of(where) for name, where in holes_by_width(clip.widths).items()}
     masked = clip.frames.masked_fill(clip.holes, 0)
     outputs = {"holes": truth.frames.masked_fill(truth.holes, 0), "truth": truth.frames}
     for method in methods:

@@ -29,6 +29,19 @@ IW3_EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
+class Region:
+    """Some pixels of a clip. Numbers of pixels are faster than masks where many maps are averaged over them."""
+
+    pixels: Tensor  # long (N), numbers in the flattened (T 1 H W)
+    changes: Tensor  # long (M), numbers in the flattened (T-1 1 H W), of those in it in a frame or in the next one
+
+    @classmethod
+    def of(cls, where: Tensor) -> "Region":  # bool (T 1 H W)
+        """The pixels where the mask is set."""
+        return cls(*(mask.flatten().nonzero()[:, 0] for mask in (where, in_either_frame(where))))
+
+
+@dataclass(frozen=True)
 class Truth:
     """The ground truth of a clip, its holes and its motion: what all methods are compared with."""
 
@@ -37,13 +50,14 @@ class Truth:
     flow: Tensor  # (T-1 2 H W) to the next frame
     seen: Tensor  # bool (T-1 1 H W), where forward and backward flow agree
     moments: Moments  # of SSIM's window
+    region: Region  # of the holes
 
     @classmethod
     def of(cls, frames: Tensor, holes: Tensor) -> "Truth":
         """The truth with the optical flow of its frames."""
         forward = optical_flow(frames[:-1], frames[1:])
         seen = trusted(forward, optical_flow(frames[1:], frames[:-1]))
-        return cls(frames, holes, forward, seen, moments(frames))
+        return cls(frames, holes, forward, seen, moments(frames), Region.of(holes))
 
     @property
     def speed(self) -> float:
@@ -52,24 +66,24 @@ class Truth:
 
 
 def measure(
-    output: Tensor, truth: Truth, lpips: Lpips | None = None, classes: Mapping[str, Tensor] | None = None
+    output: Tensor, truth: Truth, lpips: Lpips | None = None, classes: Mapping[str, Region] | None = None
 ) -> dict[str, float]:
     """All measures of a clip by name; those whose names begin with "hole_" use only pixels inside holes.
 
-    Without `lpips` there is no LPIPS. `classes` are masks bool (T 1 H W) by name, of parts of the holes that are
-    also measured separately, as "hole_psnr of NAME".
+    Without `lpips` there is no LPIPS. `classes` are parts of the holes by name that are also measured separately, as
+    "hole_psnr of NAME".
     """
     output = output.clamp(0, 1)
     planes = maps(output, truth.frames, truth.moments)
-    change = change_error(output, truth.frames)
-    found = in_space(*planes, truth.holes)
+    change = change_error(output, truth.frames).mean(1)  # (T-1 H W)
+    found = in_space(*planes, truth.region)
     found |= {
-        "hole_tde": float(mean_where(change, in_either_frame(truth.holes))),
+        "hole_tde": mean_of(change, truth.region.changes),
         "hole_ewarp": float(warping_error(output, truth)),
         "hole_tof": float(flow_difference(output, truth)),
     }
-    for name, where in (classes or {}).items():
-        inside = in_holes(*planes, where) | {"hole_tde": float(mean_where(change, in_either_frame(where)))}
+    for name, part in (classes or {}).items():
+        inside = in_holes(*planes, part) | {"hole_tde": mean_of(change, part.changes)}
         found |= {f"{measure} of {name}": value for measure, value in inside.items()}
     if lpips is not None:
         found |= lpips(output, truth.frames, truth.holes)
@@ -86,8 +100,8 @@ def maps(
     return squared, absolute, ssim
 
 
-def in_space(squared: Tensor, absolute: Tensor, ssim: Tensor, where: Tensor) -> dict[str, float]:  # (T 1 H W) each
-    """PSNR, SSIM and mean absolute error over the frame and where `where`, a bool mask, is set.
+def in_space(squared: Tensor, absolute: Tensor, ssim: Tensor, region: Region) -> dict[str, float]:  # (T 1 H W) x 3
+    """PSNR, SSIM and mean absolute error over the frame and in the region.
 
     SSIM over the frame leaves out the 5 pixels at the border, as is usual; SSIM in holes does not.
     """
@@ -96,17 +110,20 @@ def in_space(squared: Tensor, absolute: Tensor, ssim: Tensor, where: Tensor) -> 
         "psnr": float(psnr(squared.mean())),
         "ssim": float(inner.mean()),
         "mae": float(absolute.mean()),
-        **in_holes(squared, absolute, ssim, where),
+        **in_holes(squared, absolute, ssim, region),
     }
 
 
-def in_holes(squared: Tensor, absolute: Tensor, ssim: Tensor, where: Tensor) -> dict[str, float]:  # (T 1 H W) each
-    """PSNR, SSIM and mean absolute error where `where`, a bool mask, is set."""
-    return {
-        "hole_psnr": float(psnr(mean_where(squared, where))),
-        "hole_ssim": mean_where(ssim, where).item(),
-        "hole_mae": mean_where(absolute, where).item(),
-    }
+def in_holes(squared: Tensor, absolute: Tensor, ssim: Tensor, region: Region) -> dict[str, float]:  # (T 1 H W) x 3
+    """PSNR, SSIM and mean absolute error in the region."""
+    mse, similarity, error = (mean_of(plane, region.pixels) for plane in (squared, ssim, absolute))
+    decibels = float(psnr(torch.tensor(mse, dtype=torch.float64)))
+    return {"hole_psnr": decibels, "hole_ssim": similarity, "hole_mae": error}
+
+
+def mean_of(values: Tensor, numbers: Tensor) -> float:
+    """The mean of the values with these numbers; nan without any."""
+    return float(values.flatten()[numbers].mean())
 
 
 def warping_error(output: Tensor, truth: Truth) -> Tensor:  # (T 3 H W) -> ()

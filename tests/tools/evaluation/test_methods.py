@@ -1,5 +1,6 @@
 """The fills that an evaluation compares, and what they cost."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -10,8 +11,10 @@ from model.checkpoint import save_network
 from model.light_video_inpaint import LightVideoInpaint
 from tests.support import ROOT
 from tests.tools.test_evaluate import tiny_network
-from tools.evaluation import methods
+from tools.evaluation import methods, network_fill
 from tools.evaluation.methods import Method, choose_baselines, load_methods, short_names
+from tools.evaluation.quality import Truth, measure
+from train.evaluation.evaluate import trim
 
 
 def test_cost_counts_every_frame_and_leaves_out_the_first_clip():
@@ -81,6 +84,22 @@ def test_the_untrained_network_has_the_size_of_the_trained(tmp_path):
     save_network(tmp_path / "a.pth", LightVideoInpaint(base_dim=128, lv2_mlp_ratio=2))
     trained, _, untrained = load_methods([tmp_path / "a.pth"], torch.device("cpu"), 0)
     assert trained.parameters == untrained.parameters > 0
+
+
+def test_the_untrained_network_has_the_same_psnr_in_bf16_as_in_fp32(monkeypatch):
+    monkeypatch.setattr(network_fill, "has_bf16", lambda device: True)  # some processors emulate it
+    frames = torch.nn.functional.interpolate(torch.rand(12, 3, 12, 12), (96, 96), mode="bicubic").clamp(0, 1)
+    holes = torch.rand(12, 1, 12, 12).gt(0.9).repeat_interleave(8, -1).repeat_interleave(8, -2)
+    (untrained,) = load_methods([], torch.device("cpu"), 0)
+    assert untrained.fill.half
+    truth = Truth.of(trim(frames), trim(holes))
+    half, full = (
+        measure(dataclasses.replace(untrained.fill, half=half).measured(frames.masked_fill(holes, 0), holes), truth)
+        for half in (True, False)
+    )
+    assert half["hole_psnr"] != full["hole_psnr"]
+    assert half["hole_psnr"] == pytest.approx(full["hole_psnr"], abs=0.001)
+    assert half["psnr"] == pytest.approx(full["psnr"], abs=0.001)
 
 
 def test_in_brief_there_are_the_checkpoints_alone(tmp_path):

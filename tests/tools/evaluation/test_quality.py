@@ -10,6 +10,7 @@ from tools.evaluation import motion, perception
 from tools.evaluation.motion import optical_flow, trusted
 from tools.evaluation.perception import TRUNK_FILE, Lpips, create_lpips, crop, load_lpips, load_trunk
 from tools.evaluation.quality import (
+    Region,
     Truth,
     hole_widths,
     iw3_psnr,
@@ -125,7 +126,7 @@ def test_the_warping_error_measures_what_does_not_follow_the_motion():
     seen = torch.zeros(3, 1, 64, 64, dtype=torch.bool)
     seen[..., 8:-8, 8:-8] = True
     holes = torch.ones(4, 1, 64, 64, dtype=torch.bool)
-    truth = Truth(frames, holes, step.expand(3, 2, 64, 64), seen, moments(frames))
+    truth = Truth(frames, holes, step.expand(3, 2, 64, 64), seen, moments(frames), Region.of(holes))
     assert warping_error(frames, truth) < 1e-9
     lights = 0.1 * torch.arange(4.0).view(4, 1, 1, 1)
     assert warping_error(frames + lights, truth) == pytest.approx(0.01, rel=1e-3)
