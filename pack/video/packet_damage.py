@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.format import Flags
 
 from pack.video import timestamps
 from pack.video.bitstream import nal
@@ -28,6 +29,7 @@ CHECKING = {"h264", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v3", "msmpeg4v2
 MISSING = Fraction(3, 2)  # steps between decoding stamps that show that a picture is missing
 GROUPED = {"mpeg1video", "mpeg2video"}  # codecs whose groups of pictures say whether they are closed
 AHEAD = 5  # steps that the stamp of a picture may be ahead of all before: more than B-frames make it
+WHOLE = 0.9  # of a recording's bytes, beyond which the last picture or sound begins
 LOST = 512  # bytes between two packets, more than headers take
 NEAR = 3  # packets between a hint and the gap that confirms it
 
@@ -76,7 +78,7 @@ def inspected(
 
     Raises UserError for Dolby Vision whose colours no decoder here shows.
     """
-    readable = _with_warnings(path, packets, stream)
+    readable = _with_warnings(path, packets, container, stream)
     seen = _seen_in_container(_with_lost_bytes(path, readable, container, stream), stream)
     return _seen_in_bytes(path, seen, stream.codec_context)
 
@@ -159,10 +161,13 @@ def _with_lost_bytes(
             lost = False
 
 
-def _with_warnings(path: str | Path, packets: Iterator[av.Packet], stream: av.VideoStream) -> Iterator[av.Packet]:
-    """All packets; a warning follows where the file cannot be read up to its end, or is shorter than its index."""
-    count, first, last, unreadable = 0, None, None, None
+def _with_warnings(
+    path: str | Path, packets: Iterator[av.Packet], container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[av.Packet]:
+    """All packets; a warning follows where they are not the whole file, or the file is shorter than its index."""
+    count, first, last, unreadable, end = 0, None, None, None, 0
     for packet in packets:
+        end = max(end, (packet.pos or 0) + packet.size)
         if packet.stream.index == stream.index and packet.size > 0:
             count += 1
             last = packet.dts if packet.dts is not None else last
@@ -174,6 +179,13 @@ def _with_warnings(path: str | Path, packets: Iterator[av.Packet], stream: av.Vi
         log.warning("%s is cut short: its index lists %d frames, %d of them are there", path, stream.frames, count)
     elif unreadable is not None:
         log.warning("%s cannot be read any further behind frame %d: %s", path, count, unreadable.reason)
+    elif container.format.flags & Flags.ts_discont.value and end < WHOLE * (size := Path(path).stat().st_size):
+        log.warning(
+            "%s: the last %.0f %% belong to tracks that it does not begin with, and are left out: convert each of the "
+            "recordings that were joined by itself",
+            path,
+            100 - 100 * end / size,
+        )
 
 
 def _reaches_end(stream: av.VideoStream, first: int | None, last: int | None) -> bool:

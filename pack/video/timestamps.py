@@ -81,7 +81,7 @@ class _Timeline:
                 continue
             if self.jumps(packet):
                 firsts[index] = stamp(packet)
-            else:
+            elif index in self.ends:  # else it begins behind the splice
                 steady[index] += 1
                 ends[index] = stamp(packet) + self.offset + (packet.duration or 0) * packet.time_base
         lasting = {index for index, count in steady.items() if index not in firsts and count >= STEADY}

@@ -11,7 +11,7 @@ from av.subtitles.stream import SubtitleStream
 from pack.video.container import open_container
 from pack.video.output.sound import SoundConverter
 from pack.video.output.subtitles import SubtitleConverter
-from pack.video.output.tracks import Track
+from pack.video.output.tracks import Track, read_heads
 from pack.video.timestamps import Packets
 
 
@@ -33,6 +33,8 @@ class TrackCopier:
     def __enter__(self) -> "TrackCopier":
         with ExitStack() as stack:
             self.source = stack.enter_context(open_container(self.path))
+            self.planned = stack.enter_context(open_container(self.path))  # read as far as for the plan
+            read_heads(self.planned, [self.planned.streams[track.index] for track in self.tracks])
             read = Packets(self.source)
             self.origin = read.origin
             kept = {track.index for track in self.tracks}
@@ -47,7 +49,7 @@ class TrackCopier:
     def add_streams(self) -> None:
         """Add a stream for each track, the titles and the chapters."""
         for track in self.tracks:
-            stream = self.source.streams[track.index]
+            stream = self.planned.streams[track.index]
             made: av.stream.Stream
             if track.codec == "copy":
                 made = self.copies[track.index] = self.out.add_stream_from_template(stream)

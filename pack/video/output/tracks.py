@@ -52,7 +52,7 @@ def plan_tracks(source: Path, out: Path, sound: Sound = "auto") -> list[Track]:
     with open_container(source) as container:
         picture = container.streams.best("video")
         others = [stream for stream in container.streams if picture is None or stream.index != picture.index]
-        heads = _heads(container, [stream for stream in others if stream.type in ("audio", "subtitle")])
+        heads = read_heads(container, [stream for stream in others if stream.type in ("audio", "subtitle")])
         return [_plan(stream, number, form, sound, heads.get(stream.index, ()), out) for number, stream in
                 enumerate(others, 1)]  # fmt: skip
 
@@ -90,8 +90,13 @@ def _plan(
     return Track(stream.index, label, CONVERTED[form], reason)
 
 
-def _heads(container: av.container.InputContainer, streams: Sequence[av.stream.Stream]) -> dict[int, list[av.Packet]]:
-    """The first packets of each stream that are shown or heard."""
+def read_heads(
+    container: av.container.InputContainer, streams: Sequence[av.stream.Stream]
+) -> dict[int, list[av.Packet]]:
+    """The first packets of each stream that are shown or heard.
+
+    FFmpeg knows the rate of sound that begins late, as behind a joint of recordings, only when it has read so far.
+    """
     heads: dict[int, list[av.Packet]] = {stream.index: [] for stream in streams if stream.codec_context}
     wanted = {stream.index for stream in streams if stream.type == "audio" and stream.codec_context}
     for number, packet in enumerate(demux(container, [s for s in streams if s.codec_context]) if heads else ()):

@@ -89,6 +89,22 @@ def test_sound_that_changes_its_channels_and_its_rate_is_converted_to_those_that
         assert {(frame.layout.name, frame.sample_rate) for frame in container.decode(audio=0)} == {("stereo", 48000)}
 
 
+@pytest.mark.parametrize("sound", ["auto", "convert"])
+def test_sound_that_begins_behind_a_joint_of_recordings_is_kept(tmp_path, sound):
+    first = film(tmp_path / "a.ts", 2, "mpeg2video", "mp2")
+    with av.open(str(first)) as source, av.open(str(tmp_path / "b.ts"), "w") as out:
+        copies = [out.add_stream_from_template(source.streams[index]) for index in (0, 1, 1)]
+        for packet in source.demux():
+            for copy in (copies[:1] if packet.stream.index == 0 else copies[1:]) if packet.size else ():
+                again = av.Packet(bytes(packet))
+                again.pts, again.dts, again.time_base = packet.pts, packet.dts, packet.time_base
+                again.stream = copy
+                out.mux(again)
+    copy_film(joined(tmp_path / "c.ts", first, tmp_path / "b.ts"), tmp_path / "o.mp4", sound)
+    assert np.allclose(beeps(tmp_path / "o.mp4"), flashes(tmp_path / "o.mp4"), atol=0.06)
+    assert np.allclose(beeps(tmp_path / "o.mp4", 1), beeps(tmp_path / "o.mp4")[2:], atol=0.06)
+
+
 def test_sound_ends_where_the_file_cannot_be_read_any_further(tmp_path):
     source = film(tmp_path / "a.mov", 3)
     data = bytearray(source.read_bytes())
