@@ -237,10 +237,10 @@ def choose_network(
     pack(config, video, work, plan, "eval", holding.eval)
     roles = assign(work, shots)
     if not roles or not records:
-        few = f"fewer than {LEAST} held-out shots" if records else "no other shot"
-        why = f"{few} have records with enough holes, so tuning could not be proved and was not done"
-        advice = f"a DIVERGENCE above {config.divergence} makes holes larger"
-        return config.checkpoint, None, f"the start is used: {why}; {advice}"
+        few = f"fewer than {LEAST} held-out shots have" if records else "no other shot has"
+        why = f"{few} records with enough holes, so tuning could not be proved and was not done"
+        used = max(shot.divergence for shot in shots) or config.divergence
+        return config.checkpoint, None, f"the start is used: {why}; a DIVERGENCE above {used} makes holes larger"
     headline("3. tuning")
     if not config.hours:
         return config.checkpoint, None, "the start is used: no time for tuning was given (HOURS=0)"

@@ -59,7 +59,8 @@ class Certificate:
         flattered = "" if self.apart else "; they also chose this network, which flatters it slightly"
         if self.is_better:
             return f"the tuned network is used: it gains {held}{flattered}"
-        return f"the start is used: tuning changed {held}, an interval that does not lie above 0{flattered}"
+        doubt = "this interval does not lie above 0, so it is not certain that tuning helped"
+        return f"the start is used: tuning changed {held}; {doubt}{flattered}"
 
 
 def certify(metrics: Path, split: Path, shots: Sequence[Shot], start: str, tuned: str, apart: bool) -> Certificate:

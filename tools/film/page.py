@@ -15,7 +15,8 @@ from tools.film.calibration import Calibration
 from tools.film.certificate import Certificate, Gain
 from tools.film.survey import Shot
 
-BETTER, SAME, OTHER = "#3c896d", "#edae49", "#8a949e"  # a gain that is certain, one that is not, other methods
+BETTER, SAME = "#3c896d", "#edae49"  # a gain that is certain, one that is not
+NETWORK, OTHER = "#1b6ca8", "#8a949e"  # networks, other methods
 ROLES = {
     True: "Other held-out shots chose the tuned network.",
     False: "The same shots chose the tuned network, which flatters it slightly: the film has no others.",
@@ -55,9 +56,9 @@ def write_page(
         data = base64.b64encode(picture.read_bytes()).decode()
         parts += [
             "<h2>The largest fills</h2>",
-            "<p>From left to right: the frame, its holes in red, and what the network fills in, where the holes are "
-            "largest. They are cut into the film's own frames, so the first picture is what a perfect fill would show."
-            "</p>",
+            "<p>From left to right: the frame, its holes in red, and what the network fills in. Each row is a close-up "
+            "of one of the shots with the most holes, where they are largest. They are cut into the film's own frames, "
+            "so the first picture is what a perfect fill would show.</p>",
             f"<img style='max-width:100%' alt='the largest fills' src='data:image/png;base64,{data}'>",
         ]
     style = f"<style>{STYLE}{MORE_STYLE}</style>"
@@ -72,14 +73,15 @@ def held_out(found: Certificate, shots: Sequence[Shot]) -> list[str]:
         "<h2>Did tuning help?</h2>",
         "<p>PSNR in holes, dB, on shots that tuning did not learn from. Holes were cut into the film's own frames, "
         "with the depth, strength and kind of the conversion, so what they hide is known; a flat film has no "
-        "true second eye. Differences are paired by shot; brackets and lines are 95 % confidence intervals "
-        f"(Student's t over the shots). {ROLES[found.apart]}</p>",
+        "true second eye. More is better: 1 dB is 11 % less error (root mean square). Differences are paired by shot; "
+        f"brackets and lines are 95 % confidence intervals (Student's t over the shots). {ROLES[found.apart]}</p>",
         f"<p>{METHODS}</p>",
+        "<p>Green: the interval lies above 0, so the difference is certain. Yellow: it does not.</p>",
         bars([row(name, gain) for name, gain in gains(found)], 2),
         html_table([["difference", "dB"], *([name, str(gain)] for name, gain in gains(found))]),
-        "<h2>By method</h2>",
+        "<h2>By method: PSNR in holes, dB</h2>",
         bars([(label(name, found), exactly(value), colour_of(name, found)) for name, value in best_first(found)], 2),
-        "<h2>By shot</h2>",
+        "<h2>By shot: PSNR in holes, dB</h2>",
         html_table(by_shot(found, shots)),
     ]
 
@@ -105,7 +107,7 @@ def exactly(value: float) -> Interval:
 
 
 def colour_of(name: str, found: Certificate) -> str:
-    return {found.tuned: BETTER, found.start: SAME}.get(name, OTHER)
+    return NETWORK if name in (found.tuned, found.start) else OTHER
 
 
 def label(name: str, found: Certificate) -> str:
@@ -123,8 +125,8 @@ def errors(found: Calibration) -> list[str]:
         "<h2>How far can fills be trusted?</h2>",
         "<p>The error that is expected of filled pixels, from the width of their hole, the spread between fills and "
         "the change in time, against the error that was measured, in levels of 255. Each held-out shot is predicted "
-        f"from the other ones; a point is an equal share of {found.pixels} pixels. On the line, expectations are "
-        f"right. {escape(str(found)[:1].upper() + str(found)[1:])}.</p>",
+        f"from the other ones; each point is one of {len(found.curve)} equal shares of {found.pixels} filled pixels. "
+        f"On the dashed line expectations are right. {escape(str(found)[:1].upper() + str(found)[1:])}.</p>",
         agreement(found.curve, "expected error", "measured error"),
     ]
 

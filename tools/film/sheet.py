@@ -20,7 +20,7 @@ TILE = 320  # pixels of a picture
 CLOSE = 160  # pixels of the film that a picture shows, so that its holes are seen
 STEP = 8  # pixels between the squares that are tried
 FRAMES = 12
-COLUMNS = "From left to right: the frame, its holes in red, and the fill"
+COLUMNS = f"Close-ups of {CLOSE} pixels: the frame, its holes in red, and the fill"
 
 
 def draw_sheet(out: Path, splits: Sequence[Path], shots: Sequence[Shot], fill: Fill, device: torch.device) -> int:
@@ -32,7 +32,8 @@ def draw_sheet(out: Path, splits: Sequence[Path], shots: Sequence[Shot], fill: F
             record = decode(entry.key, read_record(shard, entry))
         except CorruptRecord:
             continue
-        text = f"shot {shot} at {shots[shot].seconds:.1f} s: {100 * share:.1f} % of the tile is filled"
+        height, width = record.masks.shape[1:]
+        text = f"shot {shot} at {shots[shot].seconds:.1f} s: holes are {100 * share:.1f} % of {width}x{height} pixels"
         row = beside(fill_record(record.frames, record.masks, fill, device), group=3)
         rows += [draw_text([text], row.width), row]
     if rows:
