@@ -1,11 +1,15 @@
 """Measures the two ranges of depth on random scenes, with and without shimmer: `python docs/depth_range.py 20`.
 
+`python docs/depth_range.py a.mp4 b.mp4` measures them on films, with the depth model that needs no download.
+
 Shimmer: in every frame a few single pixels are nearer or farther than everything else, as depth models give them for
 snow, sand and water. Errors are in pixels of disparity at 1920 pixels width and a divergence of 2.5 in one view.
 """
 
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +17,16 @@ import torch
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pack.depth.models import normalise
-from tools.synthesis.views import with_depth
+from pack.depth.models import load_depth, normalise
+from pack.depth.steadiness import still_change
+from pack.video.shot_reader import read_shots
+from tools.synthesis.views import HOP, INERTIA, frame_range, raw_windows, with_depth
 
 PIXELS = 2 * 0.025 * 1920  # of disparity between nearness 0 and 1
 SHARES = {"no": 0.0, "some": 0.0002, "much": 0.002}  # of a frame's pixels that shimmer
 BY = ("minmax", "robust")
+FRAMES, START, SHORT = 100, 12, 36  # of a shot: used, called its start, and those that it needs
+RESOLUTION = 128  # of the depth model
 
 
 def shimmer(depth: np.ndarray, share: float, seed: int) -> np.ndarray:  # float32 (T h w) -> same
@@ -54,7 +62,57 @@ def as_in_stereo(depth: torch.Tensor, by: str) -> torch.Tensor:  # (T 1 h w) -> 
     return torch.cat([near for _, _, near in with_depth(shot, lambda _: depth, torch.device("cpu"), by)])
 
 
+def read_depth(film: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Of each shot its frames at the size of the depth (T 3 h w), and raw nearness (T 1 h w)."""
+    model = load_depth("Motion", RESOLUTION, torch.device("cpu"))
+    for shot in read_shots(film):
+        parts = [part for window in raw_windows(islice(shot, FRAMES), model, "cpu") for part in window]
+        if len(parts) < SHORT:
+            continue
+        raw = torch.cat([depth for _, _, depth in parts])
+        size = raw.shape[-2:]
+        small = [torch.nn.functional.interpolate(frame, size, mode="area") for _, frame, _ in parts]
+        yield torch.cat(small), raw
+
+
+def followed(raw: torch.Tensor, by: str) -> torch.Tensor:  # (T 1 h w) -> same
+    """Nearness with the range that `make stereo` follows over the frames."""
+    low, high = frame_range(raw[:HOP], by)
+    near = []
+    for depth in raw.split(1):
+        lowest, highest = frame_range(depth, by)
+        low, high = torch.lerp(lowest, low, INERTIA), torch.lerp(highest, high, INERTIA)
+        near.append(((depth - low) / (high - low).clamp(min=1e-6)).clamp(0, 1))
+    return torch.cat(near)
+
+
+def spread(near: torch.Tensor) -> float:  # (T 1 h w)
+    """The mean distance of the percentiles 5 and 95 of the frames."""
+    low, high = torch.quantile(near.flatten(1), torch.tensor([0.05, 0.95]), 1)
+    return float((high - low).mean())
+
+
+def measure_films(films: list[Path]) -> None:
+    """Print the table of both ranges, followed over the frames and of the whole shot."""
+    print("| film | range | spread at the start | later | change on still pixels | the same, % of the spread |")
+    for film in films:
+        rows: dict[str, list[tuple[float, float, float]]] = {}
+        for frames, raw in read_depth(film):
+            ways = {f"{by}, followed": followed(raw, by) for by in BY}
+            ways |= {f"{by} of the shot": normalise(raw, by) for by in BY}
+            for name, near in ways.items():
+                change, still = still_change(frames, near)
+                one = spread(near[:START]), spread(near[START:]), change / max(still, 1)
+                rows.setdefault(name, []).append(one)
+        for name, values in rows.items():
+            start, later, change = PIXELS * np.array(values).mean(0)
+            print(f"| {film.stem} | {name} | {start:.1f} | {later:.1f} | {change:.2f} | {100 * change / later:.2f} |")
+
+
 def main() -> None:
+    if not sys.argv[1].isdigit():
+        measure_films([Path(word) for word in sys.argv[1:]])
+        return
     found: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for number in range(int(sys.argv[1])):
         drawn = draw_depth(number)

@@ -84,10 +84,14 @@ def survey(
         progress = Progress(len(times), "frames", "depth", done=sum(shot.frames for shot in shots))
         files = model if isinstance(model, FilmDepth) else None
         last: torch.Tensor | None = None
+        kept = len(shots)
         for number, shot in enumerate(read_shots(video.path, files.begins_shot if files else lambda _: False)):
-            if number < len(shots):
+            if number < kept - 1:
                 for _ in shot:
                     pass
+                continue
+            if number == kept - 1:  # by which the next shot knows how much the depth changes at the cut
+                last = last_raw(raw_windows(shot, model, device))
                 continue
             found, last = write_shot(maps, raw_windows(shot, model, device), times, last, progress, curve, video.fps)
             shots.append(found)
@@ -97,6 +101,13 @@ def survey(
             check_cuts(shots, files.source)
         write_yaml(work, video, model, name, shots, automatic)
     return shots
+
+
+@torch.inference_mode()
+def last_raw(parts: Iterator[list[tuple[Fraction, torch.Tensor, torch.Tensor]]]) -> torch.Tensor:
+    """The raw nearness (1 1 h w) of the last frame of a shot, given as by `raw_windows`."""
+    *_, (_, _, raw) = (one for part in parts for one in part)
+    return raw.float().cpu()
 
 
 @torch.inference_mode()

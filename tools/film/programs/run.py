@@ -65,11 +65,11 @@ def await_release(lock: Path) -> None:
 
 
 def wait_for(process: subprocess.Popen, enough: Callable[[], bool]) -> tuple[int, bool]:
-    """Wait until a program ends, or end it; its status, 0 where it was ended, and whether it was."""
+    """Wait until a program ends, or end it; its status, 0 where it was ended, and whether it was enough."""
     try:
         while True:
             try:
-                return process.wait(TICK), False
+                return process.wait(TICK), enough()
             except subprocess.TimeoutExpired:
                 if enough():
                     process.terminate()
