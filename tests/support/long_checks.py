@@ -37,6 +37,7 @@ BATCH = 5000  # inputs of one process
 # readers of what atheris does not make: text, dicts, bytes with checksums of their own
 OF_VALUES = {"braces", "forged", "jobs", "name", "page", "repeated", "resume"}
 FILM = 800  # seconds: 20,000 frames
+FILM_KILLS = 100
 CASES = {"adamw": ("--optimizer", "adamw"), "adamw_schedulefree": ("--optimizer", "adamw_schedulefree")}
 
 
@@ -247,6 +248,14 @@ def films(folder):
     assert peaks[FILM] - peaks[FILM // 10] < 8
 
 
+def one_film(folder):
+    """`make film` killed in every stage, again and again: the same film, network and certificate in the end."""
+    program = [sys.executable, ROOT / "tests/support/film_kills.py", folder, str(FILM_KILLS)]
+    done = subprocess.run([*map(str, program)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout, end="", flush=True)
+
+
 def fuzzing(folder):
     """Every reader against 100,000 hostile inputs, each in less than 1 s of CPU time and 200 MB."""
     for name, (inputs, check) in (fuzzing_files.readers(folder) | fuzzing_others.readers(folder)).items():
@@ -273,7 +282,21 @@ def covering(folder):
 
 TESTS = {
     test.__name__: test
-    for test in (plan, kills, compiled, faults, memory, films, signals, torchrun, disk, fuzzing, covering, elastic)
+    for test in (
+        plan,
+        kills,
+        compiled,
+        faults,
+        memory,
+        films,
+        one_film,
+        signals,
+        torchrun,
+        disk,
+        fuzzing,
+        covering,
+        elastic,
+    )
 }
 
 if __name__ == "__main__":
