@@ -8,6 +8,7 @@ from tests.support.mutation.targets import EQUIVALENT, TARGETS
 
 SOURCE = '''
 """A docstring."""
+from typing import TYPE_CHECKING
 LIMIT = 0.5
 
 
@@ -18,25 +19,29 @@ class Box:
         if not self.sizes:
             raise ValueError(f"{by + 1} is too much")
         return [min(size + by, 9) for size in self.sizes if size < LIMIT and by]
+
+
+if TYPE_CHECKING:
+    import torch
 '''
 
 
 def test_the_mutants_of_a_module_change_one_thing_each_and_never_messages_types_or_assertions():
     found = mutants(SOURCE)
     assert [(mutant.line, mutant.function, mutant.change) for mutant in found] == [
-        (3, "", "module: LIMIT = 0.5 -> LIMIT = 1.0"),
+        (4, "", "module: LIMIT = 0.5 -> LIMIT = 1.0"),
         (
-            7,
+            8,
             "",
             "Box.grow: def grow(self, by: int=2) -> list[int]: -> def grow(self, by: int=3) -> list[int]:",
         ),
-        (10, "Box.grow", "Box.grow: if not self.sizes: -> if self.sizes:"),
-        (11, "Box.grow", "Box.grow: raise ValueError(f'{by + 1} is too much') -> removed"),
-        (12, "Box.grow", "Box.grow: min(size + by, 9) -> max(size + by, 9)"),
-        (12, "Box.grow", "Box.grow: size + by -> size - by"),
-        (12, "Box.grow", "Box.grow: min(size + by, 9) -> min(size + by, 10)"),
-        (12, "Box.grow", "Box.grow: size < LIMIT and by -> size < LIMIT or by"),
-        (12, "Box.grow", "Box.grow: size < LIMIT -> size <= LIMIT"),
+        (11, "Box.grow", "Box.grow: if not self.sizes: -> if self.sizes:"),
+        (12, "Box.grow", "Box.grow: raise ValueError(f'{by + 1} is too much') -> removed"),
+        (13, "Box.grow", "Box.grow: min(size + by, 9) -> max(size + by, 9)"),
+        (13, "Box.grow", "Box.grow: size + by -> size - by"),
+        (13, "Box.grow", "Box.grow: min(size + by, 9) -> min(size + by, 10)"),
+        (13, "Box.grow", "Box.grow: size < LIMIT and by -> size < LIMIT or by"),
+        (13, "Box.grow", "Box.grow: size < LIMIT -> size <= LIMIT"),
     ]
     spaces = [{} for _ in found]
     for mutant, space in zip(found, spaces, strict=True):

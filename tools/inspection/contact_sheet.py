@@ -112,6 +112,7 @@ def stack(images: list[Image.Image]) -> Image.Image:
 
 
 def save(sheet: Image.Image, out: Path) -> None:
-    """Publish the picture, whole."""
+    """Publish the picture, whole, in a folder that is created if it is missing."""
+    out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out) as file:
         sheet.save(file, "PNG")

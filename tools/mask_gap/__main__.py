@@ -44,10 +44,12 @@ class Config:
 
 def main() -> None:
     config = cli.parse(Config)
+    from tools.cli.files import check_writable
     from tools.evaluate import choose_records, list_used_shards
     from tools.inspection.contact_sheet import save
     from tools.mask_gap.gap import overlap_lines, split_widths, verdict, width_lines
 
+    check_writable(Path(config.out).parent)
     shards, _ = list_used_shards(config.data, "")
     trained = split_widths(choose_records(shards, config.records, config.data))
     film, pictures = film_masks(config)
@@ -68,8 +70,9 @@ def film_masks(config: Config) -> "tuple[dict[str, Masks], PillowImage]":
     from pack.holes.mappers import mapper
     from pack.video.reader import probe
     from pack.video.shot_reader import read_shots
-    from tools.inspection.contact_sheet import beside, draw_frame, stack
+    from tools.inspection.contact_sheet import stack
     from tools.mask_gap.gap import Masks, film_scale
+    from tools.mask_gap.pictures import draw_row
     from tools.synthesis.views import Geometry, see, with_depth
 
     model = load_depth(config.model_type, config.resolution, torch.device("cpu"))
@@ -79,18 +82,17 @@ def film_masks(config: Config) -> "tuple[dict[str, Masks], PillowImage]":
     video = probe(Path(config.video))
     step = max(1, int(min(config.seconds * video.fps, video.frames or config.seconds * video.fps) / config.frames))
     found: dict[str, list[torch.Tensor]] = {kind: [] for kind in kinds}
-    rows = []
+    rows: list[PillowImage] = []
+    progress = cli.Progress(config.frames, "frames", "mask gap")
     with torch.inference_mode():
         shots = (with_depth(shot, model, torch.device("cpu")) for shot in read_shots(Path(config.video)))
         for one in itertools.islice(itertools.chain.from_iterable(shots), step // 2, step * config.frames, step):
-            pixels = (one.frame[0] * 255).round().byte().permute(1, 2, 0).numpy()
-            images = []
             for kind in kinds:
                 how = Geometry(config.divergence, config.convergence, curve, method=kind, network=network)
-                holes = see(one.seconds, one.frame, one.nearness, how).holes
-                found[kind].append(holes)
-                images += draw_frame(pixels, (255 * holes[0].byte()).numpy(), 320)[1:]
-            rows.append(beside(images, group=2))
+                found[kind].append(see(one.seconds, one.frame, one.nearness, how).holes)
+            rows.append(draw_row(one.seconds, one.frame[0], {kind: masks[-1] for kind, masks in found.items()}))
+            progress.update(len(rows))
+    progress.close()
     if not rows:
         raise UserError(f"{config.video} has no frame in its first {config.seconds} seconds: pass more --seconds")
     scale = film_scale(video.width, video.height)

@@ -53,12 +53,15 @@ def split_widths(records: Sequence[tuple[Index, Entry]]) -> dict[str, list[np.nd
 def width_lines(film: Mapping[str, Masks], trained: Mapping[str, Sequence[np.ndarray]]) -> list[str]:
     """A line for each kind: its area and widths in the film and in the split."""
     total = sum(map(len, trained.values()))
-    lines = ["kind      area, %  widths in the film: 10, 50, 90 %   in training: 10, 50, 90 %  records, %"]
+    lines = [
+        "widths in pixels at 1080p, of which 10, 50 and 90 % of the hole pixels have less",
+        "kind      area, %  widths in the film  widths in training  records, %",
+    ]
     for kind, masks in film.items():
         mine = np.concatenate(trained.get(kind) or [np.zeros(0)])
         share = 100 * len(trained.get(kind, ())) / total
         area = 100 * float(masks.masks.float().mean())
-        lines.append(f"{kind:8}  {area:7.2f}  {quantiles(masks.widths()):>33}   {quantiles(mine):>25}  {share:10.0f}")
+        lines.append(f"{kind:8}  {area:7.2f}  {quantiles(masks.widths()):>18}  {quantiles(mine):>18}  {share:10.0f}")
     return lines
 
 

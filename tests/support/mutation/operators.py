@@ -106,6 +106,8 @@ def _skipped(node):
     match node:
         case ast.Assert() | ast.Import() | ast.ImportFrom() | ast.JoinedStr():  # our invariants, and words of messages
             return True
+        case ast.If(test=ast.Name(id="TYPE_CHECKING")):  # imports of types alone
+            return True
         case ast.keyword(arg="strict"):  # of zip: an invariant
             return True
         case ast.Expr(value=ast.Constant()):  # a docstring

@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from tests.support.programs import refused
 from tests.support.shards import texture_record
 from tools.mask_gap.__main__ import main
 from tools.mask_gap.gap import Masks, overlap_lines, split_widths, verdict, width_lines
+from tools.mask_gap.pictures import draw_row
 
 
 def strip(width, first=10):
@@ -19,7 +22,8 @@ def strip(width, first=10):
 def test_widths_count_at_1080p_and_pairs_overlap():
     film = {"forward": strip(6), "monobw": strip(6, 13)}
     lines = width_lines(film, {"forward": [np.array([12.0])]})
-    assert "10.00" in lines[1] and "12, 12, 12" in lines[1] and lines[1].endswith("100") and lines[2].endswith("0")
+    assert [line.rsplit(maxsplit=1)[-1] for line in lines[2:]] == ["100", "0"] and "10.00" in lines[2]
+    assert "12, 12, 12          12, 12, 12" in lines[2] and len({len(line) for line in lines[1:]}) == 1
     assert overlap_lines(film) == ["overlap of forward and monobw: 0.33"]
 
 
@@ -42,6 +46,20 @@ def test_records_count_for_their_kind(tmp_path):
     assert set(found) == {"forward", "monobw"} and all(np.median(one[0]) == pytest.approx(6) for one in found.values())
 
 
+def test_a_picture_has_a_named_part_for_each_kind():
+    frame = torch.rand(3, 20, 60)
+    one = draw_row(Fraction(1, 2), frame, {"forward": strip(6).masks[0]})
+    two = draw_row(Fraction(1, 2), frame, {"forward": strip(6).masks[0], "monobw": strip(9).masks[0]})
+    assert two.height == one.height and two.crop((0, 0, *one.size)).tobytes() == one.tobytes()
+    other = draw_row(Fraction(1, 2), frame, {"monobw": strip(6).masks[0]})
+    title = (0, 0, one.width, 19)
+    assert one.crop(title).tobytes() != other.crop(title).tobytes()
+    below = (0, 24, *one.size)
+    assert one.crop(below).tobytes() == other.crop(below).tobytes()
+
+
 def test_mistakes_are_one_line(tmp_path):
     assert "--video is missing" in refused(main)
     assert "--divergence above 0" in refused(main, "--video", "x.mp4", "--divergence", 0)
+    (tmp_path / "a").touch()
+    assert "Not a directory" in refused(main, "--video", "x.mp4", "-o", tmp_path / "a" / "gap.png")  # before the film

@@ -109,6 +109,28 @@ def test_every_loss_is_finite_and_has_a_gradient_only_for_the_output(name):
     assert not any(p.requires_grad for p in criterion.parameters())
 
 
+def test_the_weights_are_those_of_the_documented_formulas():
+    plain = {"l1": 0.8, "temporal_gradient": 0.2, "temporal_smoothing": 0.01}
+    holes, band = ({f"{region}_{name}": weight for name, weight in plain.items()} for region in ("hole", "band"))
+    around = {"band_psnr": 0.05, "band_temporal_gradient": 0.2}
+    assert {
+        "temporal_l1lpips": plain | {"lpips": 0.2},
+        "temporal_l1dctlpips": plain | {"l1": 0.4, "dct_overlap": 0.4, "lpips": 0.2},
+        "l1lpips": {"l1": 1, "lpips": 0.4},
+        "l1dctlpips": {"l1": 0.5, "dct_overlap": 0.5, "lpips": 0.2},
+        "dct": {"dct_4": 0.2, "dct_24": 0.2, "dct_whole": 0.6},
+        "temporal_l1": plain,
+        "hole_l1lpips": plain | holes | {"lpips": 0.2, "hole_lpips": 0.2},
+        "hole_l1": plain | holes,
+        "band_l1lpips": plain | band | {"lpips": 0.2, "hole_lpips": 0.2},
+        "band_l1": plain | band,
+        "band_psnr": plain | {"hole_psnr": 0.1} | around | {"band_psnr": 0.1},
+        "width_psnr": plain | {"hole_psnr": 0.05, "narrow_psnr": 0.05} | around | {"band_psnr": 0.1},
+        "inside_psnr": plain | {"inside_psnr": 0.15} | around,
+        "inside_width_psnr": plain | {"inside_psnr": 0.12, "narrow_psnr": 0.03} | around,
+    } == LOSSES
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_equal_static_frames_have_a_loss_of_0(name):
     still = video(1, 64, 64).expand(12, 3, 64, 64)
@@ -200,6 +222,23 @@ def test_moving_holes_count_in_every_frame_pair_that_they_touch():
     assert temporal_gradient(output, target, holes).item() == pytest.approx(torch.cat(pixels).mean().item())
 
 
+def test_moving_holes_count_in_every_three_frames_that_they_touch():
+    output = torch.rand(4, 3, 4, 4)
+    holes = torch.zeros(4, 1, 4, 4, dtype=torch.bool)
+    for frame in range(4):
+        holes[frame, 0, frame, frame] = True
+    bent = (output[:-2] - 2 * output[1:-1] + output[2:]).square()
+    pixels = [bent[first, :, frame, frame] for first in (0, 1) for frame in range(first, first + 3)]
+    assert temporal_smoothing(output, holes).item() == pytest.approx(torch.cat(pixels).mean().item())
+
+
+def test_values_outside_of_0_to_1_are_clipped_before_the_psnr():
+    holes = box()
+    z, y = ((0.5 + sign * torch.where(holes, 3.0, 0)).expand(12, 3, 64, 64) for sign in (1, -1))
+    assert term("hole_psnr", z, y, holes).item() == pytest.approx(4.5, abs=1e-4)  # white is not black
+    assert term("hole_psnr", z, z * 2, holes).item() == pytest.approx(0, abs=1e-4)
+
+
 def test_no_hole_gives_0_and_a_tiny_hole_little():
     error = torch.ones(12, 3, 64, 64)
     none = torch.zeros(12, 1, 64, 64, dtype=torch.bool)
@@ -282,10 +321,13 @@ def test_training_works_after_an_evaluation_in_inference_mode():
     assert output.grad.isfinite().all()
 
 
-def test_frames_of_any_size_are_padded_by_reflections_without_gradient():
-    output, target = torch.rand(3, 3, 40, 56, requires_grad=True), torch.rand(3, 3, 40, 56)
-    holes = torch.ones(3, 1, 40, 56, dtype=torch.bool)
+@pytest.mark.parametrize(
+    ("size", "padded"), [((40, 56), (48, 64)), ((36, 51), (48, 64)), ((36, 64), (48, 64)), ((48, 51), (48, 64))]
+)
+def test_frames_of_any_size_are_padded_by_reflections_without_gradient(size, padded):
+    output, target = torch.rand(3, 3, *size, requires_grad=True), torch.rand(3, 3, *size)
+    holes = torch.ones(3, 1, *size, dtype=torch.bool)
     terms = Loss({"l1": 1.0, "hole_l1": 1.0, "lpips": 1.0}, perceptual=tiny_perceptual())(output, target, holes)
     terms["l1"].backward(retain_graph=True)
-    assert output.grad.abs().amax().item() == pytest.approx(1.001 / (3 * 3 * 48 * 64), rel=1e-4)
+    assert output.grad.abs().amax().item() == pytest.approx(1.001 / (3 * 3 * padded[0] * padded[1]), rel=1e-4)
     assert terms["hole_l1"].item() == pytest.approx(clamp_l1(output, target).item(), rel=1e-5)
