@@ -160,8 +160,8 @@ def test_hole_terms_are_means_over_the_pixels_of_the_holes():
 
 
 def test_inside_terms_leave_out_two_pixels_at_the_left_edge_of_each_hole():
-    y = torch.rand(12, 3, 32, 32)
-    holes = torch.zeros(12, 1, 32, 32, dtype=torch.bool)
+    y = torch.rand(12, 3, 24, 32)
+    holes = torch.zeros(12, 1, 24, 32, dtype=torch.bool)
     holes[..., 4:8, 5:12] = True
     at_edge, inside = y.clone(), y.clone()
     at_edge[..., 4:8, 5:7] = 1 - y[..., 4:8, 5:7]
@@ -232,6 +232,11 @@ def test_moving_holes_count_in_every_three_frames_that_they_touch():
     assert temporal_smoothing(output, holes).item() == pytest.approx(torch.cat(pixels).mean().item())
 
 
+def test_values_outside_of_0_to_1_differ_by_a_thousandth():
+    z, y = (torch.full((2, 3, 4, 4), value) for value in (3.0, 2.0))
+    assert clamp_l1(z, y).item() == clamp_l1(-z, -y).item() == pytest.approx(0.001)
+
+
 def test_values_outside_of_0_to_1_are_clipped_before_the_psnr():
     holes = box()
     z, y = ((0.5 + sign * torch.where(holes, 3.0, 0)).expand(12, 3, 64, 64) for sign in (1, -1))
@@ -299,6 +304,7 @@ def test_half_precision_outputs_are_compared_in_single_precision():
         terms = create_loss("dct")(output, target, box())
     assert all(v.dtype == torch.float32 for v in terms.values())
     assert terms == create_loss("dct")(output, target, box())
+    assert terms["dct_4"].item() == pytest.approx(0.2 * dct_loss(output, target, 4).item(), rel=1e-6)
     half = create_loss("temporal_l1")(output.bfloat16(), target, box())
     assert half["l1"].item() == pytest.approx(0.8 * clamp_l1(output.bfloat16().float(), target).item())
 
