@@ -9,13 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.cli import duration, plural
+from pack.shards.untrusted import parse_object
+from tools.cli import UserError, duration, plural
 from tools.cli.files import write_file
 from train.data.sources import parse_sources
 from train.evaluation.evaluate import FILLS
 from train.run import Run
 
 VERSION = 1
+LONGEST = 1e12  # seconds that a run can have taken
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,12 @@ def summarize(run: Run, finished: bool, seconds: float) -> Summary:
 def earlier_seconds(path: Path, run_id: str) -> float:
     """The seconds that the earlier starts of this run took, by its last summary; 0 when there is none."""
     try:
-        last = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        last = parse_object(path.read_bytes())
+    except (OSError, UserError):
         return 0.0
-    return float(last.get("seconds") or 0) if isinstance(last, dict) and last.get("run_id") == run_id else 0.0
+    seconds = last.get("seconds")
+    is_ours = last.get("run_id") == run_id and isinstance(seconds, int | float) and 0 < seconds < LONGEST
+    return float(seconds) if is_ours else 0.0
 
 
 def paragraph(summary: Summary) -> Iterator[str]:

@@ -4,7 +4,6 @@ Damaged headers say nothing. References: ISO 14496-12 (clap), Dolby Vision Strea
 (dvcC, dvvC), RFC 9559 (Matroska).
 """
 
-import contextlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ CROPS = {0x54BB: "top", 0x54AA: "bottom", 0x54CC: "left", 0x54DD: "right"}
 # Cluster, Cues, Tags, SeekHead, Attachments, Chapters, and what a block is accompanied by
 BETWEEN_BLOCKS = [bytes.fromhex(kind) for kind in "1f43b675 1c53bb6b 1254c367 114d9b74 1941a469 1043a770 75a1".split()]
 NEAR = 64  # bytes that headers of blocks take
+LONGEST = 4096  # bytes that are read of a box or an element, whose size may be anything
+MOST = 100_000  # boxes or elements of one level
 ENTRY = 78  # bytes of a visual sample entry before its boxes
 
 
@@ -44,14 +45,21 @@ def read_header(path: str | Path, container: av.container.InputContainer, stream
     """
     names, header = container.format.name.split(","), Header()
     if "mp4" in names or "matroska" in names:
+        place = sum(other.index < stream.index for other in container.streams.video)
         with open(path, "rb") as file:
-            end = file.seek(0, 2)
-            with contextlib.suppress(struct.error, ValueError, IndexError, ZeroDivisionError):
-                place = [other.index for other in container.streams.video].index(stream.index)
-                header = _mp4(file, end, stream.id) if "mp4" in names else _matroska(file, end, place)
+            header = parse_header(file, stream.id if "mp4" in names else None, place)
     if header.profile in (5, 10, 20) and header.compatibility == 0:
         raise unusual_colours(path, header.profile)
     return header
+
+
+def parse_header(file: BinaryIO, track: int | None, place: int) -> Header:
+    """The header of the video track of this number in an MP4, or without one at this place in a Matroska file."""
+    end = file.seek(0, 2)
+    try:
+        return _matroska(file, end, place) if track is None else _mp4(file, end, track)
+    except (struct.error, ValueError, IndexError, ZeroDivisionError, StopIteration, RecursionError):
+        return Header()  # damaged
 
 
 def unusual_colours(path: str | Path, profile: int) -> UserError:
@@ -64,7 +72,9 @@ def unusual_colours(path: str | Path, profile: int) -> UserError:
 
 def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """(type, first byte of the content, end) of the boxes in a range."""
-    while start + 8 <= end:
+    for _ in range(MOST):
+        if start + 8 > end:
+            return
         file.seek(start)
         size, kind = struct.unpack(">I4s", file.read(8))
         content = start + 8
@@ -80,7 +90,7 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
 
 def _read(file, start, end):
     file.seek(start)
-    return file.read(end - start)
+    return file.read(min(end - start, LONGEST))
 
 
 def _mp4(file: BinaryIO, end: int, track: int) -> Header:
@@ -132,7 +142,9 @@ def dolby_vision(record: bytes) -> tuple[int, int]:
 
 def _elements(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(identifier, first byte of the content, end) of the EBML elements in a range."""
-    while start < end:
+    for _ in range(MOST):
+        if start >= end:
+            return
         file.seek(start)
         head = file.read(12)
         length = 9 - head[0].bit_length()

@@ -1,7 +1,17 @@
 """What every program shares: flags from a dataclass, one-line errors, progress. Needs fire, and nothing of ours."""
 
 from tools.cli.config_file import config_text
-from tools.cli.errors import MissingFile, UserError, is_shortage, one_line, plural, printable, quoted, redact
+from tools.cli.errors import (
+    MissingFile,
+    UserError,
+    is_of_system,
+    is_shortage,
+    one_line,
+    plural,
+    printable,
+    quoted,
+    redact,
+)
 from tools.cli.fields import field_comments
 from tools.cli.flags import parse
 from tools.cli.program import run
@@ -14,6 +24,7 @@ __all__ = [
     "config_text",
     "duration",
     "field_comments",
+    "is_of_system",
     "is_shortage",
     "one_line",
     "parse",

@@ -46,6 +46,14 @@ def is_shortage(error: BaseException) -> bool:
     return is_out_of_memory(error) or (isinstance(error, OSError) and error.errno in LIMITS)
 
 
+def is_of_system(error: BaseException) -> bool:
+    """Whether the system could not read, so that the file may be whole.
+
+    EINVAL is of the file: a damaged ZIP names places before its beginning.
+    """
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error is a lack of memory, or came while one was being handled, as when a library cannot be loaded."""
     if isinstance(error, UserError):

@@ -74,7 +74,10 @@ def survey(
 
     Raises UserError where depth from files belongs to another film.
     """
-    shots = [Shot(**{**row, "nearness": tuple(row["nearness"])}) for row in work.read("shots").get("shots", [])]
+    try:
+        shots = [Shot(**{**row, "nearness": tuple(row["nearness"])}) for row in work.read("shots").get("shots", [])]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{work.folder / 'shots.json'} is damaged ({error!r}): pass another OUT") from error
     curve = mapper(usual_mapper(model)) if automatic else None
     if not shots or not (work.depth / EXPORT).exists():
         times = frame_times(video.path)

@@ -4,7 +4,6 @@ The learning rate is constant and gentle, and the weights that are evaluated and
 of the training need not be known in advance, and more time can be given later.
 """
 
-import csv
 import math
 import time
 from pathlib import Path
@@ -77,13 +76,12 @@ def losses(model: Path) -> list[float]:
     runs = sorted(model.glob("loss_*.csv"))
     if not runs:
         return []
-    with open(runs[-1], newline="") as file:
-        rows = [row for row in csv.reader(file) if len(row) == 3]
     found = []
-    for row in rows:
+    for line in runs[-1].read_text(errors="replace").splitlines():
         try:
-            found.append(float(row[2]))
-        except ValueError:  # a heading, or an epoch without an evaluation
+            _, _, loss = line.split(",")
+            found.append(float(loss))
+        except ValueError:  # an epoch without an evaluation, or a line of something else
             continue
     return found
 

@@ -45,8 +45,8 @@ class Work:
         if not path.exists():
             return {}
         try:
-            found = json.loads(path.read_text())
-        except ValueError:
+            found = json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise UserError(f"{path} is damaged: delete it, its stage is then repeated")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pack.shards.untrusted import parse_object
 from pack.video.bars import NO_BARS, Bars
 from tools.cli import MissingFile, UserError
 from tools.cli.files import whole_file, write_file
@@ -67,12 +68,12 @@ def load_confidence(path: Path) -> Confidence:
     if not path.is_file():
         raise MissingFile(f"--confidence {path}: no such file, expected a confidence.json of make film")
     try:
-        found = json.loads(path.read_text())
+        found = parse_object(path.read_bytes())
         weights = tuple(float(weight) for weight in found["weights"])
         if found["version"] != VERSION or len(weights) != 1 + len(FEATURES) or not np.isfinite(weights).all():
             raise ValueError(f"expected version {VERSION} and {1 + len(FEATURES)} weights")
         return Confidence(weights, str(found["network"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{path} is not a calibration of make film ({error}): make it again") from error
 
 

@@ -22,7 +22,7 @@ from pack.video.shot_reader import Shot, Timed
 from tools.evaluation.baselines import Fill
 from tools.evaluation.overlap import USUAL, Overlap
 from tools.synthesis.confidence import ErrorMaps, Filled
-from tools.synthesis.views import FrameDepth, Geometry, ShotState, View, as_frames, paint, see, with_depth
+from tools.synthesis.views import DAMAGED, FrameDepth, Geometry, ShotState, View, as_frames, paint, see, with_depth
 from train.evaluation.metrics import as_uint8
 
 Made = Literal["right", "left", "both"]
@@ -164,6 +164,7 @@ def shots_from(shots: Iterable[Shot], frames: int, state: ShotState) -> Iterator
         if passed < frames - state.start:
             passed += sum(1 for _ in shot)
             continue
-        assert not frames or passed == frames - state.start
+        if frames and passed != frames - state.start:
+            raise DAMAGED
         yield Shot(islice(shot, state.start - state.context, None), shot.bars), state
         frames, state = 0, ShotState()

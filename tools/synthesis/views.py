@@ -31,6 +31,7 @@ HOP, AROUND = 16, 4  # frames of a shot whose depth is estimated at once, and th
 INERTIA = 0.9  # of the range of nearness, from frame to frame
 
 Item = TypeVar("Item")
+DAMAGED = UserError("the state of the conversion is damaged: delete its folder NAME.parts to begin anew")
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,14 @@ class ShotState:
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], device: torch.device) -> "ShotState":
         """The state that `arrays` returned. Raises UserError for arrays of something else."""
-        if "start" not in arrays or arrays["start"].shape != () or not arrays.keys() <= {*cls.__annotations__}:
-            raise UserError("the state of the conversion is damaged: delete its folder NAME.parts to begin anew")
+        shapes = {"start": (), "low": (), "high": (), "ahead": (-1, 1, -1, -1), "nearness": (-1, 1, -1, -1)}
+        whole = "start" in arrays and all(
+            name in shapes and array.dtype == (np.int64 if name == "start" else np.float32)
+            and array.ndim == len(shapes[name]) and array.shape[1:2] in ((), (1,)) and np.isfinite(array).all()
+            for name, array in arrays.items()
+        )  # fmt: skip
+        if not whole or arrays["start"] < 0:
+            raise DAMAGED
         tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items() if name != "start"}
         return cls(int(arrays["start"]), **tensors)
 

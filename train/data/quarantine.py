@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from pack.shards.untrusted import parse_object
 from tools.cli import UserError
 from tools.cli.files import write_file
 from train.data.samples import BadRecord
@@ -52,9 +53,11 @@ def write_quarantine(path: Path, records: Iterable[BadRecord]) -> None:
 def read_quarantine(path: Path) -> dict[str, BadRecord]:
     """The listed records by key. Raises UserError when the file is not one of ours."""
     try:
-        records = [BadRecord(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [BadRecord(**parse_object(line)) for line in path.read_bytes().splitlines()]
+        if not all(isinstance(value, str) for record in lines for value in vars(record).values()):
+            raise ValueError("expected texts")
     except FileNotFoundError:
         return {}
     except (TypeError, ValueError) as error:
         raise UserError(f"{path} is not a list of bad records ({error}): remove it") from error
-    return {record.key: record for record in records}
+    return {record.key: record for record in lines}

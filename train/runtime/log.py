@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ CHARTS = {  # charts of the Custom Scalars tab: the network beside simple fills
     "absolute error in holes": "masked_mae",
     "temporal difference error in holes": "masked_tde",
 }
+EVENTS = re.compile(r"events\.out\.tfevents\.(\d{1,18})\.")
 CLOCK_SKEW = 10.0  # seconds by which the clock of the machine that ran before may have been ahead
 
 
@@ -72,7 +74,8 @@ def leave_to_main(thrown: threading.ExceptHookArgs) -> None:
 
 def wait_for_order(folder: Path) -> None:
     """Wait until a new event file sorts after the existing ones: readers sort them by the second in their names."""
-    last = max((int(path.name.split(".")[3]) for path in folder.glob("*/events.out.tfevents.*")), default=0)
+    names = [path.name for path in folder.glob("*/events.out.tfevents.*")]
+    last = max((int(found[1]) for name in names if (found := EVENTS.match(name))), default=0)
     end = time.monotonic() + CLOCK_SKEW
     while int(time.time()) <= last and time.monotonic() < end:
         time.sleep(0.05)
