@@ -328,7 +328,8 @@ def test_training_works_after_an_evaluation_in_inference_mode():
 
 
 @pytest.mark.parametrize(
-    ("size", "padded"), [((40, 56), (48, 64)), ((36, 51), (48, 64)), ((36, 64), (48, 64)), ((48, 51), (48, 64))]
+    ("size", "padded"),
+    [((40, 56), (48, 64)), ((36, 51), (48, 64)), ((36, 64), (48, 64)), ((48, 51), (48, 64)), ((47, 63), (48, 64))],
 )
 def test_frames_of_any_size_are_padded_by_reflections_without_gradient(size, padded):
     output, target = torch.rand(3, 3, *size, requires_grad=True), torch.rand(3, 3, *size)
