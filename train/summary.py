@@ -86,8 +86,9 @@ def earlier_seconds(path: Path, run_id: str) -> float:
     except (OSError, UserError):
         return 0.0
     seconds = last.get("seconds")
-    is_ours = last.get("run_id") == run_id and isinstance(seconds, int | float) and 0 < seconds < LONGEST
-    return float(seconds) if is_ours else 0.0
+    if last.get("run_id") != run_id or not isinstance(seconds, int | float):
+        return 0.0
+    return float(seconds) if 0 < seconds < LONGEST else 0.0
 
 
 def paragraph(summary: Summary) -> Iterator[str]:
