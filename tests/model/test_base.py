@@ -19,7 +19,7 @@ def test_the_included_network_is_found_by_its_name_and_stored_in_half_precision(
 
 def test_the_included_file_says_how_it_was_trained_without_a_path_of_any_machine():
     values = read_file("base")["train_kwargs"]
-    assert values["loss"] == "inside_psnr" and values["checkpoint_file"] and values["lineage"]["sources"]
+    assert values["loss"] == "inside_width_psnr" and values["checkpoint_file"] and values["lineage"]["sources"]
     assert not [name for name, value in values.items() if str(value).startswith(("/", "~"))]
 
 
