@@ -222,3 +222,10 @@ def test_the_program_prints_a_table_and_its_status_tells_faults_from_mistakes(tm
     status, out, _ = run_program(main, "-i", tmp_path, "--fast")
     assert status == 1 and out.count("fault: ") == 1
     assert "no such folder" in refused(main, "-i", tmp_path / "none")
+
+
+def test_a_split_that_is_given_twice_is_refused_since_no_shard_of_it_is_a_copy(tmp_path):
+    write_shard(tmp_path / "train" / "a.tar", ["a_1_0"])
+    (tmp_path / "link").symlink_to("train")
+    for other in (tmp_path / "train", tmp_path / "link"):
+        assert "is the same folder as" in refused(main, "--data", tmp_path / "train", other)

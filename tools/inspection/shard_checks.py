@@ -1,5 +1,6 @@
 """Checks of shards against their indexes: where each fault is, and what fixes it."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -49,8 +50,9 @@ def verify_shard(path: Path, fast: bool = False) -> list[str]:
 def check_splits(folders: list[Path], fast: bool = False, workers: int | None = None) -> list[Report]:
     """Reports on every shard of these folders, on other files in them, and on keys that several shards have.
 
-    Raises MissingFile when a folder is missing or has neither tar nor index.
+    Raises MissingFile when a folder is missing or has neither tar nor index, UserError where one is given twice.
     """
+    check_once(folders)
     paths = [path for folder in folders for path in list_indexes(folder)]
     progress = cli.Progress(sum(count_records(path) for path in paths), "records", "verify")
     with ProcessPoolExecutor(workers) as pool:
@@ -61,6 +63,14 @@ def check_splits(folders: list[Path], fast: bool = False, workers: int | None = 
         reports = [check_shard(path, fast, each) for path in paths]
     progress.close()
     return reports + [left for folder in folders for left in unfinished(folder)] + repeated_keys(reports)
+
+
+def check_once(folders: list[Path]) -> None:
+    """Raise UserError where a folder is given twice, also by a link: its shards would be taken for copies."""
+    there = [folder for folder in folders if folder.is_dir()]
+    for first, other in itertools.combinations(there, 2):
+        if other.samefile(first):
+            raise UserError(f"{other} is the same folder as {first}: pass each split once")
 
 
 def counted(results: Iterator[RecordReport], progress: cli.Progress) -> Iterator[RecordReport]:
