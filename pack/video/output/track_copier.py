@@ -9,6 +9,7 @@ from av.stream import Disposition
 from av.subtitles.stream import SubtitleStream
 
 from pack.video.container import open_container
+from pack.video.output.languages import three_letters
 from pack.video.output.sound import SoundConverter
 from pack.video.output.subtitles import SubtitleConverter
 from pack.video.output.tracks import Track, read_heads
@@ -56,7 +57,7 @@ class TrackCopier:
             else:
                 self.converters[track.index] = self._converter(stream, track.codec)
                 made = self.converters[track.index].stream
-            made.metadata.update(stream.metadata)
+            made.metadata.update(self._stated(stream.metadata))
             made.disposition = stream.disposition
         self._name_picture()
         # FFmpeg makes a track of a timecode in MP4, and fails at the end of a film whose rate has no timecodes.
@@ -71,7 +72,13 @@ class TrackCopier:
         if picture is not None and not picture.disposition & Disposition.attached_pic:
             named = {key: picture.metadata.get(key, "") for key in ("title", "language")}
             made = self.out.streams.video[0]
-            made.metadata.update({key: text for key, text in named.items() if text not in ("", "und")})
+            made.metadata.update(self._stated({k: text for k, text in named.items() if text not in ("", "und")}))
+
+    def _stated(self, metadata: dict[str, str]) -> dict[str, str]:
+        """What is stated of a track as the container can hold it."""
+        if self.out.format.name == "matroska" or "language" not in metadata:
+            return metadata
+        return metadata | {"language": three_letters(metadata["language"])}
 
     def _converter(self, stream: av.stream.Stream, codec: str) -> SoundConverter | SubtitleConverter:
         if isinstance(stream, SubtitleStream):

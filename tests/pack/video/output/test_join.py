@@ -262,6 +262,23 @@ def test_the_title_and_language_of_the_picture_are_kept_and_a_timecode_does_not_
             assert container.streams.video[0].language == "ger"
 
 
+@pytest.mark.parametrize(
+    "stated, kept", [("de-CH", "deu"), ("de", "deu"), ("ger", "ger"), ("zxx", "zxx"), ("pt_BR", "por")]
+)
+def test_a_language_of_matroska_is_kept_in_mp4_without_its_region(tmp_path, stated, kept):
+    with av.open(str(film(tmp_path / "a.mp4", 1))) as source, av.open(str(tmp_path / "b.mkv"), "w") as out:
+        copies = [out.add_stream_from_template(stream) for stream in source.streams]
+        for copy in copies:
+            copy.metadata["language"] = stated
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                out.mux(packet)
+    copy_film(tmp_path / "b.mkv", tmp_path / "o.mp4")
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert [stream.language for stream in container.streams] == [kept, kept]
+
+
 def test_a_track_of_an_unknown_codec_is_left_out_and_named(tmp_path):
     source = film(tmp_path / "a.mov", 1)
     source.write_bytes(source.read_bytes().replace(b"mp4a", b"apac").replace(b"esds", b"dapa"))
