@@ -102,7 +102,8 @@ def odd_indexes(draw):
     """An index with some of its values replaced by others."""
     index = json.loads(json.dumps(INDEX))
     for _ in range(draw(st.integers(1, 3))):
-        owner = draw(st.sampled_from([index, *[r for r in index.get("records") or () if isinstance(r, dict)]]))
+        records = [r for r in index.get("records") or () if r and isinstance(r, dict)]  # {} has no value to replace
+        owner = draw(st.sampled_from([index, *records]))
         name = draw(st.sampled_from(sorted(owner)))
         value = draw(VALUES | st.integers(-1, 5000) | st.sampled_from(["../x", "a/b", "a.b", "0" * 64, "#a", " a"]))
         owner[name] = value
