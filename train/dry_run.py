@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from tools.cli import UserError, duration, plural
+from tools.cli import UserError, duration, machine, plural
 from tools.cli.machine import memory_bytes, usable_cores
 from train.data.plan import Slot
 from train.data.samples import BadRecord, Sample
@@ -181,7 +181,7 @@ def peak_memory(device: torch.device) -> int:
     """The most bytes that this process has used on the device so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return machine.peak_memory()
 
 
 def memory(device: torch.device) -> str:

@@ -9,7 +9,7 @@ import yaml
 
 from model.checkpoint import load_network, save_network
 from tests.support import ROOT
-from tests.support.programs import refused, succeeds
+from tests.support.programs import refused, run_program, succeeds
 from tests.tools.test_evaluate import tiny_network
 from tools.cli.files import locked_folder
 from tools.installing.__main__ import main
@@ -58,6 +58,17 @@ def checkpoint(tmp_path):
 
 def words(folder, checkpoint, *more):
     return ("--iw3", folder, "--checkpoint", checkpoint, "--python", sys.executable, *more)
+
+
+def test_ctrl_c_that_ends_the_trial_first_is_no_fault_of_the_network(tmp_path, checkpoint):
+    folder = iw3_folder(tmp_path / "nunif")
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -INT $$\n")
+    python.chmod(0o755)
+    before = files(folder)
+    status, _, line = run_program(main, "--iw3", folder, "--checkpoint", checkpoint, "--python", python)
+    assert (status, line) == (130, "interrupted\n")
+    assert files(folder) == before
 
 
 def test_a_new_iw3_gets_an_entry_beside_the_others_and_tries_the_network(tmp_path, checkpoint, monkeypatch):

@@ -189,17 +189,6 @@ def run_program(words: Sequence[object], cores: int | None = None, **environment
     return done.stdout
 
 
-def peak_memory() -> int:
-    """Peak resident memory of this process so far, in bytes.
-
-    On Linux ru_maxrss would include the memory of the parent at the time of the fork.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         values = value.get("values")

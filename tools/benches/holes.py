@@ -145,12 +145,14 @@ def prepare_memory(place: Workplace) -> Gauge:
     """Peak memory of a batch of holes, in a process of its own, above that of the libraries."""
     size = (360, 640) if place.tiny else (1080, 1920)
     code = (
-        "import sys, torch; sys.path.insert(0, '.'); from tools.benches import case, holes\n"
+        "import sys, torch; sys.path.insert(0, '.')\n"
+        "from tools.benches import holes\n"
+        "from tools.cli.machine import peak_memory\n"
         f"depth = torch.rand({FRAMES}, 1, {size[0]}, {size[1]})\n"
         "holes.ours(torch.rand(1, 1, 8, 64))\n"
-        "before = case.peak_memory()\n"
+        "before = peak_memory()\n"
         "holes.ours(depth)\n"
-        "print(case.peak_memory() - before, before)"
+        "print(peak_memory() - before, before)"
     )
 
     def measure() -> float:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from model.device import has_bf16, use_faster_products
 from model.light_video_inpaint import LightVideoInpaint
-from tools.benches.case import Case, Gauge, Goal, Race, Workplace, peak_memory, run_program
+from tools.benches.case import Case, Gauge, Goal, Race, Workplace, run_program
 from tools.benches.plain_network import PlainNetwork
+from tools.cli.machine import peak_memory
 from train.runtime.cpu import keep_freed_memory
 
 FRAMES, TILE, CHEAP = 12, 256, 248  # CHEAP is padded to 256, 256 to 320

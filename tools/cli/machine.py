@@ -3,6 +3,7 @@
 import importlib.abc
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from tools.cli.errors import UserError
@@ -41,3 +42,16 @@ def usable_cores() -> int:
 def memory_bytes() -> int:
     """Bytes of main memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process so far, in bytes.
+
+    On Linux ru_maxrss would include the memory of the parent at the time of the fork.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,6 +1,7 @@
 """Fills a clip with an installed network through iw3's own loader, and compares it with ours."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,6 +64,8 @@ def try_in_iw3(root: Path, network: Path, python: str) -> str:
             raise UserError(f"{executable} does not run iw3 ({error}): pass the Python of iw3 with --python") from error
         if done.returncode == WITHOUT_TORCH:
             return f"not tried in iw3, because {executable} has no PyTorch: pass the Python of iw3 with --python"
+        if done.returncode == -signal.SIGINT:  # Ctrl-C reaches that process too, and may end it first
+            raise KeyboardInterrupt
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise UserError(f"iw3 cannot load the network ({said}): pass --no-trial to install it nevertheless")

@@ -231,20 +231,21 @@ def test_a_killed_program_continues_and_leaves_nothing_but_parts(tmp_path):
 
 
 MEMORY = """
-import resource, sys, torch
+import sys, torch
 from pathlib import Path
 from pack.holes.mappers import mapper
 from pack.video.output.parts import Parts
 from pack.video.output.encoder import Encoding
 from pack.video.shot_reader import read_shots
 from tests.support.media.films import Brightness
+from tools.cli.machine import peak_memory
 from tools.evaluation.baselines import BASELINES
 from tools.synthesis.conversion import Converter
 from tools.synthesis.views import Geometry
 peak = {}
 def show(frames):
     if frames in (400, 2400):
-        peak[frames] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak[frames] = peak_memory() / (1 << 20)
 fills, geometry = [BASELINES["empty"]], Geometry(2.5, 0.5, mapper("none"))
 with torch.inference_mode(), Parts(Path(sys.argv[2]), {}, Encoding(), 25) as parts:
     maker = Converter(Brightness(), fills, geometry, lambda left, rights: rights[0], torch.device("cpu"))
