@@ -133,6 +133,14 @@ def test_holes_at_the_sides_are_cleared_only_where_asked(method):
     assert torch.equal(*kept)
 
 
+def test_by_itself_a_warp_clears_both_sides_and_moves_the_border(method):
+    frame, depth = random_images(0)
+    warp, size = (depth, 10, 0.5), frame.shape[-2:]
+    assert torch.equal(backward_warp(frame, *warp)[1], backward_warp(frame, *warp, keep_border=False, clear=2)[1])
+    assert torch.equal(moved_holes(depth, size, 10, 0.5), moved_holes(depth, size, 10, 0.5, clear=2))
+    assert torch.equal(inverse_map(*warp), inverse_map(*warp, keep_border=False))
+
+
 def test_a_depth_of_nan_does_not_read_outside_the_frame(method):
     depth = torch.rand(1, 1, 4, 50, generator=torch.Generator().manual_seed(0))
     depth[0, 0, 1, 10:20], depth[0, 0, 2, 30], depth[0, 0, 3, 5] = torch.nan, torch.inf, -torch.inf
@@ -140,7 +148,7 @@ def test_a_depth_of_nan_does_not_read_outside_the_frame(method):
     assert torch.equal(eye[0, :, 0], torch.ones(3, 50))
 
 
-def test_other_types_of_numbers_and_autocast_give_the_same_holes():
+def test_other_types_of_numbers_and_autocast_give_the_same_holes(method):
     frame, depth = random_images(3)
     eye, holes = backward_warp(frame, depth, 10, 0.5)
     with torch.autocast("cpu", torch.bfloat16):
