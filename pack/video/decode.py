@@ -16,6 +16,7 @@ import av
 
 from pack.video import timestamps
 from pack.video.container import catching_damage, is_too_large
+from pack.video.overdue import Lost, Overdue
 from pack.video.packet_damage import inspected
 from tools.cli import UserError, plural
 
@@ -38,20 +39,12 @@ class Decoded:
 
 
 @dataclass(frozen=True)
-class _Lost:
-    """Stands for a frame that could not be decoded at all."""
-
-    pts: int | None
-    time_base: Fraction
-
-
-@dataclass(frozen=True)
 class _Held:
     """A decoded frame that is held back until it is known whether those that it may be predicted from are damaged."""
 
     packet: int  # number of its packet
     since: int | None  # of its packet
-    frame: av.VideoFrame | _Lost
+    frame: av.VideoFrame | Lost
     aspect: Fraction
     damaged: bool
 
@@ -147,9 +140,9 @@ def _warn(path, stretch, step):
 
 def _all_frames(
     path: str | Path, packets: Iterator[av.Packet], container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[tuple[av.VideoFrame | _Lost, Fraction, bool]]:
+) -> Iterator[tuple[av.VideoFrame | Lost, Fraction, bool]]:
     """Every frame that the decoder gives, in order of presentation, its pixel aspect, and whether it is damaged."""
-    damage, context = _Damage(), stream.codec_context
+    damage, overdue, context = _Damage(), Overdue(), stream.codec_context
     held: deque[_Held] = deque()
     first, stated = context.sample_aspect_ratio, stream.sample_aspect_ratio  # the container's value has precedence
     shape = _PixelShape(path)
@@ -169,10 +162,15 @@ def _all_frames(
             damage.begins(number)
             failure = caught.reason
             if found.packet.size and not context.codec.reorder:  # else the frames that follow show the damage
-                lost = _Lost(found.packet.pts, found.packet.time_base)
+                lost = Lost(found.packet.pts, found.packet.time_base)
                 held.append(_Held(number, None, lost, Fraction(1), True))
+        if context.codec.reorder:
+            # What comes before the first picture may rightly fail: parameter sets are missing there.
+            overdue.add(number, found.packet, found.foreign or (caught.error is not None and damage.seen))
         for frame in frames:
             own, since = frame.opaque if isinstance(frame.opaque, tuple) else (number, None)
+            late = overdue.pop_before(own, frame, context.has_b_frames)
+            held.extend(_Held(own, None, lost, Fraction(1), True) for lost in late)
             is_first = not damage.seen
             damage.seen = True
             too_large = is_too_large(frame.width, frame.height)
@@ -181,12 +179,13 @@ def _all_frames(
             now = context.sample_aspect_ratio
             aspect = (stated if now == first else now) or Fraction(1)
             if too_large:  # its memory is given back
-                held.append(_Held(own, since, _Lost(frame.pts, found.packet.time_base), Fraction(1), True))
+                held.append(_Held(own, since, Lost(frame.pts, found.packet.time_base), Fraction(1), True))
                 continue
             damaged = damage.touches(own, frame.key_frame, since)
             held.append(_Held(own, since, frame, shape.of(frame, aspect), damaged))
         while len(held) > HELD:
             yield _release(damage, held)
+    held.extend(_Held(0, None, lost, Fraction(1), True) for lost in overdue.pop_all())
     while held:
         yield _release(damage, held)
     if failure and not damage.seen:
@@ -196,9 +195,9 @@ def _all_frames(
         )
 
 
-def _release(damage: _Damage, held: deque[_Held]) -> tuple[av.VideoFrame | _Lost, Fraction, bool]:
+def _release(damage: _Damage, held: deque[_Held]) -> tuple[av.VideoFrame | Lost, Fraction, bool]:
     first = held.popleft()
-    if isinstance(first.frame, _Lost):
+    if isinstance(first.frame, Lost):
         return first.frame, first.aspect, True
     # A frame shown before a damaged one may be predicted from it, and was judged before that was known.
     damaged = first.damaged or damage.touches(first.packet, first.frame.key_frame, first.since)

@@ -42,6 +42,7 @@ class InspectedPacket:
     begins: list[float]  # numbers of the packets in which damage begins; half a number: between two packets
     gap: bool  # whether the decoding stamps show that a picture is missing before it
     since: int | None = None  # number of the first packet that its frame may be predicted from, where it is known
+    foreign: bool = False  # whether nothing in it is of the codec
 
 
 @dataclass
@@ -95,6 +96,9 @@ def _seen_in_bytes(
     for number, found in enumerate(packets):
         packet, begins, since = found.packet, found.begins, None
         key = number if packet.is_keyframe else key
+        foreign = nal.is_foreign(bytes(packet), size, codec)
+        if foreign:
+            begins = [*begins, number]
         if checks is not None and not checks.is_whole(bytes(packet)):
             begins = [*begins, number]
         if codec in nal.LAST_SLICE and packet.size:
@@ -108,7 +112,7 @@ def _seen_in_bytes(
                 # short is marked.
                 begins = [*begins, number if units.units or packet.is_corrupt else number - 1]
             since = key if units.is_radl else None
-        yield replace(found, begins=begins, since=since)
+        yield replace(found, begins=begins, since=since, foreign=foreign)
 
 
 def _seen_in_container(packets: Iterable[tuple[av.Packet, bool]], stream: av.VideoStream) -> Iterator[InspectedPacket]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import av
 
 LAST_SLICE = {"h264": 5, "hevc": 31}  # types of slices are those from 0 to this one, by codec
+START_CODES = {"mpeg1video", "mpeg2video", "mpeg4"}  # codecs without NAL units, whose parts begin like these
+SHORT_HEADER = 32  # with which MPEG-4 may begin a picture instead (ISO 14496-2, 6.2.5.2)
 RADL = (6, 7)  # types in HEVC of pictures that are shown before their key frame but need nothing before that
 RPU = 62  # type in HEVC: how Dolby Vision's picture is to be shown
 # Encoders put a 3 into such zeros, so within a unit they show bytes that were overwritten, mostly by zeros.
@@ -66,6 +68,18 @@ def length_size(context: av.CodecContext) -> int:
     place = 4 if context.name == "h264" else 21  # in avcC and hvcC
     head = bytes(context.extradata or b"")
     return (head[place] & 3) + 1 if len(head) > place and head[0] == 1 else 0
+
+
+def is_foreign(data: bytes, size: int, codec: str) -> bool:
+    """Whether a packet of these codecs has no unit, as where all of it was overwritten.
+
+    `size` is that of the lengths before units, 0 for start codes. Fewer than four bytes are ignored, as FFmpeg does.
+    """
+    if len(data) < 4 or codec not in {*LAST_SLICE, *START_CODES}:
+        return False
+    if codec in START_CODES:
+        return b"\0\0\1" not in data and int.from_bytes(data[:3]) >> 2 != SHORT_HEADER
+    return not Units.of(data, size, codec).units
 
 
 def is_closed(data: bytes) -> bool:
