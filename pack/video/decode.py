@@ -16,7 +16,6 @@ import av
 
 from pack.video import timestamps
 from pack.video.container import catching_damage, is_too_large
-from pack.video.overdue import Lost, Overdue
 from pack.video.packet_damage import inspected
 from tools.cli import UserError, plural
 
@@ -39,12 +38,74 @@ class Decoded:
 
 
 @dataclass(frozen=True)
+class _Lost:
+    """Stands for a frame that could not be decoded at all."""
+
+    pts: int | None
+    time_base: Fraction
+
+
+@dataclass
+class _Overdue:
+    """The packets of a damaged stretch that have given no picture so far, by their number in the order of decoding.
+
+    Only a damaged packet shows that a picture is missing. Others may rightly give none: hidden pictures, second fields,
+    parameter sets, or what comes before the first key frame. Behind a damaged one, decoders also drop whole packets, up
+    to the next key frame.
+    """
+
+    packets: dict[int, _Lost] = field(default_factory=dict)
+    damaged: bool = False  # whether pictures that follow in the order of decoding are part of the stretch
+    key: int | None = None  # stamp of the key frame that ended it; what is shown before that still belongs to it
+    stamped: bool = False  # whether stamps were seen that tell the order of presentation from that of decoding
+
+    def add(self, number: int, packet: av.Packet, damaged: bool) -> None:
+        """Wait for the picture of a packet, if it is damaged or follows one whose picture has not come."""
+        if not packet.size or packet.is_discard:
+            return
+        self.stamped |= packet.pts != packet.dts
+        if damaged:
+            self.damaged, self.key = True, None
+        elif packet.is_keyframe and self.key is None:
+            self.key = packet.pts
+        ahead = self.key is None or (packet.pts is not None and packet.pts < self.key)
+        self.damaged = self.damaged and bool(damaged or self.packets)
+        if self.damaged and (damaged or (ahead and not packet.is_keyframe)):
+            self.packets[number] = _Lost(packet.pts, packet.time_base)
+
+    def pop_before(self, number: int, frame: av.VideoFrame, reordered: bool) -> list[_Lost]:
+        """The pictures that are missing before this frame, of packet `number`, in the order of presentation.
+
+        Decoders give frames in that order, so those before it do not come any more. Where it is unknown, as that of
+        `reordered` frames in AVI, a key frame shows it.
+        """
+        self.packets.pop(number, None)
+        known = frame.pts is not None and (self.stamped or not reordered)
+        late = [
+            other
+            for other, lost in self.packets.items()
+            if (other < number and frame.key_frame) or (known and lost.pts is not None and lost.pts < frame.pts)
+        ]
+        return _ordered([self.packets.pop(other) for other in late])
+
+    def pop_all(self) -> list[_Lost]:
+        """The pictures that are missing at the end, after the decoder gave its last frame."""
+        rest = _ordered(list(self.packets.values()))
+        self.packets.clear()
+        return rest
+
+
+def _ordered(lost):
+    return sorted(lost, key=lambda one: (one.pts is None, one.pts or 0))
+
+
+@dataclass(frozen=True)
 class _Held:
     """A decoded frame that is held back until it is known whether those that it may be predicted from are damaged."""
 
     packet: int  # number of its packet
     since: int | None  # of its packet
-    frame: av.VideoFrame | Lost
+    frame: av.VideoFrame | _Lost
     aspect: Fraction
     damaged: bool
 
@@ -140,9 +201,9 @@ def _warn(path, stretch, step):
 
 def _all_frames(
     path: str | Path, packets: Iterator[av.Packet], container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[tuple[av.VideoFrame | Lost, Fraction, bool]]:
+) -> Iterator[tuple[av.VideoFrame | _Lost, Fraction, bool]]:
     """Every frame that the decoder gives, in order of presentation, its pixel aspect, and whether it is damaged."""
-    damage, overdue, context = _Damage(), Overdue(), stream.codec_context
+    damage, overdue, context = _Damage(), _Overdue(), stream.codec_context
     held: deque[_Held] = deque()
     first, stated = context.sample_aspect_ratio, stream.sample_aspect_ratio  # the container's value has precedence
     shape = _PixelShape(path)
@@ -162,7 +223,7 @@ def _all_frames(
             damage.begins(number)
             failure = caught.reason
             if found.packet.size and not context.codec.reorder:  # else the frames that follow show the damage
-                lost = Lost(found.packet.pts, found.packet.time_base)
+                lost = _Lost(found.packet.pts, found.packet.time_base)
                 held.append(_Held(number, None, lost, Fraction(1), True))
         if context.codec.reorder:
             # What comes before the first picture may rightly fail: parameter sets are missing there.
@@ -179,7 +240,7 @@ def _all_frames(
             now = context.sample_aspect_ratio
             aspect = (stated if now == first else now) or Fraction(1)
             if too_large:  # its memory is given back
-                held.append(_Held(own, since, Lost(frame.pts, found.packet.time_base), Fraction(1), True))
+                held.append(_Held(own, since, _Lost(frame.pts, found.packet.time_base), Fraction(1), True))
                 continue
             damaged = damage.touches(own, frame.key_frame, since)
             held.append(_Held(own, since, frame, shape.of(frame, aspect), damaged))
@@ -195,9 +256,9 @@ def _all_frames(
         )
 
 
-def _release(damage: _Damage, held: deque[_Held]) -> tuple[av.VideoFrame | Lost, Fraction, bool]:
+def _release(damage: _Damage, held: deque[_Held]) -> tuple[av.VideoFrame | _Lost, Fraction, bool]:
     first = held.popleft()
-    if isinstance(first.frame, Lost):
+    if isinstance(first.frame, _Lost):
         return first.frame, first.aspect, True
     # A frame shown before a damaged one may be predicted from it, and was judged before that was known.
     damaged = first.damaged or damage.touches(first.packet, first.frame.key_frame, first.since)
