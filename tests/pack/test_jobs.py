@@ -128,3 +128,9 @@ def test_a_csv_of_another_encoding_is_one_line(tmp_path):
 def test_a_csv_cell_is_one_name_regardless_of_its_characters(tmp_path):
     path = write(tmp_path, 'video;prefix\n"a;b ""c"", d.mp4";x\n', "jobs.csv")
     assert read(path)[0].config.dataset_dir == ('a;b "c", d.mp4',)
+
+
+def test_a_value_that_the_system_refuses_as_a_path_names_its_job(tmp_path):
+    (tmp_path / "jobs.toml").write_text(f'[[job]]\nvideo = "a.mp4"\ndepth = "{"d" * 300}"\n')
+    line = refused(jobs.main, "--jobs", tmp_path / "jobs.toml", "-o", tmp_path / "data")
+    assert f"{tmp_path / 'jobs.toml'}: job 1: File name too long: ddd" in line

@@ -21,7 +21,7 @@ from tools.cli.config_file import config_text, read_config
 from tools.cli.errors import UserError, one_line
 from tools.cli.fields import Flag, read_flags, summary
 from tools.cli.help import help_text
-from tools.cli.program import tell_torchrun
+from tools.cli.program import is_users, tell_torchrun
 from tools.cli.words import translate
 
 
@@ -58,7 +58,9 @@ def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
         check_required(flags, values)
         config = config_class(**values)
         text = config_text(config) if given.get("print_config") else ""
-    except UserError as error:  # also from __post_init__: a value is out of its range
+    except (UserError, OSError) as error:  # also from __post_init__: a value is out of its range, or no path
+        if not is_users(error):
+            raise
         line = f"error: {one_line(error)} (see --help)"
         if is_first():  # every process of a job finds the same mistake: print it once
             print(line, file=sys.stderr)

@@ -85,4 +85,4 @@ def handlers_of_everything():
 def test_no_file_is_called_damaged_for_a_lack_of_memory():
     found = dict(handlers_of_everything())
     assert len(found) > 5
-    assert {place: first for place, first in found.items() if not first.startswith("if is_shortage(error):")} == {}
+    assert {place: first for place, first in found.items() if not first.startswith("if is_shortage(error)")} == {}
