@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -97,6 +98,11 @@ def records(folder):
 
 
 def wait_for(condition, process):
+    """Wait while the program runs; after four minutes it ends, and with PYTHONFAULTHANDLER=1 says where it stands."""
+    end = time.monotonic() + 240
     while not condition():
         assert process.poll() is None, process.communicate()
+        if time.monotonic() > end:
+            process.send_signal(signal.SIGABRT)
+            raise AssertionError(process.communicate())
         time.sleep(0.01)

@@ -195,6 +195,7 @@ cli.run(stereo.main)
 def start(*words, hold_at=0):
     """A conversion in parts of 48 frames, which waits for ever when so many frames are done."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HOLD_AT": str(hold_at)}
+    environment["PYTHONFAULTHANDLER"] = "1"
     words = [sys.executable, "-c", PROGRAM, "--device", "cpu", "--baseline", "replicate", *map(str, words)]
     return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
