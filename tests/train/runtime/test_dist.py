@@ -53,8 +53,13 @@ def test_processes_that_do_not_start_are_named_after_the_timeout(monkeypatch):
     store = dist.HashStore()
     starting = threading.Thread(target=unused_part, args=(store, 1, 4, LONG))
     starting.start()
-    # the time is up when rank 1 has joined, however late its thread is
-    monkeypatch.setattr(module.time, "monotonic", lambda: 2.0 if store.check(["joined/1/1"]) else 0.0)
+    asked = []  # for the time since rank 1 has joined: at the second time, rank 0 has seen that
+
+    def monotonic():
+        asked.extend([0.0] if store.check(["joined/1/1"]) else [])
+        return 2.0 if len(asked) > 1 else 0.0
+
+    monkeypatch.setattr(module.time, "monotonic", monotonic)
     with pytest.raises(UserError, match=r"waited 1s for ranks 2, 3 to start: .*--timeout"):
         unused_part(store, 0, 4, timedelta(seconds=1))
     starting.join()
