@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import queue
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +28,7 @@ from pack.packing import Outcome, VideoTask, pack_videos
 from pack.pipeline import Models
 from pack.report import ProgressReport
 from tools.cli import UserError
+from tools.cli.files import remove_temporaries
 from tools.cli.machine import memory_bytes, usable_cores
 from tools.cli.program import users_line
 
@@ -184,7 +184,7 @@ def work(
 ) -> None:
     """The main function of a worker process: pack videos until there are none left."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the main process ends the workers
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, end)
     threading.Thread(target=exit_with_parent, daemon=True).start()
     try:
         models = load_models(config, rank)
@@ -194,6 +194,12 @@ def work(
     except Exception as error:  # raised again by the main process, in `receive`
         line = users_line(error)
         messages.put(WorkerFailed(line or traceback.format_exc(), is_bug=not line))
+
+
+def end(*_: object) -> None:
+    """End a worker at once: an exception could be lost, as Python ignores those raised while it deletes an object."""
+    remove_temporaries()
+    os._exit(143)
 
 
 def exit_with_parent() -> None:

@@ -22,7 +22,7 @@ from pack.shards.store import StoreError, file_size, list_folder, read_range
 from pack.shards.tar_layout import member_info, read_members
 from pack.shards.untrusted import CorruptRecord, check_key
 from tools.cli import MissingFile, UserError
-from tools.cli.files import locked_folder, naming, open_temporary, sync
+from tools.cli.files import locked_folder, naming, open_temporary, remove_temporary, sync
 
 Members = dict[str, bytes]  # of a record, by extension
 READERS = 16  # indexes that are read from a store at a time
@@ -56,7 +56,7 @@ class ShardWriter:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):  # closing flushes the buffer, which fails on a full disk
             self.file.file.close()
-        self.temporary.unlink(missing_ok=True)
+        remove_temporary(self.temporary)
 
     @property
     def bytes(self) -> int:

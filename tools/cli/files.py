@@ -1,10 +1,12 @@
 """Atomic writes: a file gets its name only when all of it is on the disk."""
 
+import atexit
 import contextlib
 import hashlib
 import os
 import re
 import secrets
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +28,8 @@ class Held(threading.local):
 
 
 HELD = Held()
+OPEN: set[Path] = set()  # temporary files and folders of this process, each noted before it is created
+os.register_at_fork(after_in_child=OPEN.clear)  # they are the parent's
 
 
 @contextlib.contextmanager
@@ -46,7 +50,7 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
             sync(file)
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        remove_temporary(temporary)
     sync_folder(path.parent)
 
 
@@ -67,7 +71,7 @@ def check_writable(folder: Path) -> None:
     except OSError as error:
         error.filename = str(folder)
         raise
-    temporary.unlink()
+    remove_temporary(temporary)
     file.close()
 
 
@@ -97,8 +101,33 @@ def open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
 
 
 def temporary_path(path: Path) -> Path:
-    """A name beside `path` that no other process and no other thread uses; it ends in `.tmp`."""
-    return path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    """A name beside `path` that no other process and no other thread uses; it ends in `.tmp`.
+
+    What is created there is deleted when this process ends, unless `remove_temporary` was called before.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    OPEN.add(temporary)
+    return temporary
+
+
+def remove_temporary(temporary: Path) -> None:
+    """Delete a temporary file or folder of this process, which may have been renamed since."""
+    if temporary.is_dir():
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        temporary.unlink(missing_ok=True)
+    OPEN.discard(temporary)
+
+
+@atexit.register
+def remove_temporaries() -> None:
+    """Delete the temporary files of this process, which is ending.
+
+    The blocks that write them do so too, but a signal may arrive between the creation of a file and its block.
+    """
+    for temporary in list(OPEN):
+        with contextlib.suppress(OSError):
+            remove_temporary(temporary)
 
 
 def remove_leftovers(folder: Path, names: str) -> None:

@@ -1,6 +1,5 @@
 """iw3's record folders: reading them as records, and writing records as such folders."""
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
@@ -21,7 +20,7 @@ from pack.shards.tar_layout import tar_bytes
 from pack.shards.untrusted import LARGEST_JSON, check_depth, check_key, parse_object
 from tools import cli
 from tools.cli import MissingFile, UserError
-from tools.cli.files import naming, sync, sync_folder, temporary_path
+from tools.cli.files import naming, remove_temporary, sync, sync_folder, temporary_path
 
 INFO = "record.json"
 FEWEST_FRAMES = 12  # that training needs of a record
@@ -194,5 +193,5 @@ def write_folder(out: Path, found: tuple[Index, Entry]) -> None:
                 sync(file)
         temporary.rename(out / entry.key)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_temporary(temporary)
     sync_folder(out)

@@ -49,6 +49,50 @@ def test_a_temporary_name_carries_the_process_and_a_random_part_and_ends_in_tmp(
     assert all(name.startswith(f"a.json.{os.getpid()}.") and name.endswith(".tmp") for name in names)
 
 
+INTERRUPTED_EVERYWHERE = """
+import atexit, contextlib, os, sys
+from pathlib import Path
+from pack.shards.shard import ShardWriter
+from tools.cli import files
+
+os.fsync = lambda file: None  # it takes most of the time
+
+def write(folder):
+    files.write_file(folder / "a.json", b"new")
+    with ShardWriter(folder / "a.tar") as writer:
+        writer.add("key", {"json": b"{}"})
+        writer.publish({}, {})
+
+def interrupt(frame, event, _):
+    global left
+    left -= 1
+    if left == 0 and frame.f_code is not files.remove_temporaries.__code__:
+        raise KeyboardInterrupt
+    return interrupt
+
+modules = (files.__file__, sys.modules[ShardWriter.__module__].__file__)
+step = status = 0
+while status != 33:  # until the writes end before the line that would be interrupted
+    step += 1
+    folder = Path(sys.argv[1], str(step))
+    if not os.fork():
+        folder.mkdir()
+        left = step
+        sys.settrace(lambda frame, *rest: interrupt(frame, *rest) if frame.f_code.co_filename in modules else None)
+        with contextlib.suppress(KeyboardInterrupt):
+            write(folder)
+        atexit._run_exitfuncs()  # as Python does at the end, where it also frees all modules, which takes long
+        os._exit(33 if left > 0 else 0)
+    status = os.waitstatus_to_exitcode(os.wait()[1])
+"""
+
+
+def test_wherever_a_write_is_interrupted_it_leaves_no_temporary_file(tmp_path):
+    subprocess.run([sys.executable, "-c", INTERRUPTED_EVERYWHERE, tmp_path], cwd=ROOT, check=True)
+    assert len(list(tmp_path.iterdir())) > 100 and len(list(tmp_path.glob("*/a.tar"))) > 1
+    assert not list(tmp_path.glob("*/*.tmp"))
+
+
 def test_two_processes_that_write_one_file_never_share_a_temporary_file(tmp_path):
     path = tmp_path / "a.json"
     writer = start_writer(path)
