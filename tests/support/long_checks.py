@@ -22,7 +22,7 @@ import torch
 from tests.pack.shards.test_faults import KINDS, Injector, flip
 from tests.support import ROOT
 from tests.support.hostile import fuzzing as fuzzing_files
-from tests.support.hostile import fuzzing_others, fuzzing_tools
+from tests.support.hostile import fuzzing_others, run
 from tests.support.media.stereo_films import peak_of_conversion
 from tests.support.media.videos import film
 from tests.support.shards import make_data
@@ -258,14 +258,14 @@ def one_film(folder):
 
 def fuzzing(folder):
     """Every reader against 100,000 hostile inputs, each in less than 1 s of CPU time and 200 MB."""
-    found = fuzzing_files.readers(folder) | fuzzing_others.readers(folder) | fuzzing_tools.readers(folder)
-    for name, (inputs, check) in found.items():
+    counts = Counter()
+    for number in range(INPUTS // BATCH):  # hypothesis remembers every input, which takes memory too
         began = time.monotonic()
-        for number in range(INPUTS // BATCH):  # hypothesis remembers every input, which takes memory too
-            fuzzing_files.fuzz(inputs, check, BATCH, number)
-        print(
-            f"{name}: {INPUTS} inputs, no error but the reader's own, in {time.monotonic() - began:.0f} s", flush=True
-        )
+        for name in run.readers(folder):
+            counts[name] += run.fuzz(name, folder, BATCH, number, copies=10)
+        least, name = min((count, name) for name, count in counts.items())
+        seconds = time.monotonic() - began
+        print(f"{number}: {counts.total()} inputs, {least} or more for each ({name}), {seconds:.0f} s", flush=True)
 
 
 def covering(folder):

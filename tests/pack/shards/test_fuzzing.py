@@ -1,10 +1,9 @@
 import pytest
 
-from tests.support.hostile.fuzzing import fuzz, readers
+from tests.support.hostile import run
+from tests.support.hostile.fuzzing import readers
 
-NAMES = sorted(readers(None))
 
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(readers(None)))
 def test_a_reader_raises_nothing_but_its_own_error_and_never_returns_other_pixels(name, tmp_path):
-    fuzz(*readers(tmp_path)[name], 2000)
+    run.fuzz(name, tmp_path, 2000)

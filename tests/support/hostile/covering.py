@@ -16,7 +16,7 @@ import atheris
 with atheris.instrument_imports(
     include=["pack.shards", "model", "train.checkpoints", "tools.cli"], exclude=["pack.shards.images.png_rows"]
 ):
-    from tests.support.hostile import fuzzing, fuzzing_others
+    from tests.support.hostile import fuzzing, fuzzing_others, run
 
 EXAMPLES = {
     "index": [json.dumps(fuzzing.INDEX).encode()],
@@ -40,7 +40,7 @@ def main(name: str, inputs: str, place: str) -> None:
     for data in EXAMPLES[name]:
         check(data)  # neither what a reader imports, nor what it compiles, is an input's
     options = [f"-runs={inputs}", "-rss_limit_mb=4096", "-max_len=65536", f"-artifact_prefix={folder}/", "-verbosity=0"]
-    atheris.Setup([sys.argv[0], *options, str(corpus)], fuzzing.in_time(check))
+    atheris.Setup([sys.argv[0], *options, str(corpus)], run.in_time(check))
     atheris.Fuzz()
 
 

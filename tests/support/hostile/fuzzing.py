@@ -1,21 +1,14 @@
 """Hostile inputs for every reader of pack.shards, made by hypothesis, and what must hold for each of them."""
 
 import contextlib
-import gc
 import io
 import json
-import os
 import re
-import resource
-import sys
 import tarfile
-import time
-import traceback
 import zlib
 from pathlib import Path
 
 import numpy as np
-from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -30,9 +23,6 @@ from pack.shards.untrusted import CorruptRecord, check_relative
 from tests.support.shards import texture_record
 from tools.cli import UserError
 
-MEMORY = 200_000_000  # bytes that readers may take for any input
-SECONDS = 1.0  # of CPU time for one input, which a busy machine does not lengthen; usual inputs take a thousandth
-CHECKS = list(HealthCheck)
 RECORD = texture_record(3, frames=2, size=40)
 BOX = (5, 9, 33, 30)
 INDEX = {
@@ -207,47 +197,3 @@ def readers(folder):
         "list": (damaged([b"# a\r\nk_1_0\n\xef\xbb\xbfk_2_0\n"]) | st.binary(), check_list(folder)),
         "name": (names | st.text(), check_name),
     }
-
-
-def in_time(check):
-    """The check, which fails where it takes more than SECONDS of CPU time."""
-
-    def timed(data):
-        began = time.process_time()
-        check(data)
-        taken = time.process_time() - began
-        assert taken < SECONDS, f"one input took {taken:.1f} s of CPU time"
-
-    return timed
-
-
-def fuzz(inputs, check, examples, seed_number=0):
-    """Give a reader this number of inputs, in a process of its own.
-
-    Fails where one raises another error than the reader's own or takes more than SECONDS of CPU time, or where the
-    process grows by more than MEMORY.
-    """
-    pid = os.fork()
-    if not pid:
-        status = 1
-        try:
-            gc.freeze()
-            gc.collect()  # from now on garbage is collected as in a small process
-            pixels(IMAGES["png"][0], BOX)  # compiled now: neither that, nor what a reader imports, is an input's
-            give(inputs, check, 20, seed_number)
-            begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            give(inputs, in_time(check), examples, seed_number)
-            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begin) * 1024
-            assert grown < MEMORY, f"reading took {grown / 1e6:.0f} MB"
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-            sys.stderr.flush()
-        finally:
-            os._exit(status)
-    assert os.waitpid(pid, 0)[1] == 0, "see the traceback above"
-
-
-def give(inputs, check, examples, seed_number):
-    every = settings(max_examples=examples, deadline=None, database=None, suppress_health_check=CHECKS)
-    every(seed(seed_number)(given(inputs)(check)))()
