@@ -15,14 +15,29 @@ from tools.cli.files import locked_folder
 from tools.installing.__main__ import main
 from tools.installing.entries import with_entry, with_variable, without_entry, without_variable
 
-LOADER = f"""
-import sys
+# As in iw3, a file names a network that iw3.models registers, and a network is chosen by the name of its entry
+HEAD = f"""
+import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-from model.checkpoint import load_network
+registered = []
 
 def load_model(path, weights_only):
-    assert weights_only
+    from model.checkpoint import load_network
+    if not registered:
+        raise ValueError("Unknown model name: inpaint.light_video_inpaint_v1")
     return load_network(path), {{}}
+"""
+LOADER = """
+import yaml
+home = os.environ.get("NUNIF_HOME") or os.path.dirname(os.path.dirname(__file__))
+
+def load_video_inpaint_model(name, device_id):
+    with open(os.path.join(home, "iw3", "inpaint_models.yml"), encoding="utf-8") as file:
+        return load_model(yaml.safe_load(file)[name]["video"], weights_only=True)[0]
+"""
+OLD_LOADER = """
+def load_video_inpaint_model(device_id):
+    return load_model(VIDEO_MODEL_URL, weights_only=False)[0]
 """
 OTHER = """
 ours = load_model
@@ -38,9 +53,11 @@ ENTRIES = "# my networks\nother:  # of a friend\n  video: models/other.pth\n"
 URL = 'VIDEO_MODEL_URL = "https://example.org/" \\\n    "a.pth"  # the default\n'
 
 
-def iw3_folder(path, is_old=False, entries=ENTRIES, loader=LOADER):
-    (path / "iw3").mkdir(parents=True)
-    (path / "iw3/inpaint_utils.py").write_text("import os\n" + (URL if is_old else "") + loader)
+def iw3_folder(path, is_old=False, entries=ENTRIES, loader=None):
+    (path / "iw3/models").mkdir(parents=True)
+    (path / "iw3/models/__init__.py").write_text("from iw3.inpaint_utils import registered\nregistered.append(1)\n")
+    loader = (OLD_LOADER if is_old else LOADER) if loader is None else loader
+    (path / "iw3/inpaint_utils.py").write_text(HEAD + (URL if is_old else "") + loader)
     if not is_old and entries is not None:
         (path / "iw3/inpaint_models.yml").write_text(entries)
     return path
@@ -136,7 +153,8 @@ def test_an_installation_waits_for_another_one(tmp_path, checkpoint, monkeypatch
 def test_an_old_iw3_gets_its_variable_set_and_back(tmp_path, checkpoint):
     folder = iw3_folder(tmp_path / "nunif", is_old=True)
     before = files(folder)
-    out = succeeds(main, *words(folder, checkpoint, "--name", "mine", "--no-trial"))
+    out = succeeds(main, *words(folder, checkpoint, "--name", "mine"))
+    assert "loaded by iw3, fills a clip as here" in out
     source = (folder / "iw3/inpaint_utils.py").read_text()
     namespace = {}
     exec(source, namespace)
@@ -149,7 +167,8 @@ def test_an_old_iw3_gets_its_variable_set_and_back(tmp_path, checkpoint):
 
 
 def test_the_home_folder_of_iw3_and_a_missing_list_of_networks_are_respected(tmp_path, checkpoint, monkeypatch):
-    monkeypatch.setenv("NUNIF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NUNIF_HOME", "~/home")
     (tmp_path / "home").mkdir()
     folder = iw3_folder(tmp_path / "nunif", entries=None)
     succeeds(main, *words(folder, checkpoint, "--no-trial"))
@@ -157,6 +176,23 @@ def test_the_home_folder_of_iw3_and_a_missing_list_of_networks_are_respected(tmp
     assert entries == {"backfill": {"video": str(tmp_path / "home/iw3/pretrained_models/backfill.pth")}}
     succeeds(main, "--iw3", folder, "--remove")
     assert not (tmp_path / "home/iw3/inpaint_models.yml").exists()
+
+
+def test_a_python_without_the_packages_of_iw3_installs_without_a_trial(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.delenv("NUNIF_HOME", raising=False)
+    folder = iw3_folder(tmp_path / "nunif", loader="import no_such_package.part\n")
+    out = succeeds(main, *words(folder, checkpoint))
+    assert "not tried in iw3" in out and "has no no_such_package: pass the Python of iw3 with --python" in out
+    assert "backfill" in (folder / "iw3/inpaint_models.yml").read_text()
+
+
+def test_the_command_that_is_printed_has_the_newest_method_that_this_iw3_knows(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.delenv("NUNIF_HOME", raising=False)
+    folder = iw3_folder(tmp_path / "nunif")
+    line = "--method forward_inpaint --inpaint-model backfill"
+    assert line in succeeds(main, *words(folder, checkpoint, "--no-trial"))
+    (folder / "iw3/monobw_inpaint.py").touch()
+    assert line.replace("forward", "monobw") in succeeds(main, *words(folder, checkpoint, "--no-trial"))
 
 
 @pytest.mark.parametrize(
@@ -185,13 +221,14 @@ def test_what_is_no_iw3_or_read_only_and_bad_names_are_one_line(tmp_path, checkp
     assert "is not the folder of nunif" in refused(main, *words(tmp_path, checkpoint))
     assert "--iw3 is missing" in refused(main)
     folder = iw3_folder(tmp_path / "nunif")
-    for name in ("a b", "../x", "yes", "null", "1"):
+    before = files(folder)
+    for name in ("a b", "../x", "yes", "null", "1", "light_inpaint_v1"):
         assert "--name" in refused(main, *words(folder, checkpoint, "--name", name))
     assert "missing.pth" in refused(main, *words(folder, tmp_path / "missing.pth"))
     assert "no network named backfill" in refused(main, "--iw3", folder, "--remove")
     monkeypatch.setattr("os.access", lambda *_: False)
     assert "is read-only" in refused(main, *words(folder, checkpoint))
-    assert sorted(path.name for path in folder.rglob("*.*")) == ["inpaint_models.yml", "inpaint_utils.py"]
+    assert files(folder) == before
 
 
 @pytest.mark.parametrize("text", ["", "{}\n", "{a: {video: x}}", "a:\n  video: x", ENTRIES, "# nothing\n", ALIASES])

@@ -16,6 +16,7 @@ from tools.cli import MissingFile, UserError
 from tools.cli.files import check_writable, locked_folder, write_file
 
 BACKUP = ".before-backfill"  # added to the name of a file that is changed
+IW3_DEFAULT = "light_inpaint_v1"  # iw3 passes over an entry of this name
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Config:
             raise UserError(f'--name "{self.name}": expected a word of letters, digits, - and _, such as backfill')
         if self.name.lower() in ("true", "false", "null"):
             raise UserError(f'--name "{self.name}" has a meaning of its own in YAML: pass another one')
+        if self.name == IW3_DEFAULT:
+            raise UserError(
+                f'--name "{self.name}" is the default network of iw3, which no entry replaces: pass another'
+            )
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def find_place(root: Path, name: str) -> Place:
     if not source.is_file():
         raise UserError(f"{root} is not the folder of nunif: expected iw3/inpaint_utils.py in it")
     is_old = has_variable(read_text(source), str(source))
-    home = root if is_old else Path(os.environ.get("NUNIF_HOME") or root)
+    home = root if is_old else Path(os.environ.get("NUNIF_HOME") or root).expanduser()  # as iw3 does
     choice = source if is_old else home / "iw3" / "inpaint_models.yml"
     network = (home / "iw3" / "pretrained_models" / f"{name}.pth").absolute()
     for folder in (choice.parent, choice.resolve().parent, network.parent):  # of a link its file is written
@@ -98,7 +103,10 @@ def install(place: Place, config: Config) -> list[str]:
     try:
         place.network.parent.mkdir(parents=True, exist_ok=True)
         write_file(place.network, network)
-        said = try_in_iw3(place.root, place.network, config.python) if config.trial else "not tried in iw3"
+        said = "not tried in iw3"
+        if config.trial:
+            name, entries = ("", "") if place.is_old else (config.name, after)
+            said = try_in_iw3(place.root, place.network, config.python, name, entries)
         if before is not None and after != before:
             write_file(place.choice.with_name(place.choice.name + BACKUP), before.encode())
         if after != before:
@@ -106,8 +114,8 @@ def install(place: Place, config: Config) -> list[str]:
     except BaseException:
         restore(place.network, earlier)
         raise
-    words = ["--method", "monobw_inpaint", "--inpaint-model", config.name]
-    words = ["--method", "forward_inpaint"] if place.is_old else words
+    method = "monobw_inpaint" if (place.root / "iw3/monobw_inpaint.py").exists() else "forward_inpaint"
+    words = ["--method", method, *([] if place.is_old else ["--inpaint-model", config.name])]
     command = f"python -m iw3.cli -i film.mp4 -o . {shlex.join(words)}"
     return [
         f"{place.network}: {config.checkpoint}, {said}",

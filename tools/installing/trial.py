@@ -15,26 +15,32 @@ from tools.cli import UserError
 
 LARGEST_DIFFERENCE = 2e-3  # of values in [0, 1]; half precision files and other versions of torch differ by less
 SIZE = 96, 128  # height and width of the clip
-WITHOUT_TORCH = 3  # exit status
+NOT_TRIED = 3  # exit status: this Python lacks a package of iw3
 PYTHONS = ("venv/bin/python", ".venv/bin/python", "venv/Scripts/python.exe", ".venv/Scripts/python.exe")
-# Runs in iw3's environment, in its root: (network, input, output) -> output.npy
+# Runs in iw3's environment, in its root: (name or "", network, input, output) -> output.npy. iw3.models registers
+# the networks that files name. Without a name iw3 takes its network from VIDEO_MODEL_URL.
 SCRIPT = f"""
 import sys
+sys.path.insert(0, "")
+name, file, clip, out = sys.argv[1:]
 try:
     import numpy, torch
-except ImportError:
-    sys.exit({WITHOUT_TORCH})
-sys.path.insert(0, "")
-import iw3.inpaint_utils as utils
-load = getattr(utils, "load_model", None)
-if load is None:
-    from nunif.models import load_model as load
-found = load(sys.argv[1], weights_only=True)
-network = (found[0] if isinstance(found, tuple) else found).eval()
-clip = numpy.load(sys.argv[2])
+    import iw3.inpaint_utils as utils
+    import iw3.models
+except ModuleNotFoundError as error:
+    if (error.name or "iw3").split(".")[0] in ("iw3", "nunif"):
+        raise
+    print(error.name)
+    sys.exit({NOT_TRIED})
+if name:
+    network = utils.load_video_inpaint_model(name, device_id=-1)
+else:
+    utils.VIDEO_MODEL_URL = file
+    network = utils.load_video_inpaint_model(device_id=-1)
+clip = numpy.load(clip)
 with torch.inference_mode():
-    filled = network.infer(torch.from_numpy(clip["frames"]), torch.from_numpy(clip["holes"]))
-numpy.save(sys.argv[3], filled.float().numpy())
+    filled = network.eval().infer(torch.from_numpy(clip["frames"]), torch.from_numpy(clip["holes"]))
+numpy.save(out, filled.float().numpy())
 """
 
 
@@ -46,24 +52,28 @@ def formula_clip() -> tuple[torch.Tensor, torch.Tensor]:  # -> float (12 3 H W) 
     return torch.from_numpy(frames.astype(np.float32)), torch.from_numpy(holes)
 
 
-def try_in_iw3(root: Path, network: Path, python: str) -> str:
-    """A sentence that says how the network did in iw3.
+def try_in_iw3(root: Path, network: Path, python: str, name: str, entries: str) -> str:
+    """A sentence that says how the network did in iw3, which chooses it by its name among these entries.
 
-    Raises UserError where iw3 cannot load it or fills differently.
+    Older versions of iw3 have neither: both are empty. The entries are the text of inpaint_models.yml, as it will be.
+    Raises UserError where iw3 cannot load the network or fills differently.
     """
     executable = python or next((str(root / one) for one in PYTHONS if (root / one).exists()), sys.executable)
     frames, holes = formula_clip()
     with tempfile.TemporaryDirectory() as folder:
-        clip, out = Path(folder) / "clip.npz", Path(folder) / "out.npy"
+        clip, out, choice = Path(folder) / "clip.npz", Path(folder) / "out.npy", Path(folder) / "iw3/inpaint_models.yml"
         np.savez(clip, frames=frames.numpy(), holes=holes.numpy())
-        words = [executable, "-c", SCRIPT, str(network), str(clip), str(out)]
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+        choice.parent.mkdir()
+        choice.write_bytes(entries.encode())
+        words = [executable, "-c", SCRIPT, name, str(network), str(clip), str(out)]
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "NUNIF_HOME": folder}
         try:
             done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise UserError(f"{executable} does not run iw3 ({error}): pass the Python of iw3 with --python") from error
-        if done.returncode == WITHOUT_TORCH:
-            return f"not tried in iw3, because {executable} has no PyTorch: pass the Python of iw3 with --python"
+        if done.returncode == NOT_TRIED:
+            missing = (done.stdout.strip().splitlines() or ["packages of iw3"])[-1]
+            return f"not tried in iw3, because {executable} has no {missing}: pass the Python of iw3 with --python"
         if done.returncode == -signal.SIGINT:  # Ctrl-C reaches that process too, and may end it first
             raise KeyboardInterrupt
         if done.returncode:
