@@ -5,6 +5,7 @@ frames, one after the other: T is 12 B.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from model.blocks import PATCH, SpatialMLP, edge_pad, spatial_block, temporal_block
+from model.hole_decoder import decode_near
 from model.initial_weights import Init, initialise
 from model.morphology import dilate_inner, dilate_outer, mask_blur, mask_closing
 
@@ -19,7 +21,18 @@ FRAMES = 12  # per forward pass
 CONTEXT = 3  # frames at each end of a pass whose result is discarded, in clips longer than one pass
 OFFSET = 16  # pixels cropped from each side in training and evaluation
 MODULUS = 16 * PATCH  # pixels of a window of enc1
-Encode = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # as LightVideoInpaint.encode
+
+
+class Encoded(NamedTuple):
+    """What is computed of a frame by itself, padded: tensors of one frame, P positions."""
+
+    skip: Tensor  # (1 C H/4 W/4)
+    h: Tensor  # (1 2C H/8 W/8), the input of the first temporal block
+    values: Tensor  # (1 P hidden), see TemporalMLP.project
+    gates: Tensor  # (1 P hidden)
+
+
+Encode = Callable[[Tensor, Tensor], list[Encoded]]  # as LightVideoInpaint.encode
 
 NAMES = {
     "inpaint.light_video_inpaint_v1": {"base_dim": 96, "lv2_mlp_ratio": 1},
@@ -138,7 +151,7 @@ class LightVideoInpaint(nn.Module):
         """
         encode = encode or self.encode
         sizes = token_sizes(x, area)
-        encoded: dict[int, tuple[Tensor, Tensor]] = {}  # by frame, of those that this window or the last one has
+        encoded: dict[int, Encoded] = {}  # by frame, of those that this window or the last one has
         filled, first = [], 0
         for window, kept in plan_passes(len(x), overlap):
             start, first = first - kept.start, first + kept.stop - kept.start  # of the window, of the next kept frames
@@ -147,19 +160,22 @@ class LightVideoInpaint(nn.Module):
                 continue
             new = [t for t in sorted({*window}) if t not in encoded]
             if new:
-                parts = (part.split(1) for part in encode(x[new], mask[new]))
-                encoded |= dict(zip(new, zip(*parts, strict=True), strict=True))
+                encoded |= dict(zip(new, encode(x[new], mask[new]), strict=True))
             encoded = {t: encoded[t] for t in window}
-            h = self._mix(torch.cat([encoded[t][1] for t in window]), sizes, 2, kept)
-            skip = torch.cat([encoded[t][0] for t in window[kept]])
-            filled.append(self._decode(skip, h, sizes, 2)[..., *area])
+            h = self._mix_kept([encoded[t] for t in window], sizes, kept)
+            skip = torch.cat([encoded[t].skip for t in window[kept]])
+            holes = F.pad(mask[window[kept]][..., *area] > 0, (area[1].start, 0, area[0].start, 0))
+            filled.append(decode_near(self, skip, _corner(self._last(h, sizes, 2), *sizes[5]), holes)[..., *area])
         x, mask = (part[frames.start : frames.stop, :, *area] for part in (x, mask))
         out = x * (1 - mask) + torch.cat(filled) * mask
         return out if self.training else out.clamp(0, 1)
 
-    def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """What `infer_part` computes of each frame by itself, (T C H/4 W/4) and (T 2C H/8 W/8), both padded."""
-        return self._encode(x, mask, 2)
+    def encode(self, x: Tensor, mask: Tensor) -> list[Encoded]:
+        """What `infer_part` computes of each frame by itself, without gradients."""
+        skip, h = self._encode(x, mask, 2)
+        projected = [self.enc2[1].project(frames) for frames in h.split(2)]
+        values, gates = (torch.cat(parts).split(1) for parts in zip(*projected, strict=True))
+        return [Encoded(*parts) for parts in zip(skip.split(1), h.split(1), values, gates, strict=True)]
 
     def _fill(self, x, mask, area, frames_at_once):  # (T 3 H W), (T 1 H W) -> the area of (T 3 H W)
         sizes = token_sizes(x, area)
@@ -177,15 +193,23 @@ class LightVideoInpaint(nn.Module):
         skip = self._run(self.enc1, h, frames_at_once)
         return skip, self._run(self.enc2[0], self.down(skip), frames_at_once)
 
-    def _mix(self, h, sizes, frames_at_once, kept=None):  # (T 2C H/8 W/8) -> the part of it that counts
-        for block, size in zip(self.enc2[1:3], sizes[1:3], strict=True):
+    def _mix(self, h, sizes, frames_at_once):  # (T 2C H/8 W/8) -> the part of it that counts
+        for block, size in zip(self.enc2[1:4], sizes[1:4], strict=True):
             h = self._run(block, _corner(h, *size), frames_at_once)
-        h = _corner(h, *sizes[3])
-        return self._run(self.enc2[3], h, frames_at_once) if kept is None else self.enc2[3](h, kept)
+        return h
+
+    def _mix_kept(self, frames, sizes, kept):  # 12 Encoded -> as _mix, of the kept frames
+        h, gates = (torch.cat(parts) for parts in zip(*((one.h, one.gates) for one in frames), strict=True))
+        h = self.enc2[1].mix(h, [one.values[0] for one in frames], gates)
+        del gates
+        h = _corner(self._run(self.enc2[2], _corner(h, *sizes[2]), 2), *sizes[3])
+        return self.enc2[3].mix(h[kept], *self.enc2[3].project(h, kept), kept)
+
+    def _last(self, h, sizes, frames_at_once):  # (T 2C H/8 W/8) -> the part of it that the decoder needs
+        return self._run(self.enc2[4], _corner(h, *sizes[4]), frames_at_once)
 
     def _decode(self, skip, h, sizes, frames_at_once):  # (T C H/4 W/4), (T 2C H/8 W/8) -> (T 3 H W), the part of it
-        h = self._run(self.enc2[4], _corner(h, *sizes[4]), frames_at_once)
-        h = F.pixel_shuffle(self.up(_corner(h, *sizes[5])), 2)
+        h = F.pixel_shuffle(self.up(_corner(self._last(h, sizes, frames_at_once), *sizes[5])), 2)
         h = self._run(self.dec1, h + _corner(skip, *h.shape[-2:]), frames_at_once)
         return F.pixel_shuffle(self.to_image(h), PATCH)
 

@@ -15,11 +15,25 @@ RADIUS = 3  # of the windows over which Lucas and Kanade's equations are summed
 
 def warp(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:  # (N C H W), (N 2 H W) -> (N C H W)
     """The second frame sampled where the flow puts each pixel of the first; border values are repeated outside."""
-    height, width = image.shape[-2:]
+    return _sample(image, flow_targets(flow))
+
+
+def flow_targets(flow: torch.Tensor) -> torch.Tensor:  # (N 2 H W) -> (N H W 2)
+    """Where the flow puts each pixel, (x, y), as grid_sample counts: -1 and 1 are the centres of the outer pixels."""
+    height, width = flow.shape[-2:]
     x, y = torch.arange(width, device=flow.device), torch.arange(height, device=flow.device)
     last = flow.new_tensor((width - 1, height - 1)).clamp(min=1).view(2, 1, 1)
     where = (flow + torch.stack(torch.meshgrid(x, y, indexing="xy"))) * (2 / last) - 1
-    return F.grid_sample(image, where.permute(0, 2, 3, 1), padding_mode="border", align_corners=True)
+    return where.permute(0, 2, 3, 1)
+
+
+def sample_at(image: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:  # (C H W), (P 2) -> (C P)
+    """One frame sampled at some of `flow_targets`: the values that `warp` has there."""
+    return _sample(image[None], targets[None, None])[0, :, 0]
+
+
+def _sample(image, targets):  # (N C H W), (N h w 2) -> (N C h w)
+    return F.grid_sample(image, targets, padding_mode="border", align_corners=True)
 
 
 def in_frame(flow: torch.Tensor) -> torch.Tensor:  # (N 2 H W) -> bool (N 1 H W)

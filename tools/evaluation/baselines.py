@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from pack.depth.flow import warp
+from pack.depth.flow import flow_targets, sample_at
 from tools.evaluation.motion import HAS_CV2, optical_flow, trusted
 from train.evaluation.fills import hole_ends, nearest_frame, replicate, take
 
@@ -105,13 +105,15 @@ def _opencv(frames, holes, method):
 
 def _carry(frames, holes, flow, trust):  # (T 3 H W), bool (T 1 H W), (T-1 2 H W), bool (T-1 1 H W)
     """The frames with holes filled from later frames, and how many steps away (T 1 H W): inf where nothing arrived."""
-    filled = list(frames.split(1))
-    steps = list(torch.where(holes, torch.inf, 0.0).to(frames).split(1))
+    filled, steps = frames.clone(), torch.where(holes, torch.inf, 0.0).to(frames)
+    targets = flow_targets(flow)
     for t in range(len(frames) - 2, -1, -1):
-        # a pixel interpolated with an unfilled one has no value
-        reached = warp(steps[t + 1].isinf().to(frames), flow[t : t + 1]) < 1e-3
-        usable = holes[t] & trust[t] & reached
-        count = warp(steps[t + 1].nan_to_num(posinf=0), flow[t : t + 1]) + 1
-        filled[t] = torch.where(usable, warp(filled[t + 1], flow[t : t + 1]), filled[t])
-        steps[t] = torch.where(usable, count, steps[t])
-    return torch.cat(filled), torch.cat(steps)
+        wanted = (holes[t] & trust[t])[0]
+        empty = steps[t + 1].isinf().to(frames)
+        planes = torch.cat((filled[t + 1], steps[t + 1].nan_to_num(posinf=0), empty))
+        values = sample_at(planes, targets[t][wanted])  # (5 P), of the wanted pixels alone
+        reached = values[4] < 1e-3  # a pixel interpolated with an unfilled one has no value
+        usable = wanted.masked_scatter(wanted, reached)
+        filled[t, :, usable] = values[:3, reached]
+        steps[t, :, usable] = values[3:4, reached] + 1
+    return filled, steps

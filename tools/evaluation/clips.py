@@ -12,7 +12,7 @@ from tools.cli import UserError, is_shortage, one_line
 from tools.evaluation.methods import Method
 from tools.evaluation.network_fill import STREAM, middle_of
 from tools.evaluation.perception import Lpips
-from tools.evaluation.quality import Region, Truth, hole_widths, iw3_psnr, measure
+from tools.evaluation.quality import Region, Truth, hole_widths, measure
 from tools.evaluation.summary import MOTIONS, WIDTHS, Rows
 from train.data.crop import DoesNotFit, choose_tile, frame_indexes
 from train.evaluation.evaluate import trim
@@ -80,9 +80,7 @@ def measure_clip(clip: Clip, methods: Sequence[Method], lpips: Lpips | None, row
             rows.values[method.name].append(dict(NOT_MEASURED))
             rows.broken.setdefault(method.name, []).append(clip.key)
             continue
-        found = measure(output, truth, lpips, classes)
-        found |= {f"iw3_{name}": value for name, value in iw3_psnr(output, truth.frames, truth.holes).items()}
-        rows.values[method.name].append(found)
+        rows.values[method.name].append(measure(output, truth, lpips, classes))
         outputs[method.name] = output
     speed = truth.speed * clip.scale
     motion = next(name for name, maximum in MOTIONS.items() if speed <= maximum)

@@ -19,7 +19,15 @@ def optical_flow(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:  # 
 
     Dense inverse search (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016).
     """
-    return _dense_inverse_search(first, second) if HAS_CV2 else _pyramid(first, second)
+    return _dense_inverse_search(_bytes(first), _bytes(second)) if HAS_CV2 else _pyramid(first, second)
+
+
+def flow_to_next(frames: torch.Tensor) -> torch.Tensor:  # (T 3 H W) -> (T-1 2 H W)
+    """The optical flow from each frame to the next one."""
+    if not HAS_CV2:
+        return _pyramid(frames[:-1], frames[1:])
+    images = _bytes(frames)  # of each frame once
+    return _dense_inverse_search(images[:-1], images[1:])
 
 
 def trusted(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:  # (N 2 H W) x 2 -> bool (N 1 H W)
@@ -38,13 +46,17 @@ def grey(frames: torch.Tensor) -> torch.Tensor:  # (N 3 H W) -> (N 1 H W)
     return (frames * frames.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
 
 
-def _dense_inverse_search(first, second):
+def _bytes(frames):  # (N 3 H W) -> uint8 (N H W)
+    return (grey(frames).clamp(0, 1) * 255).round().byte()[:, 0]
+
+
+def _dense_inverse_search(first, second):  # uint8 (N H W) x 2 -> (N 2 H W)
     import cv2  # an extra
 
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    pairs = [(grey(frames).clamp(0, 1) * 255).round().byte()[:, 0].cpu().numpy() for frames in (first, second)]
-    flows = [search.calc(a, b, None) for a, b in zip(*pairs, strict=True)]
-    return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).contiguous().to(first.device)
+    pairs = zip(first.cpu().numpy(), second.cpu().numpy(), strict=True)
+    flows = np.stack([search.calc(a, b, None) for a, b in pairs])
+    return torch.from_numpy(flows).permute(0, 3, 1, 2).contiguous().to(first.device)
 
 
 def _pyramid(first, second):

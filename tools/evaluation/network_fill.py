@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 from model.device import has_bf16
-from model.light_video_inpaint import FRAMES, OFFSET, LightVideoInpaint
+from model.light_video_inpaint import FRAMES, OFFSET, Encoded, LightVideoInpaint
 from tools.evaluation.overlap import USUAL, Overlap
 
 STREAM = 16  # frames that are streamed as iw3 does; the middle 12 are measured
@@ -23,12 +23,12 @@ def middle_of(frames: int) -> slice:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class Kept:
     """A frame that a network was given, and what it computes of this frame by itself."""
 
     frame: torch.Tensor  # float (1 3 H W)
     mask: torch.Tensor  # float (1 1 H W)
-    parts: tuple[torch.Tensor, ...]  # one frame of the result of LightVideoInpaint.encode
+    encoded: Encoded
     seconds: float  # that it took
 
 
@@ -38,27 +38,25 @@ class SharedEncoder:
     def __init__(self, network: LightVideoInpaint):
         self.network = network
         self.reused_seconds = 0.0  # that it took to encode frames which were taken from those that are kept
-        self._kept: deque[Encoded] = deque(maxlen=STREAM)
+        self._kept: deque[Kept] = deque(maxlen=STREAM)
 
-    def __call__(self, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, x: torch.Tensor, mask: torch.Tensor) -> list[Encoded]:
         pairs = [*zip(x.split(1), mask.split(1), strict=True)]
         found = [self._find(*pair) for pair in pairs]
         self.reused_seconds += sum(one.seconds for one in found if one)
         missing = [t for t, one in enumerate(found) if not one]
         if missing:
             started = time.perf_counter()
-            parts = [part.split(1) for part in self.network.encode(x[missing], mask[missing])]
+            encoded = self.network.encode(x[missing], mask[missing])
             if x.is_cuda:
                 torch.cuda.synchronize()
             seconds = (time.perf_counter() - started) / len(missing)
-            for t, *of_frame in zip(missing, *parts, strict=True):
-                frame, shown = pairs[t]
-                found[t] = Encoded(frame, shown, tuple(of_frame), seconds)
+            for t, parts in zip(missing, encoded, strict=True):
+                found[t] = Kept(*pairs[t], parts, seconds)
                 self._kept.append(found[t])
-        skip, h = (torch.cat(parts) for parts in zip(*(one.parts for one in found), strict=True))
-        return skip, h
+        return [one.encoded for one in found]
 
-    def _find(self, frame, mask):  # -> Encoded | None
+    def _find(self, frame, mask):  # -> Kept | None
         same = (one for one in self._kept if torch.equal(one.frame, frame) and torch.equal(one.mask, mask))
         return next(same, None)
 

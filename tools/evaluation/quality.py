@@ -7,22 +7,26 @@ are nan where there is no hole. The mean over pixels and channels is taken befor
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pack.depth.flow import warp
-from tools.evaluation.motion import optical_flow, trusted
+from pack.depth.flow import flow_targets, sample_at
+from pack.kernels.filters import uses_rows
+from tools.evaluation.motion import flow_to_next, trusted
 from tools.evaluation.perception import Lpips
 from train.evaluation.fills import hole_ends
 from train.evaluation.metrics import (
+    C1,
+    C2,
     RADIUS,
     Moments,
     change_error,
     in_either_frame,
-    mean_where,
     moments,
     psnr,
     ssim_map,
+    window_weights,
 )  # fmt: skip
 
 IW3_EPSILON = 1e-6
@@ -42,22 +46,40 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Path:
+    """Hole pixels of a frame of which it is known where the true picture shows them in the next frame."""
+
+    pixels: Tensor  # long (P), numbers in the flattened (H W)
+    flow: Tensor  # (2 P) to the next frame
+    targets: Tensor  # (P 2), see pack.depth.flow.flow_targets
+
+
+@dataclass(frozen=True)
 class Truth:
     """The ground truth of a clip, its holes and its motion: what all methods are compared with."""
 
     frames: Tensor  # (T 3 H W)
     holes: Tensor  # bool (T 1 H W)
     flow: Tensor  # (T-1 2 H W) to the next frame
-    seen: Tensor  # bool (T-1 1 H W), where forward and backward flow agree
+    paths: tuple[Path, ...]  # of each frame but the last
     moments: Moments  # of SSIM's window
     region: Region  # of the holes
 
     @classmethod
     def of(cls, frames: Tensor, holes: Tensor) -> "Truth":
         """The truth with the optical flow of its frames."""
-        forward = optical_flow(frames[:-1], frames[1:])
-        seen = trusted(forward, optical_flow(frames[1:], frames[:-1]))
-        return cls(frames, holes, forward, seen, moments(frames), Region.of(holes))
+        flow = flow_to_next(frames)
+        back = flow_to_next(frames.flip(0)).flip(0)
+        return cls.moving(frames, holes, flow, trusted(flow, back))
+
+    @classmethod
+    def moving(cls, frames: Tensor, holes: Tensor, flow: Tensor, seen: Tensor) -> "Truth":
+        """The truth with this flow, which is right where `seen`, bool (T-1 1 H W), is set."""
+        targets = flow_targets(flow).flatten(1, 2)
+        pixels = [where.flatten().nonzero()[:, 0] for where in holes[:-1] & seen]
+        parts = zip(pixels, flow.flatten(2), targets, strict=True)
+        paths = (Path(found, vectors[:, found], ends[found]) for found, vectors, ends in parts)
+        return cls(frames, holes, flow, tuple(paths), moments(frames), Region.of(holes))
 
     @property
     def speed(self) -> float:
@@ -71,7 +93,7 @@ def measure(
     """All measures of a clip by name; those whose names begin with "hole_" use only pixels inside holes.
 
     Without `lpips` there is no LPIPS. `classes` are parts of the holes by name that are also measured separately, as
-    "hole_psnr of NAME".
+    "hole_psnr of NAME". Names with "iw3_" are of `iw3_psnr`.
     """
     output = output.clamp(0, 1)
     planes = maps(output, truth.frames, truth.moments)
@@ -87,16 +109,29 @@ def measure(
         found |= {f"{measure} of {name}": value for measure, value in inside.items()}
     if lpips is not None:
         found |= lpips(output, truth.frames, truth.holes)
-    return found
+    return found | {f"iw3_{name}": value for name, value in iw3_psnr(planes[0], truth.holes).items()}
 
 
 def maps(
     output: Tensor, truth: Tensor, of_truth: Moments | None = None
-) -> tuple[Tensor, Tensor, Tensor]:  # (T 3 H W) x 2 -> float64 (T 1 H W) x 3
-    """Squared error, absolute error and SSIM of each pixel, averaged over its channels."""
+) -> tuple[Tensor, Tensor, Tensor]:  # (T 3 H W) x 2 -> (T 1 H W) x 3
+    """Squared error, absolute error and SSIM of each pixel, averaged over its colours."""
+    of_truth = of_truth or moments(truth)
+    if uses_rows(output):
+        return _maps_by_rows(output, truth, of_truth)
     error = output - truth
     found = error.square(), error.abs(), ssim_map(output, truth, of_truth)
     squared, absolute, ssim = (plane.mean(1, keepdim=True, dtype=torch.float64) for plane in found)
+    return squared, absolute, ssim
+
+
+def _maps_by_rows(output, truth, of_truth):
+    from tools.evaluation.map_rows import map_rows  # numba takes a second to import
+
+    frames = [part.contiguous().numpy() for part in (output, truth, *of_truth)]
+    planes = np.empty((3, len(output), *output.shape[-2:]), np.float32)
+    map_rows(*frames, window_weights().float().numpy(), np.float32(C1), np.float32(C2), *planes)
+    squared, absolute, ssim = torch.from_numpy(planes)[:, :, None]
     return squared, absolute, ssim
 
 
@@ -107,9 +142,9 @@ def in_space(squared: Tensor, absolute: Tensor, ssim: Tensor, region: Region) ->
     """
     inner = ssim[..., RADIUS:-RADIUS, RADIUS:-RADIUS]
     return {
-        "psnr": float(psnr(squared.mean())),
-        "ssim": float(inner.mean()),
-        "mae": float(absolute.mean()),
+        "psnr": float(psnr(squared.mean(dtype=torch.float64))),
+        "ssim": float(inner.mean(dtype=torch.float64)),
+        "mae": float(absolute.mean(dtype=torch.float64)),
         **in_holes(squared, absolute, ssim, region),
     }
 
@@ -123,7 +158,7 @@ def in_holes(squared: Tensor, absolute: Tensor, ssim: Tensor, region: Region) ->
 
 def mean_of(values: Tensor, numbers: Tensor) -> float:
     """The mean of the values with these numbers; nan without any."""
-    return float(values.flatten()[numbers].mean())
+    return float(values.flatten()[numbers].mean(dtype=torch.float64))
 
 
 def warping_error(output: Tensor, truth: Truth) -> Tensor:  # (T 3 H W) -> ()
@@ -132,8 +167,9 @@ def warping_error(output: Tensor, truth: Truth) -> Tensor:  # (T 3 H W) -> ()
     E_warp of Lai et al. ("Learning Blind Video Temporal Consistency", ECCV 2018, equation 8). Of the ground truth
     itself it is not 0.
     """
-    back = warp(output[1:], truth.flow)
-    return mean_where((output[:-1] - back).square(), truth.holes[:-1] & truth.seen)
+    steps = zip(output, output[1:], truth.paths, strict=False)
+    errors = [frame.flatten(1)[:, path.pixels] - sample_at(after, path.targets) for frame, after, path in steps]
+    return torch.cat(errors, 1).square().double().mean()
 
 
 def flow_difference(output: Tensor, truth: Truth) -> Tensor:  # (T 3 H W) -> ()
@@ -141,22 +177,21 @@ def flow_difference(output: Tensor, truth: Truth) -> Tensor:  # (T 3 H W) -> ()
 
     tOF of Chu et al. ("Learning Temporal Coherence via Self-Supervision", ACM TOG 2020, section 5), in pixels.
     """
-    gap = optical_flow(output[:-1], output[1:]) - truth.flow
-    return mean_where(gap.abs().sum(1, keepdim=True), truth.holes[:-1] & truth.seen)
+    flows = flow_to_next(output).flatten(2)
+    gaps = [flow[:, path.pixels] - path.flow for flow, path in zip(flows, truth.paths, strict=True)]
+    return torch.cat(gaps, 1).abs().sum(0).double().mean()
 
 
-def iw3_psnr(output: Tensor, truth: Tensor, holes: Tensor) -> dict[str, float]:  # (T 3 H W) x 2, bool (T 1 H W)
+def iw3_psnr(squared: Tensor, holes: Tensor) -> dict[str, float]:  # of `maps` (T 1 H W), bool (T 1 H W)
     """Sums of PSNR over frames with a hole, and the number of these frames; iw3's benchmark prints their quotient.
 
     PSNR is 10 log10(1 / (MSE + 1e-6)) of a frame. In holes iw3 divides the squared error of three channels by the
     number of pixels, so its numbers are 4.77 dB lower than `hole_psnr`.
     """
     kept = holes.flatten(1).any(1)
-    squared = (output.clamp(0, 1) - truth).square()[kept].double()
-    where = holes[kept]
-    whole = squared.flatten(1).mean(1)
-    inside = (squared * where).flatten(1).sum(1) / where.flatten(1).sum(1)
-    sums = [float((-10 * torch.log10(mse + IW3_EPSILON)).sum()) for mse in (whole, inside)]
+    squared, where = squared[kept].flatten(1).double(), holes[kept].flatten(1)
+    inside = 3 * (squared * where).sum(1) / where.sum(1)
+    sums = [float((-10 * torch.log10(mse + IW3_EPSILON)).sum()) for mse in (squared.mean(1), inside)]
     return {"frames": int(kept.sum()), "psnr": sums[0], "hole_psnr": sums[1]}
 
 

@@ -94,12 +94,17 @@ def _blur_rows(x):  # (... H W) -> same, each column blurred
     return torch.cat([window[t : t + BLOCK, low:high] @ x[..., low:high, :] for t, low, high in reach], -2)
 
 
-def _window(size):  # -> (size size): row i holds the weights of the pixels around i, mirrored at the borders
-    i, tap = torch.arange(size)[:, None], torch.arange(-RADIUS, RADIUS + 1)
+def window_weights() -> torch.Tensor:  # -> float64 (11)
+    """The weights of SSIM's window along one axis."""
+    tap = torch.arange(-RADIUS, RADIUS + 1)
     weights = torch.exp(-0.5 * (tap.double() / SIGMA) ** 2)
-    source = i + tap
+    return weights / weights.sum()
+
+
+def _window(size):  # -> (size size): row i holds the weights of the pixels around i, mirrored at the borders
+    source = torch.arange(size)[:, None] + torch.arange(-RADIUS, RADIUS + 1)
     source = torch.where(source < 0, -1 - source, torch.where(source >= size, 2 * size - 1 - source, source))
-    return torch.zeros(size, size).double().scatter_add_(1, source, (weights / weights.sum()).expand(size, -1))
+    return torch.zeros(size, size).double().scatter_add_(1, source, window_weights().expand(size, -1))
 
 
 def temporal_difference(output, truth, holes):  # -> ()

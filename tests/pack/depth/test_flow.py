@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pack.depth.flow import camera_flow, in_frame, resize_flow, track, warp
+from pack.depth.flow import camera_flow, flow_targets, in_frame, resize_flow, sample_at, track, warp
 from pack.kernels.filters import box_filter
 
 
@@ -37,6 +37,13 @@ def test_warp_samples_where_the_flow_points():
     flow[:, 0], flow[:, 1] = 1, -0.5
     assert warp(image, flow)[0, 0, 2, 1] == 2 + 1.5 * 5
     assert torch.equal(warp(image, torch.zeros_like(flow)), image)
+
+
+def test_samples_of_some_pixels_are_those_of_the_whole_warp():
+    image, flow = texture(20, 30)[0].expand(2, 20, 30), 9 * torch.randn(1, 2, 20, 30)
+    for wanted in (torch.rand(20, 30) < 0.3, torch.zeros(20, 30, dtype=torch.bool)):
+        found = sample_at(image, flow_targets(flow)[0][wanted])
+        torch.testing.assert_close(found, warp(image[None], flow)[0][:, wanted], atol=1e-6, rtol=0)
 
 
 def test_in_frame_is_false_where_the_flow_leaves_the_frame():

@@ -7,10 +7,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from tests.support.golden_formulas import feature, video, wave
 from tools.evaluation import motion, perception
-from tools.evaluation.motion import optical_flow, trusted
+from tools.evaluation.motion import flow_to_next, optical_flow, trusted
 from tools.evaluation.perception import TRUNK_FILE, Lpips, create_lpips, crop, load_lpips, load_trunk
 from tools.evaluation.quality import (
-    Region,
     Truth,
     hole_widths,
     iw3_psnr,
@@ -18,7 +17,7 @@ from tools.evaluation.quality import (
     measure,
     warping_error,
 )
-from train.evaluation.metrics import moments, ssim_map, temporal_difference
+from train.evaluation.metrics import ssim_map, temporal_difference
 
 PSNR = np.load("tests/golden/psnr.npz")
 LPIPS = np.load("tests/golden/lpips_formula.npz")
@@ -54,12 +53,16 @@ def pan(frames=5, size=64, step=3):  # (T 3 H W): a texture that moves `step` pi
     return torch.cat([wide[..., step * t : step * t + size] for t in range(frames)]).clamp(0, 1)
 
 
+def iw3_sums(output, truth, holes):
+    return iw3_psnr(maps(output.clamp(0, 1), truth)[0], holes)
+
+
 def test_psnr_of_iw3_has_the_golden_values(golden):
-    sums = iw3_psnr(*golden)
+    sums = iw3_sums(*golden)
     assert sums["frames"] == 12
     assert sums["psnr"] / 12 == pytest.approx(PSNR["whole"], abs=1e-5)
     assert sums["hole_psnr"] / 12 == pytest.approx(PSNR["masked"], abs=1e-5)
-    one = iw3_psnr(*(x[3:4] for x in golden))
+    one = iw3_sums(*(x[3:4] for x in golden))
     assert one["psnr"] == pytest.approx(PSNR["per_frame"][3], abs=1e-5)
     assert one["hole_psnr"] == pytest.approx(PSNR["per_frame_masked"][3], abs=1e-5)
 
@@ -67,7 +70,7 @@ def test_psnr_of_iw3_has_the_golden_values(golden):
 def test_iw3_counts_only_frames_with_a_hole_and_is_4_77_db_below_the_usual_psnr(golden):
     output, truth, holes = (x[:2].clone() for x in golden)
     holes[1] = False
-    sums = iw3_psnr(output, truth, holes)
+    sums = iw3_sums(output, truth, holes)
     assert sums["frames"] == 1
     usual = measure(output, Truth.of(truth, holes))["hole_psnr"]
     assert usual - sums["hole_psnr"] == pytest.approx(10 * math.log10(3), abs=1e-3)
@@ -97,6 +100,18 @@ def test_measures_inside_holes_use_no_other_pixel(noisy):
     assert found["hole_ssim"] == pytest.approx(float(maps(output, truth)[2][..., 10:20, 5:9].mean()), rel=1e-6)
 
 
+def test_maps_are_those_of_tensor_operations_and_perfect_where_no_error_is_near(noisy):
+    output, truth = noisy
+    output = torch.where(torch.arange(40).view(1, 1, 40, 1) % 24 < 8, output, truth)  # rows 0 to 7 and 24 to 31
+    output[2] = truth[2]
+    found = maps(output, truth)
+    expected = (output - truth).square(), (output - truth).abs(), ssim_map(output, truth)
+    for plane, other, tolerance in zip(found, expected, (1e-7, 1e-7, 2e-5), strict=True):
+        torch.testing.assert_close(plane, other.mean(1, keepdim=True), atol=tolerance, rtol=0)
+    assert (found[2][..., 13:19, :] == 1).all() and (found[2][2] == 1).all()
+    assert (found[2][0, 0, [*range(13), *range(19, 37)]] < 1).any(1).all()
+
+
 def test_the_ground_truth_is_perfect_in_every_measure_but_the_warping_error():
     frames = pan()
     holes = torch.zeros(5, 1, 64, 64, dtype=torch.bool)
@@ -110,6 +125,7 @@ def test_the_ground_truth_is_perfect_in_every_measure_but_the_warping_error():
 def test_a_clip_without_holes_has_no_measure_of_holes():
     frames = pan(3)
     found = measure(frames, Truth.of(frames, torch.zeros(3, 1, 64, 64, dtype=torch.bool)))
+    assert found.pop("iw3_frames") == found.pop("iw3_psnr") == found.pop("iw3_hole_psnr") == 0
     assert all(math.isnan(value) == name.startswith("hole_") for name, value in found.items())
 
 
@@ -126,10 +142,15 @@ def test_the_warping_error_measures_what_does_not_follow_the_motion():
     seen = torch.zeros(3, 1, 64, 64, dtype=torch.bool)
     seen[..., 8:-8, 8:-8] = True
     holes = torch.ones(4, 1, 64, 64, dtype=torch.bool)
-    truth = Truth(frames, holes, step.expand(3, 2, 64, 64), seen, moments(frames), Region.of(holes))
+    truth = Truth.moving(frames, holes, step.expand(3, 2, 64, 64), seen)
     assert warping_error(frames, truth) < 1e-9
     lights = 0.1 * torch.arange(4.0).view(4, 1, 1, 1)
     assert warping_error(frames + lights, truth) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_the_flow_to_the_next_frame_is_that_between_both():
+    frames = pan(3)
+    assert torch.equal(flow_to_next(frames), optical_flow(frames[:-1], frames[1:]))
 
 
 @pytest.mark.parametrize("has_cv2", [True, False])
