@@ -17,6 +17,7 @@ from model.morphology import dilate, erode
 from tools.cli import UserError, is_shortage, quoted
 
 NAME = "sbs.mask_mlbw_l2"
+FILE_NAME = "sbs.mlbw"  # in files that iw3 writes: of the class of all learned warps, which arguments tell apart
 LAYERS = 2  # of the warped image, each with its own displacement, blended by weights
 WINDOW = 4
 CELL = 8  # pixels of a row that form one token
@@ -162,9 +163,14 @@ def load_mask_network(path: str | Path, device: torch.device | str = "cpu") -> M
     Raises FileNotFoundError, or UserError for a file that is damaged or holds something else.
     """
     payload = read_file(path)
-    if payload.get("name") != NAME:
+    if payload.get("name") not in (NAME, FILE_NAME):
         raise UserError(
             f"{path} holds {quoted(payload.get('name'))}, expected {NAME!r}: pass iw3's file of that network"
+        )
+    arguments = payload.get("kwargs")
+    if isinstance(arguments, dict) and not arguments.get("hole_mask", True):
+        raise UserError(
+            f"{path} holds a learned warp of iw3 without a mask, expected {NAME!r}: pass iw3_mask_mlbw_*.pth"
         )
     net = MaskMLBW()
     try:

@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from model.mask_mlbw import NAME, MaskMLBW, hole_mask, holes_of, input_planes, load_mask_network, warp
+from model.mask_mlbw import FILE_NAME, NAME, MaskMLBW, hole_mask, holes_of, input_planes, load_mask_network, warp
 from model.morphology import dilate_inner, dilate_outer
 from pack.holes.mappers import mapper
 from tests.pack.holes.test_forward import golden_depth
 from tests.support import GOLDEN as GOLDEN_FOLDER
 
 GOLDEN = np.load(GOLDEN_FOLDER / "mask_mlbw_B.npz")
-KWARGS = {"num_layers": 2, "base_dim": 32, "small": False, "cycle": False, "hole_mask": True}
+# what iw3 writes with the network: its class has the name of all learned warps
+KWARGS = {"num_layers": 2, "base_dim": 32, "small": False, "cycle": False, "hole_mask": True, "kwargs": {}}
 
 
 def golden(name):
@@ -30,7 +31,13 @@ def golden_network():
 
 
 def write_network(path, **changes):
-    payload = {"nunif_model": 1, "name": NAME, "kwargs": KWARGS, "state_dict": golden_network().state_dict(), **changes}
+    payload = {
+        "nunif_model": 1,
+        "name": FILE_NAME,
+        "kwargs": KWARGS,
+        "state_dict": golden_network().state_dict(),
+        **changes,
+    }
     torch.save(payload, path)
     return path
 
@@ -94,8 +101,9 @@ def test_a_displacement_is_a_shift_in_pixels_of_half_the_grid():
     torch.testing.assert_close(moved[..., :-1], image[..., 1:], rtol=0, atol=1e-5)
 
 
-def test_a_file_of_iw3_gives_its_network_in_eval_mode(tmp_path):
-    net = load_mask_network(write_network(tmp_path / "mlbw.pth"))
+@pytest.mark.parametrize("name", [FILE_NAME, NAME])
+def test_a_file_of_iw3_gives_its_network_in_eval_mode(tmp_path, name):
+    net = load_mask_network(write_network(tmp_path / "mlbw.pth", name=name))
     assert not net.training
     expected = golden_network().state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in net.state_dict().items())
@@ -103,6 +111,7 @@ def test_a_file_of_iw3_gives_its_network_in_eval_mode(tmp_path):
 
 WRONG = {
     "another network": {"name": "inpaint.light_video_inpaint_v1"},
+    "another learned warp": {"kwargs": KWARGS | {"hole_mask": False}},
     "no weights": {"state_dict": None},
     "other weights": {"state_dict": {"patch.weight": torch.zeros(3)}},
     "weights that are not finite": {

@@ -242,7 +242,7 @@ def see(
     strength = how.divergence if how.both else 2 * how.divergence  # a percentage of two views' disparity
     scale = strength, how.convergence, how.network, how.is_part
     right, holes = right_eye(how.method, frame, disparity, *scale)
-    holes = grown(holes, how.inner, how.outer, depth.shape[-1])
+    holes = grown(how.method, holes, how.inner, how.outer, depth.shape[-1])
     return View(seconds, frame[0], right[0].masked_fill(holes[0], 0), holes[0], state)
 
 

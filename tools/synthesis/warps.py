@@ -55,10 +55,13 @@ def learned_left_eye(
     return learned_warp(frame, displacements, weights), holes_of(logits, size)
 
 
-def grown(holes: torch.Tensor, inner: int, outer: int, depth_width: int) -> torch.Tensor:  # bool (B 1 H W) -> same
+def grown(
+    kind: str, holes: torch.Tensor, inner: int, outer: int, depth_width: int
+) -> torch.Tensor:  # bool (B 1 H W) -> same
     """The holes of a right eye as a network is given them: closed, then grown to the right and to the left.
 
+    Those of the learned warp have been closed before they got the size of the frame, and are not closed again.
     `inner` and `outer` are pixels of a depth map of this width.
     """
-    closed = mask_closing(holes.float()) > 0
+    closed = holes if kind == MLBW else mask_closing(holes.float()) > 0
     return dilate_inner(dilate_outer(closed, outer, depth_width), inner, depth_width)

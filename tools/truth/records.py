@@ -134,7 +134,7 @@ def warp(
         how = 2 * rendered.divergence, rendered.convergence, network, True  # twice: the strength of two views
         right, mask = right_eye(view.warp, image, depth[t : t + 1], *how)
         eye[t] = (right[0] * 255).round().byte().permute(1, 2, 0).numpy()
-        holes[t] = grown(mask, view.inner, view.outer, depth_width)[0, 0].numpy()
+        holes[t] = grown(view.warp, mask, view.inner, view.outer, depth_width)[0, 0].numpy()
     return eye, holes
 
 

@@ -50,6 +50,13 @@ def test_only_the_sides_of_a_whole_film_are_free_of_monobw_holes():
 def test_holes_grow_by_pixels_of_the_depth_map():
     holes = torch.zeros(1, 1, 5, 60, dtype=torch.bool)
     holes[..., 30] = True
-    assert grown(holes, 0, 0, 60).nonzero()[:, 3].unique().tolist() == [30]
-    assert grown(holes, 1, 2, 60).nonzero()[:, 3].unique().tolist() == [29, 30, 31, 32]
-    assert grown(holes, 1, 2, 30).nonzero()[:, 3].unique().tolist() == [28, 29, 30, 31, 32, 33, 34]
+    assert grown("monobw", holes, 0, 0, 60).nonzero()[:, 3].unique().tolist() == [30]
+    assert grown("monobw", holes, 1, 2, 60).nonzero()[:, 3].unique().tolist() == [29, 30, 31, 32]
+    assert grown("monobw", holes, 1, 2, 30).nonzero()[:, 3].unique().tolist() == [28, 29, 30, 31, 32, 33, 34]
+
+
+def test_holes_are_closed_except_those_of_the_learned_warp_whose_logits_were():
+    holes = torch.zeros(1, 1, 9, 60, dtype=torch.bool)
+    holes[..., [30, 33]] = True
+    for kind, columns in (("forward", [30, 31, 32, 33]), ("monobw", [30, 31, 32, 33]), ("mlbw", [30, 33])):
+        assert grown(kind, holes, 0, 0, 60).nonzero()[:, 3].unique().tolist() == columns

@@ -206,7 +206,7 @@ def test_holes_as_used_are_those_that_iw3_shows_a_network_in_use(depth_width):
     used = augment_masks(masks, as_used(fixed(outer=9, inner=4)), 320 / depth_width)
     film = stereo.Config(video="film.mkv")
     dilation = film.inner_dilation, film.outer_dilation
-    assert torch.equal(used > 0, grown(masks[:, None] > 0, *dilation, depth_width)[:, 0])
+    assert torch.equal(used > 0, grown("forward", masks[:, None] > 0, *dilation, depth_width)[:, 0])
     assert set(used.unique().tolist()) == {0, 255}
 
 
