@@ -19,7 +19,7 @@ from model.light_video_inpaint import NAMES, Init, LightVideoInpaint
 from model.payload import check_payload
 from tools.cli import MissingFile, UserError, is_shortage, one_line, quoted
 from tools.cli.arrays import check_stored
-from tools.cli.files import write_file
+from tools.cli.files import open_file, write_file
 
 BASE_NAME = "inpaint.light_video_inpaint_v1"
 BASE_FILE = Path(__file__).parent / "base" / f"{BASE_NAME}.pth"
@@ -108,7 +108,7 @@ def read_file(path: str | Path) -> dict:
         raise UserError(f"{path}: is a folder, expected a weight file or a training checkpoint: name a .pth file in it")
     if not path.exists():
         raise MissingFile(f"{path}: no such file, expected a weight file or a training checkpoint: check the path")
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         if not _is_archive(file):
             raise UserError(f"{path} is not a checkpoint or is truncated ({size} bytes): {advice}")

@@ -23,7 +23,7 @@ from urllib.parse import unquote
 from pack.shards.location import EXTRAS, Location, RemotePath, check_secrets, is_web, pointing_up
 from pack.shards.untrusted import check_relative
 from tools.cli import MissingFile, UserError, redact
-from tools.cli.files import naming
+from tools.cli.files import naming, open_file
 
 ATTEMPTS = 9
 SHORT_READS = 4  # of a range, before the file is believed to be shorter
@@ -152,7 +152,7 @@ def _words(error: BaseException) -> str:
 def read_range(path: Location, offset: int, length: int) -> bytes:
     """These bytes of a file; fewer when it is shorter. Raises OSError, or StoreError of a store."""
     if isinstance(path, Path):
-        with naming(path), open(path, "rb") as file:
+        with naming(path), open_file(path) as file:
             file.seek(offset)
             return file.read(length)
     for attempt in range(SHORT_READS):  # a connection that is cut can look like the end of the file
@@ -166,7 +166,7 @@ def read_range(path: Location, offset: int, length: int) -> bytes:
 def read_bytes(path: Location, limit: int, size: int | None = None) -> bytes:
     """A whole small file, of `size` bytes where that is known. Raises UserError when it has more than `limit`."""
     if isinstance(path, Path):
-        with naming(path), open(path, "rb") as file:
+        with naming(path), open_file(path) as file:
             data = file.read(limit + 1)
         found = len(data)
     else:

@@ -16,6 +16,7 @@ from typing import Any
 import av
 
 from tools.cli import MissingFile, UserError, quoted
+from tools.cli.files import open_file
 from tools.cli.yaml_text import parse_yaml
 
 EXPORT = "iw3_export.yml"  # iw3 writes it last
@@ -89,7 +90,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if path.stat().st_size > LONGEST_YAML:
         raise UserError(f"{path} has {path.stat().st_size} bytes, expected a short text: export the depth again")
     try:
-        found = parse_yaml(path.read_bytes().decode())
+        with open_file(path) as file:
+            found = parse_yaml(file.read().decode())
     except (UserError, UnicodeDecodeError) as error:
         words = str(error) if isinstance(error, UserError) else "is not UTF-8 text"
         raise UserError(f"{path} {words}: export the depth again") from error

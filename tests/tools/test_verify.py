@@ -38,10 +38,10 @@ def write_records(tar, records, source=None):
 def test_a_shortage_is_no_fault_of_a_shard(number, path, tmp_path, monkeypatch):
     write_shard(tmp_path / "s.tar", "ab")
 
-    def short(name, *words):
+    def short(name, *words, **options):
         if str(name).endswith(path):
             raise OSError(number, os.strerror(number), str(name))
-        return open(name, *words)
+        return open(name, *words, **options)
 
     for module in ("pack.shards.store", "tools.cli.files"):
         monkeypatch.setattr(f"{module}.open", short, raising=False)

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,8 +41,10 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
     that were killed while they wrote the same `path` are deleted.
 
     Raises OSError with the file's name, for example when the disk is full; `path` then still holds what it held before.
+    Raises UserError for a device or a pipe.
     """
     path = Path(path)
+    check_replaceable(path)
     remove_leftovers(path.parent, re.escape(path.name))
     temporary, file = open_temporary(path)
     try:
@@ -58,6 +61,21 @@ def write_file(path: str | Path, data: bytes | memoryview) -> None:
     """Write a small file atomically: `path` holds either all of `data` or what it held before. Raises OSError."""
     with whole_file(path) as file:
         file.write(data)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise UserError for a device, a pipe or a socket: renaming a file to its name would remove it."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path}: is a device or a pipe, which a file would replace: name another file")
+
+
+def open_file(path: str | Path) -> IO[bytes]:
+    """A file to read from. Raises UserError for a pipe or a device, which may never begin or never end, or OSError."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # a pipe without a writer
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise UserError(f"{path}: is a device or a pipe, expected a file: copy its content to one")
 
 
 def check_writable(folder: Path) -> None:
@@ -227,5 +245,5 @@ def sync_folder(folder: str | Path) -> None:
 
 def file_sha256(path: str | Path) -> str:
     """The sha256 of a file, as hexadecimal digits."""
-    with naming(path), open(path, "rb") as file:
+    with naming(path), open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,6 +16,7 @@ if not __package__:  # run as a folder: import from the repository root, not fro
 
 from tools import cli
 from tools.cli import UserError, plural
+from tools.cli.files import check_replaceable
 from tools.film.strength import AUTO
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def main() -> None:
     out = Path(config.out or f"{video.path.stem}_LR.mkv")
     if out.exists() and out.samefile(video.path):
         raise UserError(f"{out} is the film itself: pass another OUT (-o)")
+    check_replaceable(out)
     stereo.Config(video=config.video, layout=config.layout, crf=config.crf)  # refuses what the conversion would
     work = Work(out.with_name(out.stem + ".film"))
     with nullcontext() if config.dry_run else work.locked():

@@ -130,7 +130,7 @@ def tar_faults(index: Index) -> Iterator[str]:
     """A sha256 other than the index's, and data behind the last record."""
     try:
         found = file_sha256(index.path)
-    except OSError as error:
+    except (OSError, UserError) as error:
         if is_shortage(error):
             raise
         yield f"{index.tar}: cannot be read ({error}): {COPY}"

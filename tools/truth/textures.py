@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pack.shards.images.jpeg import count_scans
+from pack.shards.images.limits import MOST_SCANS
 from pack.sources import find_videos, fingerprint
 from pack.video.reader import probe, read_frames
 from tools.cli import MissingFile, UserError, is_shortage, one_line
@@ -101,9 +103,12 @@ def _photos(folder, count, random):
 
 def _view(photo, zoom, random):
     try:
+        kind = FORMATS[photo.suffix.lower()]
+        if kind == "JPEG" and (scans := count_scans(photo.read_bytes())) > MOST_SCANS:
+            raise UserError(f"{photo} has {scans} scans, expected {MOST_SCANS} or fewer: remove it")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked below
-            image = Image.open(photo, formats=[FORMATS[photo.suffix.lower()]])
+            image = Image.open(photo, formats=[kind])
         with image:
             width, height = image.size
             if width * height > MOST_PIXELS:

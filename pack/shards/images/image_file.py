@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from pack.shards.images import jpeg, png, webp
-from pack.shards.images.limits import LARGEST_SIDE
+from pack.shards.images.limits import LARGEST_SIDE, MOST_SCANS
 from pack.shards.untrusted import CorruptRecord
 from tools.cli import UserError, is_shortage, plural
 
@@ -88,6 +88,9 @@ def open_image(file: BinaryIO | Path) -> Iterator[Image.Image]:
         return
     head = file.read(webp.HEADER)
     size = webp.canvas_size(head)
+    scans = jpeg.count_scans(head + file.read()) if head.startswith(jpeg.BEGIN) else 0
+    if scans > MOST_SCANS:
+        raise CorruptImage(f"found a JPEG of {scans} scans, expected {MOST_SCANS} or fewer")
     file.seek(0)
     if size:
         _check_size(*size)  # Pillow allocates the whole canvas when it opens a WebP

@@ -12,6 +12,7 @@ from pack.shards.images.limits import LARGEST_SIDE
 
 BLOCK = 8  # pixels
 BLOCKS = 8  # between restart markers, at most: these take 2 % of the bytes, and a part has up to 126 columns too many
+BEGIN = b"\xff\xd8"
 SIZE, HUFFMAN, END, SCAN, RESTART_INTERVAL = 0xC0, 0xC4, 0xD9, 0xDA, 0xDD  # markers, after a byte 0xFF
 OTHER_KINDS = {0xC0 + n for n in range(1, 16)} - {HUFFMAN}  # progressive, arithmetic, ...
 
@@ -20,6 +21,11 @@ def restart_interval(width: int) -> int:
     """The number of blocks between markers in a row of this many pixels; it divides the blocks of the row."""
     columns = -(-width // BLOCK)
     return next((count for count in range(BLOCKS, BLOCKS // 2, -1) if columns % count == 0), columns)
+
+
+def count_scans(data: bytes) -> int:
+    """The number of times that decoding a whole JPEG passes over all of its pixels; a thumbnail in it counts too."""
+    return data.count(bytes([0xFF, SCAN]))  # 0xFF of image data is followed by 00
 
 
 def part_of(data: bytes, box: tuple[int, int, int, int]) -> tuple[bytearray, tuple[int, int]] | None:
@@ -56,7 +62,7 @@ def part_of(data: bytes, box: tuple[int, int, int, int]) -> tuple[bytearray, tup
 
 def _read(data):  # -> header, position of height and width in it, restart interval, begin and end of the scan
     header, at, size_at, interval, components = bytearray(data[:2]), 2, 0, 0, b""
-    if data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
+    if data[:2] != BEGIN or data[-2:] != b"\xff\xd9":
         return None
     while at + 4 <= len(data):
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4]) + 2

@@ -23,7 +23,7 @@ from pack.video.export import digest_of
 from pack.video.output.encoder import TIME_BASE, Encoding, PartWriter
 from tools.cli import UserError, is_of_system, is_shortage, quoted
 from tools.cli.arrays import check_stored, read_member
-from tools.cli.files import sync_folder, write_file
+from tools.cli.files import check_replaceable, sync_folder, write_file
 from tools.cli.locks import hold
 
 FORMAT = 1
@@ -41,7 +41,11 @@ class Parts:
     """
 
     def __init__(self, out: Path, job: Mapping[str, Any], encoding: Encoding, fps: float):
-        """The parts of the film `out`, which `job` (plain values by option) describes: no file is written yet."""
+        """The parts of the film `out`, which `job` (plain values by option) describes: no file is written yet.
+
+        Raises UserError where `out` is a device or a pipe.
+        """
+        check_replaceable(out)
         self.out, self.folder = out, folder_of(out)
         self.job = json.loads(json.dumps({"format": FORMAT, **job}))
         self.encoding, self.rate = encoding, Fraction(fps or 25).limit_denominator(1001)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import ROOT
 from tools.cli import UserError
-from tools.cli.files import file_sha256, locked_folder, temporary_path, whole_file, write_file
+from tools.cli.files import file_sha256, locked_folder, open_file, temporary_path, whole_file, write_file
 
 
 def start_writer(path):
@@ -41,6 +41,18 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         file.write(b"new")
         raise KeyError
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_pipe_or_a_device_is_neither_replaced_nor_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(UserError, match="is a device or a pipe, which a file would replace"):
+            write_file(tmp_path / name, b"data")
+    for path in (tmp_path / "pipe", tmp_path / "link", "/dev/zero"):
+        with pytest.raises(UserError, match="is a device or a pipe, expected a file"):
+            open_file(path)
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_temporary_name_carries_the_process_and_a_random_part_and_ends_in_tmp(tmp_path):

@@ -40,6 +40,16 @@ def huge_jpeg(width, height):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("box", [None, (0, 0, 8, 8)])
+def test_a_jpeg_of_thousands_of_passes_over_its_pixels_is_refused_before_it_is_decoded(box, mode):
+    *begin, last = saved(Image.new("L", (64, 64)), format="JPEG", progressive=True).split(b"\xff\xda")
+    usual, scans = (b"\xff\xda".join([*begin, *[last[:-2]] * count]) + last[-2:] for count in (5, 5000))
+    assert decode_image(usual, mode, box).shape[:2] in ((64, 64), (8, 8))
+    with pytest.raises(CorruptImage, match=r"found a JPEG of 500\d scans, expected 100 or fewer"):
+        decode_image(scans, mode, box)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("box", [None, (0, 0, 64, 64)])
 @pytest.mark.parametrize(
     "data",
