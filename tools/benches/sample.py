@@ -1,11 +1,13 @@
 """One training sample on one core: ours against PNG folders whose whole frames are augmented and cropped last.
 
+Each side has a process of its own, prepared as its loader prepares a worker: ours keeps the memory that it frees.
 T frames (12), H height and W width of the record, S side of the tile.
 """
 
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from multiprocessing import get_context
 from pathlib import Path
 from unittest import mock
 
@@ -23,6 +25,7 @@ from train.data.augment import to_device_batch
 from train.data.crop import AugmentParams, draw_params, frame_indexes
 from train.data.records import Records
 from train.data.samples import Sample, Samples
+from train.runtime.cpu import keep_freed_memory
 from train.runtime.seeds import generator
 
 FRAMES, TILE = 12, 256
@@ -110,6 +113,30 @@ def shares(work: Callable[[], None]) -> dict[str, str]:
     return {part: f"{seconds / total:.0%}" for part, seconds in spent.items()}
 
 
+def in_a_worker(place: Workplace, work: Callable[[], None], begin: Callable[[], None]) -> Callable[[], None]:
+    """A function that does the work in a process, forked when it is first called, which calls `begin` before."""
+    context = get_context("fork")
+    here, there = context.Pipe()
+
+    def serve() -> None:
+        begin()
+        while there.recv():
+            work()
+            there.send(True)
+
+    process = context.Process(target=serve, daemon=True)
+    place.stack.callback(lambda: process.kill() if process.pid else None)
+
+    def run() -> None:
+        if not process.pid:
+            process.start()
+            there.close()
+        here.send(True)
+        here.recv()
+
+    return run
+
+
 def prepare(image_format: str) -> Callable[[Workplace], Race]:
     def ready(place: Workplace) -> Race:
         torch.set_num_threads(1)
@@ -146,8 +173,8 @@ def prepare(image_format: str) -> Callable[[Workplace], Race]:
                 sample(slot)
 
         return Race(
-            lambda: each(samples.__getitem__),
-            lambda: each(reference),
+            in_a_worker(place, lambda: each(samples.__getitem__), keep_freed_memory),
+            in_a_worker(place, lambda: each(reference), lambda: None),
             check,
             count,
             "sample",

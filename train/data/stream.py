@@ -20,6 +20,7 @@ from tools.cli import UserError
 from train.data.handover import PREFETCH, Handover
 from train.data.plan import Slot
 from train.data.samples import ATTEMPTS, BadRecord, Item, Sample, Samples, Unavailable
+from train.runtime.cpu import keep_freed_memory
 from train.runtime.signals import SIGNALS
 
 CAPACITY = 1 << 16  # slots of a pass; more of them are done in several passes
@@ -77,7 +78,7 @@ class Stream:
             collate_fn=self.handover.store if self.handover else list,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=_ignore_signals,
+            worker_init_fn=_prepare_worker,
             prefetch_factor=PREFETCH if workers else None,
             multiprocessing_context=context,
         )
@@ -159,7 +160,11 @@ def worker_context(remote: bool) -> BaseContext:
     return context
 
 
-def _ignore_signals(_: int) -> None:
-    """Let a worker ignore the signals that stop a run: the main process decides when its workers end."""
+def _prepare_worker(_: int) -> None:
+    """Let a worker ignore the signals that stop a run, as the main process decides when its workers end.
+
+    It keeps the memory that it frees: new pages for every frame take an eighth of the CPU time of a sample.
+    """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    keep_freed_memory()

@@ -102,7 +102,8 @@ def window_weights() -> torch.Tensor:  # -> float64 (11)
 
 
 def _window(size):  # -> (size size): row i holds the weights of the pixels around i, mirrored at the borders
-    source = torch.arange(size)[:, None] + torch.arange(-RADIUS, RADIUS + 1)
+    i, tap = torch.arange(size)[:, None], torch.arange(-RADIUS, RADIUS + 1)
+    source = i + tap
     source = torch.where(source < 0, -1 - source, torch.where(source >= size, 2 * size - 1 - source, source))
     return torch.zeros(size, size).double().scatter_add_(1, source, window_weights().expand(size, -1))
 

@@ -1,9 +1,14 @@
 """Stages of a user between the decoded tile and the network."""
 
+import ctypes
+import platform
 import re
+import resource
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
+import torch
 
 from tests.support import ROOT
 from tests.train.data.test_stream import SEED, TILE, content, slots, split  # noqa: F401
@@ -31,6 +36,16 @@ def bright(samples):
         if sample.slot.record == 4:
             raise UserError("too dark")
         yield sample
+
+
+def counting_new_pages(samples):
+    """In place of the digest, the pages that the system had to give for memory as large as some freed just before."""
+    ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a huge page would count as one
+    for sample in samples:
+        torch.ones(16 << 20)  # 64 MB, more than glibc would ever keep
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(14 << 20)  # glibc 2.36 wants some room beside an aligned block
+        yield replace(sample, digest=resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def twice(samples):
@@ -65,3 +80,11 @@ def test_a_stage_of_ones_own_can_refuse_a_record_which_is_replaced(split):  # no
 def test_a_stage_that_makes_two_samples_of_one_is_a_bug(split):  # noqa: F811
     with pytest.raises(TypeError, match=r"twice.*made 2 samples of one, expected 1"):
         of(split, twice)[1, 0, 0]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is configured")
+def test_a_worker_reuses_the_memory_of_the_last_frames(split):  # noqa: F811
+    stream = Stream(of(split, counting_new_pages), 1)
+    new_pages = [sample.digest for sample in stream.samples(slots(3))]
+    stream.close()
+    assert max(new_pages) < 100  # of 64 kB or less; without that, at least 800
