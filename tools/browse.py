@@ -1,6 +1,5 @@
 """Shows a split in the browser: play records, sort them, and exclude bad ones from training."""
 
-import contextlib
 import errno
 import os
 import socket
@@ -40,9 +39,8 @@ class Config:
 def main() -> None:
     config = cli.parse(Config)
     try:
-        import uvicorn
-
         from tools.inspection.page import create_app
+        from tools.inspection.server import serve
     except ModuleNotFoundError as error:
         raise UserError(f"the page needs {error.name}: make setup EXTRAS=inspect") from None
     gallery = open_gallery(config)
@@ -54,9 +52,7 @@ def main() -> None:
             f"{address} shows {plural(len(gallery.places), 'record')} of {gallery.split}; press Ctrl-C to stop",
             flush=True,
         )
-        settings = uvicorn.Config(create_app(gallery), log_level="warning", timeout_graceful_shutdown=1)
-        with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(settings).run(sockets=[listener])
+        serve(create_app(gallery), listener)
 
 
 def open_gallery(config: Config) -> "Gallery":

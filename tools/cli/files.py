@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -69,7 +70,7 @@ def check_replaceable(path: Path) -> None:
         raise UserError(f"{path}: is a device or a pipe, which a file would replace: name another file")
 
 
-def open_file(path: str | Path) -> IO[bytes]:
+def open_file(path: str | Path) -> io.BufferedReader:
     """A file to read from. Raises UserError for a pipe or a device, which may never begin or never end, or OSError."""
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # a pipe without a writer
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -11,10 +11,11 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -39,16 +40,25 @@ KINDS = ("frame", "mask", "depth")
 LONGEST_BODY = 4096  # bytes: a key and a bool
 
 
+class Number(IntegerConvertor):
+    """A number in a path: of more digits than Python converts, there is no record."""
+
+    regex = "[0-9]{1,9}"
+
+
+register_url_convertor("number", Number())
+
+
 def create_app(gallery: Gallery) -> Starlette:
     """The application that shows a gallery."""
     page = Page(gallery)
     routes = [Route(path, send_file) for path in FILES]
     routes += [
         Route("/records", page.list_records),
-        Route("/records/{number:int}", page.show_record),
-        Route("/records/{number:int}/thumbnail", page.show_thumbnail),
-        Route("/records/{number:int}/depth", page.estimate_depth),
-        Route("/records/{number:int}/{kind}/{frame:int}", page.show_picture),
+        Route("/records/{number:number}", page.show_record),
+        Route("/records/{number:number}/thumbnail", page.show_thumbnail),
+        Route("/records/{number:number}/depth", page.estimate_depth),
+        Route("/records/{number:number}/{kind}/{frame:number}", page.show_picture),
         Route("/excluded", page.exclude, methods=["POST"]),
     ]
     return Starlette(
@@ -135,10 +145,13 @@ def parse_change(body: bytes) -> tuple[str, bool]:
 async def read_body(request: Request) -> bytes:
     """The body of a request, refused when it is too long."""
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > LONGEST_BODY:
-            raise HTTPException(413)
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > LONGEST_BODY:
+                raise HTTPException(413)
+    except ClientDisconnect as error:
+        raise HTTPException(400, "the request has no end") from error
     return body
 
 

@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.support.servers.browser import served
 from tests.support.shards import make_split
 from tools.browse import listen
 from tools.cli import UserError
+from tools.inspection import server
 from tools.inspection.gallery import Gallery
 from tools.inspection.page import create_app
 
@@ -70,6 +72,9 @@ def test_the_page_loads_nothing_from_other_machines(port):
         "/records/0/frame/-1",
         "/records/3",
         "/records/-1",
+        f"/records/{'9' * 5000}",
+        f"/records/0/frame/{'9' * 5000}",
+        f"/records/0/frame/{'9' * 60_000}",
         "/records/0/frame/..%2f..%2fbrowse.js",
     ],
 )
@@ -170,6 +175,60 @@ def test_only_this_machine_can_connect_and_it_can_as_soon_as_the_address_is_know
     with listen(0) as listener:
         assert listener.getsockname()[0] == "127.0.0.1"
         socket.create_connection(listener.getsockname(), 5).close()
+
+
+def test_connections_that_ask_nothing_cost_no_more_files_than_the_page_may_have(split, capfd):
+    with served("-i", split) as url, contextlib.ExitStack() as stack:
+        port = int(url.rstrip("/").rpartition(":")[2])
+        page = ask(port, "/")[2]
+        held = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 60)) for _ in range(150)]
+        for connection in held[:100]:
+            connection.sendall(f"POST /excluded HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-".encode())
+        assert all(map(is_closed, held[server.MOST_CONNECTIONS :]))
+        for connection in held:
+            connection.close()
+        while (answer := again(port)) is None:
+            pass
+        assert answer == page
+    assert capfd.readouterr().err == ""
+
+
+def is_closed(connection):
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def again(port):
+    """The page itself, None where the connection is closed."""
+    with contextlib.suppress(ConnectionError, http.client.HTTPException):
+        return ask(port, "/")[2]
+
+
+def test_a_request_without_its_end_prints_nothing_when_it_is_given_up_or_the_page_is_stopped(split, capfd):
+    with contextlib.ExitStack() as stack, served("-i", split) as url:
+        port = int(url.rstrip("/").rpartition(":")[2])
+        head = f"POST /excluded HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\n"
+        for number in range(4):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), 60))
+            connection.sendall(f"{head}Content-Length: 9\r\n\r\n".encode())
+            if number % 2:
+                connection.close()
+        ask(port, "/records")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("cycle", "aborted"),
+    [(None, True), (SimpleNamespace(more_body=True), True), (SimpleNamespace(more_body=False), False)],
+)
+def test_a_connection_whose_request_does_not_arrive_is_closed(cycle, aborted):
+    ended = []
+    server.FewConnections._close_if_late(
+        SimpleNamespace(cycle=cycle, transport=SimpleNamespace(abort=lambda: ended.append(())))
+    )
+    assert ended == [()] * aborted
 
 
 def test_simultaneous_changes_are_all_kept(port, split):
