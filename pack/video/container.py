@@ -12,6 +12,7 @@ import av
 import numpy as np
 from av.stream import Disposition
 
+from pack.video.bitstream.recording import Recording, stride_of
 from pack.video.export import EXPORT, is_export, open_pictures
 from tools.cli import MissingFile, UserError, is_shortage
 
@@ -117,12 +118,21 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
 def open_container(path: str | Path) -> av.container.InputContainer:
     """The file, or an export's pictures, opened for reading.
 
-    Text in it that is not UTF-8, such as a title in Latin-1, does not matter.
+    Text in it that is not UTF-8, such as a title in Latin-1, does not matter. A recording ends where its picture
+    becomes another stream.
     """
     if Path(path).is_dir():
         return open_pictures(Path(path))
+    if stride := stride_of(path):
+        return av.open(Recording(path, stride), "r", metadata_errors="replace")
     # The prefix keeps FFmpeg from reading a name with a colon as a protocol.
     return av.open(f"{FILE}{path}", metadata_errors="replace")
+
+
+def recording_of(container: av.container.InputContainer) -> Recording | None:
+    """The recording in MPEG-TS that was opened, None for other files."""
+    file = getattr(container.file, "file", None)
+    return file if isinstance(file, Recording) else None
 
 
 def video_stream(path: str | Path, container: av.container.InputContainer) -> av.VideoStream:

@@ -6,6 +6,7 @@ packet show (`pack.video.bitstream`).
 """
 
 import logging
+import shlex
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from pack.video import timestamps
 from pack.video.bitstream import nal
 from pack.video.bitstream.ffv1 import SliceChecks
 from pack.video.bitstream.frame_numbers import FrameNumbers
-from pack.video.container import Unreadable
+from pack.video.container import Unreadable, recording_of
 from pack.video.headers import goes_on, unusual_colours
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ CHECKING = {"h264", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v3", "msmpeg4v2
 MISSING = Fraction(3, 2)  # steps between decoding stamps that show that a picture is missing
 GROUPED = {"mpeg1video", "mpeg2video"}  # codecs whose groups of pictures say whether they are closed
 AHEAD = 5  # steps that the stamp of a picture may be ahead of all before: more than B-frames make it
-WHOLE = 0.9  # of a recording's bytes, beyond which the last picture or sound begins
+WHOLE = 0.9  # of a program stream's bytes, beyond which the last picture or sound begins
+PADDING = 2**20  # bytes that may follow it in any case
 LOST = 512  # bytes between two packets, more than headers take
 NEAR = 3  # packets between a hint and the gap that confirms it
 
@@ -183,7 +185,16 @@ def _with_warnings(
         log.warning("%s is cut short: its index lists %d frames, %d of them are there", path, stream.frames, count)
     elif unreadable is not None:
         log.warning("%s cannot be read any further behind frame %d: %s", path, count, unreadable.reason)
-    elif container.format.flags & Flags.ts_discont.value and end < WHOLE * (size := Path(path).stat().st_size):
+    elif (recording := recording_of(container)) is not None:
+        if recording.change:
+            log.warning(
+                "%s becomes another recording behind frame %d (%s), which is left out: "
+                "tail -c +%d %s > rest.ts makes a film of it",
+                *(path, count, recording.change, recording.end + 1, shlex.quote(str(path))),
+            )
+    elif container.format.flags & Flags.ts_discont.value and end < WHOLE * (
+        size := Path(path).stat().st_size - PADDING
+    ):
         log.warning(
             "%s: the last %.0f %% belong to tracks that it does not begin with, and are left out: convert each of the "
             "recordings that were joined by itself",

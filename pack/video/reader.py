@@ -14,7 +14,7 @@ import numpy as np
 
 from pack.video.bars import NO_BARS, Bars, find_bars
 from pack.video.colour import ToRgb
-from pack.video.container import duration_of, frame_rate, open_video
+from pack.video.container import duration_of, frame_rate, open_video, recording_of
 from pack.video.decode import decode
 from pack.video.fields import Deinterlace, find_telecine, progressive
 from pack.video.hdr import Hdr
@@ -35,6 +35,7 @@ class VideoInfo:
     duration: float
     frames: int
     hdr: Hdr | None = None  # None: SDR
+    left_out: str = ""  # what another recording has that was joined with this one: its picture
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ def probe(path: str | Path) -> VideoInfo:
         fps = float(frame_rate(stream) or 0)
         duration = float(duration_of(container, stream))
         frames = stream.frames or round(duration * fps)
-        return VideoInfo(Path(path), width, height, fps, duration, frames, hdr)
+        recording = recording_of(container)
+        left_out = str(recording.change or "") if recording else ""
+        return VideoInfo(Path(path), width, height, fps, duration, frames, hdr, left_out)
 
 
 def read_frames(

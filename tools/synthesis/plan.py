@@ -13,7 +13,10 @@ def plan(
     video: VideoInfo, layout: Layout, network: str, tracks: Sequence[Track], parts: Parts, total: int
 ) -> Iterator[str]:
     """Lines that say what will be done; `network` names the one that fills, "" for none, `total` counts frames."""
-    yield f"{video.path} -> {parts.out}: {plural(total, 'frame')} of {video.width}x{video.height}"
+    frames = plural(total, "frame") if total else "frames"  # their number may be unknown
+    yield f"{video.path} -> {parts.out}: {frames} of {video.width}x{video.height}"
+    if video.left_out:
+        yield f"  left out: what was joined behind them, another recording ({video.left_out})"
     done = "is kept" if parts.encoding.hdr else "becomes SDR"
     hdr = f"; HDR ({video.hdr.name}) {done}" if video.hdr else ""
     yield f"  picture: {layout.words}; {parts.encoding.codec}, crf {parts.encoding.quality}{hdr}"

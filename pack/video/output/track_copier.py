@@ -1,5 +1,6 @@
 """Copies and converts the tracks of a film other than its picture while another film is written."""
 
+import logging
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -8,12 +9,14 @@ import av
 from av.stream import Disposition
 from av.subtitles.stream import SubtitleStream
 
-from pack.video.container import open_container
+from pack.video.container import open_container, recording_of
 from pack.video.output.languages import three_letters
 from pack.video.output.sound import SoundConverter
 from pack.video.output.subtitles import SubtitleConverter
 from pack.video.output.tracks import Track, read_heads
 from pack.video.timestamps import Packets
+
+log = logging.getLogger(__name__)
 
 
 class TrackCopier:
@@ -30,6 +33,7 @@ class TrackCopier:
         self.copies: dict[int, av.stream.Stream] = {}  # by index of the source's stream
         self.converters: dict[int, SoundConverter | SubtitleConverter] = {}
         self.ends: dict[int, int] = {}  # decoding stamp of the last packet
+        self.over: set[int] = set()  # tracks of which a recording has no more
 
     def __enter__(self) -> "TrackCopier":
         with ExitStack() as stack:
@@ -95,7 +99,9 @@ class TrackCopier:
             if packet.dts is not None:
                 if seconds is not None and packet.dts * packet.time_base - self.origin > seconds:
                     return
-                if index in self.converters:
+                if self._is_over(packet):
+                    pass
+                elif index in self.converters:
                     self.out.mux(list(self.converters[index].convert(packet, self.origin)))
                 else:
                     self._copy(packet, index)
@@ -108,6 +114,22 @@ class TrackCopier:
         self.write_until(seconds)
         for converter in self.converters.values():
             self.out.mux(list(converter.finish()))
+        if (recording := recording_of(self.source)) is not None:
+            known = {stream.id for stream in self.source.streams}
+            for one, (place, kind) in recording.tables.added.items():
+                if one not in known and kind.is_sound:
+                    log.warning("%s: the sound (%s) that begins at byte %d is left out", self.path, kind, place)
+
+    def _is_over(self, packet):
+        """Whether the packet belongs to a track that has become one of another codec."""
+        recording, stream = recording_of(self.source), packet.stream
+        place, kind = (recording.tables.changed if recording else {}).get(stream.id, (None, None))
+        if place is not None and stream.index not in self.over and (packet.pos or 0) >= place:
+            self.over.add(stream.index)
+            (label,) = (track.label for track in self.tracks if track.index == stream.index)
+            seconds = packet.dts * packet.time_base - self.origin
+            log.warning("%s: %s is left out from %.2f s on, where it becomes %s", self.path, label, seconds, kind)
+        return stream.index in self.over
 
     def _chapters(self):
         """The source's chapters, from the film's origin on; a repair of stamps at a splice is not applied to them.
