@@ -84,6 +84,35 @@ def test_a_single_fold_is_smoothed_wherever_it_is(column, monkeypatch):
     torch.testing.assert_close(eye, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_rows_and_tensors_agree_on_the_narrowest_frames(width, monkeypatch):
+    gen = torch.Generator().manual_seed(width)
+    frame, depth = torch.rand(1, 3, 5, width, generator=gen), torch.rand(1, 1, 5, width, generator=gen)
+    eye, holes = backward_warp(frame, depth, 60, 0.3)
+    monkeypatch.setattr(monobw, "uses_rows", lambda _: False)
+    expected, expected_holes = backward_warp(frame, depth, 60, 0.3)
+    assert torch.equal(holes, expected_holes)
+    torch.testing.assert_close(eye, expected, rtol=0, atol=1e-5)
+
+
+def test_a_fold_is_what_lands_before_an_earlier_column_and_no_more():
+    """Columns that land on the same place as an earlier one, beside a fold or alone, are not in it."""
+    values = np.array([0, 1, 1, 5, 4, 5, 6, 9, 7, 8], np.float32)
+    falls, folds = np.zeros(16, np.uint8), np.empty((10, 2), np.int64)
+    count = monobw_rows._unfold(values, falls, folds)
+    assert folds[:count].tolist() == [[4, 5], [8, 10]] and values.tolist() == [0, 1, 1, 5, 5, 5, 6, 9, 9, 9]
+
+
+def test_in_rows_that_fall_the_binary_search_of_torch_decides():
+    gen = np.random.default_rng(0)
+    for width in [*range(1, 40)] * 8:
+        forward = gen.integers(-1, 4, width).astype(np.float32) + np.arange(width, dtype=np.float32) // 3
+        found = np.empty(width + 1, np.uint32)
+        monobw_rows._find_in_unsorted(forward, np.full(width, np.inf, np.float32), found)
+        expected = torch.searchsorted(torch.from_numpy(forward), torch.arange(width, dtype=torch.float32))
+        assert found[:width].tolist() == expected.tolist()
+
+
 def test_images_of_a_batch_are_warped_independently(method):
     frame, depth = random_images(0, batch=3)
     eye, holes = backward_warp(frame, depth, 12, 0.5)

@@ -271,6 +271,13 @@ def test_the_angles_depend_on_the_generator_alone():
     assert value(1) == value(1) != value(2)
 
 
+def test_where_no_number_is_given_lpips_is_computed_on_twelve_frames_as_in_iw3():
+    for loss in (create_loss("l1lpips", perceptual=tiny_perceptual()), Loss({"lpips": 1.0})):
+        frames = torch.arange(30.0).view(30, 1, 1, 1)
+        chosen = loss._chosen((frames, frames), torch.Generator().manual_seed(0))[0]
+        assert len(chosen.unique()) == 12
+
+
 def test_lpips_of_some_frames_has_the_mean_of_all_frames():
     output, target = pair(requires_grad=False)
     whole = create_loss("temporal_l1lpips", perceptual=tiny_perceptual())
