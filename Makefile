@@ -29,6 +29,7 @@ help: ## list the targets
 setup: $(STAMPS) ## create .venv with the packages that packing and training need (EXTRAS=depth adds depth models)
 
 $(BIN)/python:
+	@test -w . || { echo "error: no file can be written to $(CURDIR): clone the repository into a folder of yours"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is missing or older than 3.11: install Python, or run make PYTHON=python3.12"; exit 2; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \

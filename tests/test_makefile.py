@@ -89,3 +89,12 @@ def test_several_videos_and_globs_are_several_words(words, tmp_path):
     for name in ("a b.mp4", "c.mp4"):
         (tmp_path / "My films" / name).touch()
     assert words("shards", "VIDEO=My films/*.mp4")[1:4] == ["--video", "My films/a b.mp4", "My films/c.mp4"]
+
+
+def test_in_a_folder_that_cannot_be_written_to_setup_says_so():
+    words = ["make", "-f", "-", ".venv/bin/python"]
+    makefile, nobody = (ROOT / "Makefile").read_bytes(), 65534 if os.getuid() == 0 else None
+    done = subprocess.run(words, input=makefile, cwd="/", user=nobody, capture_output=True)
+    lines = done.stderr.decode() + done.stdout.decode()
+    assert done.returncode == 2 and "error: no file can be written to /: clone the repository into" in lines
+    assert "python3-venv" not in lines

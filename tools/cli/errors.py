@@ -70,7 +70,8 @@ def one_line(message: object) -> str:
     """The text of an exception on one line, without credentials; for an OSError of the system with the file's name."""
     text = str(message)
     if isinstance(message, OSError) and message.strerror:
-        text = f"{message.strerror}: {message.filename}" if message.filename else message.strerror
+        name = str(message.filename or "").removeprefix("file:")  # FFmpeg's, which keeps a name from being a URL
+        text = f"{message.strerror}: {name}" if name else message.strerror
     return printable(redact(" ".join(text.split())))
 
 

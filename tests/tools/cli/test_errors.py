@@ -12,6 +12,7 @@ from tools.cli import MissingFile, UserError, is_shortage, one_line, plural, quo
     [
         (UserError("a\n  b\tc"), "a b c"),
         (FileNotFoundError(errno.ENOENT, "No such file", "x.mp4"), "No such file: x.mp4"),
+        (OSError(errno.EFBIG, "File too large", "file:/a/x.mkv"), "File too large: /a/x.mkv"),  # as FFmpeg names it
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
         (OSError("a broken file"), "a broken file"),
         (MissingFile("no folder x"), "no folder x"),
