@@ -61,7 +61,7 @@ class Config:
     num_samples: int = 1  # crops per clip, and as many of its mirror image
     divergence_level: Literal["1", "2", "3", "wide"] = "1"  # strength of the stereo effect: divergence
     # in percent of the width, drawn for each clip from 0-5, 3-8, 6-11 or 0-16
-    divergence: float = 0  # one divergence for all clips, in percent of the width (0: drawn, see --divergence-level)
+    divergence: float = 0.0  # one divergence for all clips, in percent of the width (0: drawn, see --divergence-level)
     mapper: str = ""  # one curve from nearness to disparity for all clips, such as none, mul_2 or div_6 (default:
     # drawn)
     rotate: bool = True  # rotate half of the clips by up to 45 degrees, as iw3 does

@@ -100,7 +100,7 @@ def compare(index: Index, source: dict[str, Any], settings: dict[str, Any]) -> l
     ):
         for key in sorted(present.keys() | packed.keys()):
             now, then = (json.dumps(values.get(key)) for values in (present, packed))
-            if now != then:
+            if json.loads(now) != json.loads(then):  # 0 and 0.0 are the same
                 differences.append(Difference(key, now, then))
     return differences
 

@@ -70,7 +70,7 @@ class Config:
     outer_dilation: int = 2  # pixels of the depth map by which holes grow to the right
     deinterlace: Literal["auto", "on", "off"] = "auto"  # frames to deinterlace; auto: those that are interlaced or
     # telecined; on: all; off: none
-    seconds: float = 0  # convert only the first seconds of the film (0: all of it)
+    seconds: float = 0.0  # convert only the first seconds of the film (0: all of it)
     hdr: Literal["tonemap", "keep"] = "tonemap"  # whether HDR films become SDR or stay HDR, which needs
     # --codec hevc10
     codec: Literal["h264", "hevc", "hevc10"] = "h264"  # H.264, or HEVC with 8 or 10 bits

@@ -49,6 +49,13 @@ def test_a_setting_that_an_index_lacks_had_the_value_of_packing_before_it(split,
     assert str(difference) == f'{name} is "another", was {json.dumps(then)}'
 
 
+@pytest.mark.parametrize("now, same", [(0.0, True), (1.0, False)])
+def test_a_number_is_the_same_setting_with_and_without_a_point(tmp_path, now, same):
+    with PartWriter(tmp_path, "a", SOURCE, {"divergence": 0}, State((), ())) as writer:
+        writer.finish(0)
+    assert (read_state(tmp_path, "a", SOURCE, {"divergence": now}).differences == ()) == same
+
+
 def test_settings_as_before_are_stored_as_before():
     """So that an index says the same, whether it is older than the setting or not."""
     stored = Config(("a.mp4",), deinterlace="off").settings()

@@ -31,7 +31,7 @@ class Config:
     convergence: float = 0.5  # nearness that does not move
     mask_model: str = ""  # iw3's mask_mlbw file, for the kind mlbw
     frames: int = 6  # frames of the film, evenly spaced over its first --seconds
-    seconds: float = 30  # how much of the film, from its start, the frames are taken from
+    seconds: float = 30.0  # how much of the film, from its start, the frames are taken from
     records: int = 60  # records of the split, evenly spaced
     out: str = "mask-gap.png"  # output image: frames and their holes by kind
 

@@ -60,7 +60,7 @@ def _parse_source(text: str) -> Source:
 
 
 def expand(text: str) -> tuple[Location, ...]:
-    """The tars that a list such as `https://host/{train,eval}/film-{000..041}.tar` names, none for a folder or prefix.
+    """The tars that a list names, as `https://host/{train,eval}/film-{00000..00041}.tar`, none for a folder or prefix.
 
     Raises UserError.
     """
@@ -77,7 +77,9 @@ def expand(text: str) -> tuple[Location, ...]:
     if too_many or len(names) > MOST_SHARDS:
         raise UserError(f"-i {quoted(text)}: names more than {MOST_SHARDS} shards, expected fewer")
     if any(re.search("[{}]", name) for name in names):
-        raise UserError(f"-i {quoted(text)}: does not expand, expected names as NAME-{{000..041}}.tar or {{a,b}}.tar")
+        raise UserError(
+            f"-i {quoted(text)}: does not expand, expected names as NAME-{{00000..00041}}.tar or {{a,b}}.tar"
+        )
     tars = tuple(parse_location(name) for name in names)
     for tar in tars:
         if tar.suffix != ".tar" or tar.parent.name not in SPLITS:

@@ -167,6 +167,14 @@ def test_a_field_that_can_be_none_is_none_by_default(program):
             assert field.default is None, "a file cannot set it to None"
 
 
+@pytest.mark.parametrize("program", PROGRAMS + TOOLS)
+def test_a_default_has_the_type_of_its_field(program):
+    """Or a value that is left out and the same one that is given would be written differently."""
+    for flag in read_flags(configuration(program)):
+        if flag.default not in (None, dataclasses.MISSING) and not flag.several:
+            assert type(flag.default) is flag.kind, flag.name
+
+
 @pytest.mark.parametrize("value", ["nan", "-inf", "1" + "0" * 400, "9" * 5000, "[" * 3000, "2026-02-31"])
 def test_numbers_that_are_too_large_and_other_odd_values_are_one_line(tmp_path, capsys, value):
     assert "run.toml" in error_of(capsys, write(tmp_path, f"rate = {value}"))
