@@ -219,7 +219,8 @@ def _all_frames(
                 frames = found.packet.decode()
             except EOFError:  # a second flush, after a demuxer that ended twice
                 continue
-        if caught.error:
+        failed = caught.error is not None and not found.beside
+        if failed:
             damage.begins(number)
             failure = caught.reason
             if found.packet.size and not context.codec.reorder:  # else the frames that follow show the damage
@@ -227,7 +228,7 @@ def _all_frames(
                 held.append(_Held(number, None, lost, Fraction(1), True))
         if context.codec.reorder:
             # What comes before the first picture may rightly fail: parameter sets are missing there.
-            overdue.add(number, found.packet, found.foreign or (caught.error is not None and damage.seen))
+            overdue.add(number, found.packet, found.foreign or (failed and damage.seen))
         for frame in frames:
             own, since = frame.opaque if isinstance(frame.opaque, tuple) else (number, None)
             late = overdue.pop_before(own, frame, context.has_b_frames)

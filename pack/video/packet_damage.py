@@ -45,6 +45,7 @@ class InspectedPacket:
     gap: bool  # whether the decoding stamps show that a picture is missing before it
     since: int | None = None  # number of the first packet that its frame may be predicted from, where it is known
     foreign: bool = False  # whether nothing in it is of the codec
+    beside: bool = False  # whether it has no picture and needs none, as a delimiter or parameters alone
 
 
 @dataclass
@@ -96,7 +97,7 @@ def _seen_in_bytes(
     checks = SliceChecks() if codec == "ffv1" else None
     key: int | None = None
     for number, found in enumerate(packets):
-        packet, begins, since = found.packet, found.begins, None
+        packet, begins, since, beside = found.packet, found.begins, None, False
         key = number if packet.is_keyframe else key
         foreign = nal.is_foreign(bytes(packet), size, codec)
         if foreign:
@@ -113,8 +114,8 @@ def _seen_in_bytes(
                 # A packet that does not even begin well shows damage that began in the one before; one that was cut
                 # short is marked.
                 begins = [*begins, number if units.units or packet.is_corrupt else number - 1]
-            since = key if units.is_radl else None
-        yield replace(found, begins=begins, since=since, foreign=foreign)
+            since, beside = key if units.is_radl else None, units.is_beside
+        yield replace(found, begins=begins, since=since, foreign=foreign, beside=beside)
 
 
 def _seen_in_container(packets: Iterable[tuple[av.Packet, bool]], stream: av.VideoStream) -> Iterator[InspectedPacket]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import av
 
 LAST_SLICE = {"h264": 5, "hevc": 31}  # types of slices are those from 0 to this one, by codec
+BESIDE = {"h264": range(6, 13), "hevc": range(32, 41)}  # types without pictures: parameters, delimiters, filler ...
 START_CODES = {"mpeg1video", "mpeg2video", "mpeg4"}  # codecs without NAL units, whose parts begin like these
 SHORT_HEADER = 32  # with which MPEG-4 may begin a picture instead (ISO 14496-2, 6.2.5.2)
 RADL = (6, 7)  # types in HEVC of pictures that are shown before their key frame but need nothing before that
@@ -45,6 +46,11 @@ class Units:
         """Whether the lengths add up, and no slice has bytes that no encoder writes."""
         slices = self._of_types(range(LAST_SLICE[self.codec] + 1))
         return self.fits and not any(zeros in unit for unit in slices for zeros in FORBIDDEN)
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether there are whole units, none of them of a picture, for which the decoder of H.264 reports an error."""
+        return self.fits and bool(self.units) and len(self._of_types(BESIDE[self.codec])) == len(self.units)
 
     @property
     def is_radl(self) -> bool:

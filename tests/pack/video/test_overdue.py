@@ -78,3 +78,26 @@ def test_packets_without_a_picture_between_others_are_not_named(tmp_path, caplog
                 one.time_base, one.stream, one.is_keyframe = Fraction(1, 1000), stream, packet.is_keyframe
                 after.mux(one)
     assert len(list(read_timed(path, 30))) == 20 and not caplog.records
+
+
+@pytest.mark.parametrize(
+    "codec, unit",
+    [
+        ("libx264", b"\x09\xf0"),  # a delimiter
+        ("libx264", b"\x06\x05\x01\xaa\x80"),  # supplemental information
+        ("libx264", b"\x0c\xff\x80"),  # filler
+        ("libx265", b"\x46\x01\x50"),
+    ],
+)
+def test_a_packet_without_a_picture_is_no_damage(tmp_path, caplog, codec, unit):
+    options = {"bf": "0", "x265-params": "log-level=none:bframes=0"}
+    path = write(tmp_path / "a.mp4", moving(10), codec, options=options)
+    with av.open(str(path)) as source, av.open(str(tmp_path / "b.mkv"), "w") as out:
+        copy = out.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.size:
+                beside = av.Packet(len(unit).to_bytes(4) + unit)
+                beside.pts = beside.dts = packet.pts + round(Fraction(1, 50) / packet.time_base)
+                beside.time_base, beside.stream, packet.stream = packet.time_base, copy, copy
+                out.mux([packet, beside] if number == 5 else packet)
+    assert len(list(read_timed(tmp_path / "b.mkv", 10**6))) == 10 and not caplog.records
