@@ -1,7 +1,6 @@
 """Packs videos into shards: `python pack/main.py --video FILES -o data/train`, or under torchrun for many videos."""
 
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -11,11 +10,12 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from pack.config import Config
 from tools import cli
+from tools.cli.signals import end_at_sigterm
 
 
 def main() -> int:
     config = cli.parse(Config)
-    signal.signal(signal.SIGTERM, end)
+    end_at_sigterm()
     from pack import packing, report, sources, workers  # after parsing: PyTorch takes seconds to import
     from pack.film_depth import films_of
 
@@ -32,11 +32,6 @@ def main() -> int:
     if rank == 0 or not workers.are_joined(ranks):
         report.report(outcomes, time.monotonic() - started, config)
     return int(any(outcome.failure for outcome in outcomes))
-
-
-def end(*_: object) -> None:
-    print("terminated", file=sys.stderr)
-    sys.exit(143)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Makes a stereo film of a flat one: depth, the right eye's view, its holes filled; sound and timestamps are kept."""
 
-import signal
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +12,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 from pack.holes.kinds import parse_method
 from tools import cli
 from tools.cli import UserError
+from tools.cli.signals import end_at_sigterm
 from tools.evaluation.overlap import USUAL, parse_overlap
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Config:
 
 def main() -> None:
     config = cli.parse(Config)
-    signal.signal(signal.SIGTERM, end)
+    end_at_sigterm()
 
     from model.checkpoint import which_weights
     from model.device import choose_device
@@ -153,13 +153,6 @@ def main() -> None:
         parts.remove()
     length = cli.duration(float(parts.ticks[-1] * TIME_BASE))
     print(f"{out}: {cli.plural(len(parts.ticks), 'frame')}, {length}, filled by {' | '.join(fills)}")
-
-
-def end(*_: object) -> None:
-    """Leave as on Ctrl-C, so that what was half written is removed."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    print("terminated", file=sys.stderr)
-    sys.exit(143)
 
 
 def choose_layout(config: Config) -> "Layout":

@@ -31,7 +31,8 @@ class Held(threading.local):
 
 HELD = Held()
 OPEN: set[Path] = set()  # temporary files and folders of this process, each noted before it is created
-os.register_at_fork(after_in_child=OPEN.clear)  # they are the parent's
+if fcntl:
+    os.register_at_fork(after_in_child=OPEN.clear)  # they are the parent's
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from tools.cli.errors import UserError
 from tools.cli.files import is_at, naming
 
 TICK = 0.5  # seconds between looks at a lock that another process holds
+ATTEMPTS = 100  # to open a lock whose folder another process removes: one that cannot be created fails each time
 
 
 @contextlib.contextmanager
@@ -72,14 +73,22 @@ def _acquire(path, refusal, note, wait):
     return found
 
 
+def _open(path: Path) -> IO[str]:
+    """The file in its folder, which its last owner may be removing at any moment."""
+    for attempt in range(ATTEMPTS):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return open(path, "a+", errors="backslashreplace")
+        except (FileNotFoundError, FileExistsError):  # the latter where it went while it was found to exist
+            if attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError
+
+
 def _lock(path: Path) -> IO[str] | str:
     """The locked file, or who holds it."""
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            file = open(path, "a+", errors="backslashreplace")
-        except FileNotFoundError:  # its last owner has just removed the folder
-            continue
+        file = _open(path)
         try:
             # a lock of the process: one by flock would live on in workers after their process was killed
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -17,6 +17,7 @@ from tools.cli.errors import UserError, is_out_of_memory, is_shortage, one_line
 from tools.cli.files import naming, write_file
 from tools.cli.machine import guard_imports
 from tools.cli.output import EscapedOutput
+from tools.cli.signals import none_lost
 
 ROOT = Path(__file__).resolve().parents[2]
 RESERVE = 2 << 20  # bytes that are freed for the last line of a program that lacks memory
@@ -46,7 +47,7 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
     guard_imports()
     reserve = bytearray(RESERVE)
     try:
-        with ending_with_threads(), contextlib.redirect_stdout(EscapedOutput(sys.stdout)):
+        with none_lost(), ending_with_threads(), contextlib.redirect_stdout(EscapedOutput(sys.stdout)):
             status = main() or 0
         flush_output()
     except Exception as error:

@@ -4,7 +4,6 @@ Every stage resumes by itself when the same command is given again.
 """
 
 import math
-import signal
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ if not __package__:  # run as a folder: import from the repository root, not fro
 from tools import cli
 from tools.cli import UserError, plural
 from tools.cli.files import check_replaceable
+from tools.cli.signals import end_at_sigterm
 from tools.film.strength import AUTO
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Config:
 
 def main() -> None:
     config = cli.parse(Config)
-    signal.signal(signal.SIGTERM, end)
+    end_at_sigterm("terminated: the same command continues")
     from model.device import choose_device
     from pack.film_depth import film_of
     from pack.video.reader import probe
@@ -137,12 +137,6 @@ def make_film(config: Config, video: "VideoInfo", out: Path, work: "Work", devic
     headline("5. conversion")
     convert(config, video, work, out, winner, depth)
     finish(config, out, work, shots, winner, certificate, reason, calibration, name, device)
-
-
-def end(*_: object) -> None:
-    """Leave as on Ctrl-C: the stage that runs is ended, what is finished stays."""
-    print("terminated: the same command continues", file=sys.stderr)
-    sys.exit(143)
 
 
 def open_source(

@@ -3,10 +3,10 @@
 import signal
 import time
 from collections.abc import Iterable, Iterator
-from types import FrameType
 from typing import TypeVar
 
 from tools.cli import UserError
+from tools.cli.signals import handle
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # from schedulers, Ctrl-C, Slurm before its time limit
 PATIENCE = 15.0  # seconds that a wait may still last after a signal
@@ -25,10 +25,10 @@ class Stop:
     def __init__(self) -> None:
         self.name, self.since, self.awaited = "", 0.0, ""
         for number in SIGNALS:
-            signal.signal(number, self._remember)
-        signal.signal(signal.SIGALRM, self._give_up)
+            handle(number, self._remember)
+        handle(signal.SIGALRM, self._give_up)
 
-    def _remember(self, number: int, _frame: FrameType | None) -> None:
+    def _remember(self, number: int) -> None:
         if self.name and number == signal.SIGINT and time.monotonic() - self.since > SAME_CTRL_C:
             raise KeyboardInterrupt
         if not self.name:
@@ -36,7 +36,7 @@ class Stop:
             if self.awaited:
                 signal.setitimer(signal.ITIMER_REAL, PATIENCE)
 
-    def _give_up(self, _number: int, _frame: FrameType | None) -> None:
+    def _give_up(self, _number: int) -> None:
         if self.awaited:
             raise Unanswered(
                 f"stopped by {self.name} while waiting for {self.awaited}, which does not answer; continue with "

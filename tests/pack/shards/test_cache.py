@@ -18,7 +18,7 @@ from pack.shards.shard import list_shards, read_record
 from pack.shards.untrusted import CorruptRecord
 from tests.support.servers import s3
 from tests.support.shards import make_split
-from tools.cli.sizes import parse_size
+from tools.cli.fields import parse_size
 from train.data.plan import Slot
 from train.data.records import Records
 from train.data.samples import Sample, Samples, Unavailable
@@ -102,7 +102,7 @@ def test_processes_with_too_small_a_cache_read_what_is_right_and_keep_its_limit(
     processes = [context.Process(target=read_all, args=(two, shards, results)) for _ in range(2)]
     for process in processes:
         process.start()
-    assert [results.get(timeout=240) for _ in processes] == [24, 24]
+    assert [results.get(timeout=480) for _ in processes] == [24, 24]
     for process in processes:
         process.join()
     assert len(kept(two, shards)) == 2 and not list(two.folder.glob("*.tmp"))

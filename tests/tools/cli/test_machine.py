@@ -44,7 +44,7 @@ cli.run(main)
 @pytest.mark.parametrize(("module", "line"), [("torch", "PyTorch needs 3.3 GB"), ("bisect", "")])
 def test_a_limit_of_memory_that_pytorch_would_abort_at_is_one_line(module, line):
     words = [sys.executable, "-c", LIMITED.format(module=module)]
-    found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=480)
     assert found.returncode == (2 if line else 0), found.stderr
     assert found.stderr.count("\n") == bool(line) and line in found.stderr
 
@@ -53,5 +53,5 @@ def test_no_program_loads_a_large_library_before_a_lack_of_memory_would_be_one_l
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in PROGRAMS]
     code = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\n"
     code += "print([name for name in ('numpy', 'PIL', 'torch', 'av', 'cv2', 'numba') if name in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=480)
     assert found.stdout == "[]\n", found.stderr

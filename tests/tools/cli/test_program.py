@@ -193,7 +193,7 @@ cli.run(main)
 
 def test_a_thread_that_ends_for_lack_of_memory_ends_the_program_and_its_processes():
     code = WITH_THREADS.format(error='RuntimeError("can\'t start new thread")', then="time.sleep(600)")
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=480)
     assert found.returncode == 2 and found.stderr.count("\n") == 1
     assert found.stderr.startswith("error: out of memory in ") and "can't start new thread" in found.stderr
 
@@ -201,7 +201,7 @@ def test_a_thread_that_ends_for_lack_of_memory_ends_the_program_and_its_processe
 def test_a_bug_of_a_thread_shows_its_traceback_and_the_program_goes_on():
     then = "multiprocessing.active_children()[0].kill(); print('went on')"
     code = WITH_THREADS.format(error='RuntimeError("bug")', then=then)
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=480)
     assert found.returncode == 0 and "went on" in found.stdout and "RuntimeError: bug" in found.stderr
 
 
