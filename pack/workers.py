@@ -3,19 +3,19 @@
 Each video is packed by one process, and its shards do not depend on which one. Nothing is retried here.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
-import queue
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.queues import Queue
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ from tools.cli import UserError
 from tools.cli.files import remove_temporaries
 from tools.cli.machine import memory_bytes, usable_cores
 from tools.cli.program import users_line
+from tools.cli.signals import starting_workers
 
 MEMORY = 4 * 2**30  # bytes for one process: a few clips of full HD, their depth and holes, and the libraries
 CLIP_MEMORY = 2 * 2**30  # and for each clip that it computes at once
@@ -128,72 +129,86 @@ def pack_on_workers(
 ) -> Iterator[Outcome]:
     """Pack the videos on several processes, which take one after another; outcomes come as they are ready."""
     context = multiprocessing.get_context("spawn")  # a fork would share CUDA, threads and decoders
-    todo, messages = context.Queue(), context.Queue()
-    for task in [*tasks, *[None] * len(ranks)]:  # None ends a worker
-        todo.put(task)
-    workers = [
-        context.Process(target=work, args=(todo, messages, config, settings, rank), daemon=True) for rank in ranks
-    ]
+    workers = {}  # by a connection of its own: of a queue, one that is killed may hold the lock that all need
     try:
-        for worker in workers:
-            worker.start()
-        yield from receive(messages, workers, len(tasks), on_clip)
+        with starting_workers():
+            for rank in ranks:
+                ours, theirs = context.Pipe()
+                workers[ours] = context.Process(target=work, args=(theirs, config, settings, rank), daemon=True)
+                workers[ours].start()
+                theirs.close()  # so that the end of the worker is seen
+        yield from distribute(tasks, workers, on_clip)
     finally:
-        for worker in workers:
+        for worker in workers.values():
             if worker.pid:
                 worker.terminate()
-        for worker in workers:
+        for worker in workers.values():
             if worker.pid:
                 worker.join()
 
 
-def receive(
-    messages: "Queue[Message]", workers: Sequence[BaseProcess], videos: int, on_clip: Callable[[str], None]
+def distribute(
+    tasks: Sequence[VideoTask], workers: Mapping[Connection, BaseProcess], on_clip: Callable[[str], None]
 ) -> Iterator[Outcome]:
-    """The outcomes that the workers send, until all videos are done.
+    """Give each worker one video after another; the outcomes that they send, until all videos are done.
 
     Raises UserError where a worker was killed or met an error that a user can fix, WorkerCrashed for a bug.
     """
-    while videos:
-        try:
-            message = messages.get(timeout=1)
-        except queue.Empty:
-            if not any(worker.is_alive() for worker in workers):  # the others packed what they could
-                status = next(worker.exitcode for worker in workers if worker.exitcode)
-                raise UserError(
-                    f"a packing process ended with status {status} (-9: out of memory?): "
-                    f"run the same command again, with fewer --max-workers"
-                ) from None
-            continue
-        match message:
-            case ClipDone(video):
-                on_clip(video)
-            case VideoDone(outcome):
-                videos -= 1
-                yield outcome
-            case WorkerFailed(text, is_bug):
-                raise WorkerCrashed(f"in a packing process:\n{text}") if is_bug else UserError(text)
+    todo, left, alive = deque(tasks), len(tasks), set(workers)
+    for worker in workers:
+        give(worker, todo)
+    while left:
+        if not alive:  # the others packed what they could
+            status = next(worker.exitcode for worker in workers.values() if worker.exitcode)
+            raise UserError(
+                f"a packing process ended with status {status} (-9: out of memory?): "
+                f"run the same command again, with fewer --max-workers"
+            )
+        for worker in wait(alive):
+            match read(worker):
+                case ClipDone(video):
+                    on_clip(video)
+                case VideoDone(outcome):
+                    left -= 1
+                    give(worker, todo)
+                    yield outcome
+                case WorkerFailed(text, is_bug):
+                    raise WorkerCrashed(f"in a packing process:\n{text}") if is_bug else UserError(text)
+                case None:
+                    alive.remove(worker)
+                    workers[worker].join()
 
 
-def work(
-    todo: "Queue[VideoTask | None]",
-    messages: "Queue[Message]",
-    config: Config,
-    settings: dict[str, Any],
-    rank: LocalRank,
-) -> None:
+def give(worker: Connection, todo: "deque[VideoTask]") -> None:
+    """Send a worker the next video, or None, which ends it. A video that it cannot take any more stays for others."""
+    task = todo.popleft() if todo else None
+    try:
+        worker.send(task)
+    except OSError:  # it was killed
+        todo.extend([task] if task else [])
+
+
+def read(worker: Connection) -> Message | None:
+    """What a worker has sent; None where it has ended, perhaps in the middle of a message."""
+    try:
+        return worker.recv()
+    except (EOFError, OSError):
+        return None
+
+
+def work(main: Connection, config: Config, settings: dict[str, Any], rank: LocalRank) -> None:
     """The main function of a worker process: pack videos until there are none left."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the main process ends the workers
     signal.signal(signal.SIGTERM, end)
     threading.Thread(target=exit_with_parent, daemon=True).start()
     try:
         models = load_models(config, rank)
-        for task in iter(todo.get, None):  # one at a time: if this process dies, only that one is not packed
-            for outcome in pack_videos([task], config, settings, models, lambda video: messages.put(ClipDone(video))):
-                messages.put(VideoDone(outcome))
-    except Exception as error:  # raised again by the main process, in `receive`
+        for task in iter(main.recv, None):  # one at a time: if this process dies, only that one is not packed
+            for outcome in pack_videos([task], config, settings, models, lambda video: main.send(ClipDone(video))):
+                main.send(VideoDone(outcome))
+    except Exception as error:  # raised again by the main process, in `distribute`
         line = users_line(error)
-        messages.put(WorkerFailed(line or traceback.format_exc(), is_bug=not line))
+        with contextlib.suppress(OSError):  # it has been killed
+            main.send(WorkerFailed(line or traceback.format_exc(), is_bug=not line))
 
 
 def end(*_: object) -> None:

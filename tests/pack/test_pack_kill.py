@@ -13,6 +13,7 @@ import pytest
 from pack import pipeline, workers
 from pack.shards.shard import list_shards
 from tests.support.media.films import ROOT, SMALL, Brightness, digests, held, lines, pack, records, wait_for
+from tests.support.processes import children, is_running
 from tools.cli import plural
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("contained")]
@@ -34,7 +35,7 @@ def test_a_clip_that_is_ready_early_waits_for_the_one_before_it(film, tmp_path, 
 
     def clip_depth(clip, *others):
         if clip.number == 0:
-            assert overtaken.wait(240)
+            assert overtaken.wait(480)
         depth = pipeline.clip_depth(clip, *others)
         ready.append(clip.number)
         if clip.number == 1:
@@ -105,9 +106,9 @@ def test_workers_end_when_the_main_process_is_killed(films, tmp_path):
         tmp_path / "hold", "--video", films, "-o", tmp_path, "--max-workers", "2", stdout=None, stderr=None
     ) as process:
         wait_for(lambda: len(list(tmp_path.glob("*.tmp"))) == 2, process)
-        children = children_of(process)
-    assert len(children) >= 2
-    while any(is_running(child) for child in children):  # one that goes on runs into the time limit of tests
+        started = children(process.pid)
+    assert len(started) >= 2
+    while any(map(is_running, started)):  # one that goes on runs into the time limit of tests
         time.sleep(0.05)
 
 
@@ -115,21 +116,10 @@ def test_a_worker_that_is_killed_is_one_line(films, tmp_path):
     hold = tmp_path / "hold"
     with held(hold, "--video", films, "-o", tmp_path, "--max-workers", "2") as process:
         wait_for(lambda: len(list(tmp_path.glob("*.tmp"))) == 2, process)
-        workers = [pid for pid in children_of(process) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
-        os.kill(int(workers[0]), signal.SIGKILL)
+        workers = [pid for pid in children(process.pid) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+        os.kill(workers[0], signal.SIGKILL)
         hold.unlink()
         _, err = process.communicate()
     assert process.returncode == 2
     assert len(lines(err)) == 1 and "ended with status -9" in err
     assert len(list_shards(tmp_path)) == 2  # the other one packed what it could
-
-
-def children_of(process):
-    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-
-
-def is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

@@ -1,7 +1,6 @@
 """Measures the clips of a split, on as many processes as there are cores: results are the same for any number."""
 
 import pickle
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +13,7 @@ import torch
 from pack.shards.shard import Entry, Index
 from tools.cli import UserError
 from tools.cli.machine import usable_cores
+from tools.cli.signals import starting_workers
 from tools.evaluation.clips import measure_clip, read_clip
 from tools.evaluation.methods import Method
 from tools.evaluation.motion import HAS_CV2
@@ -71,7 +71,9 @@ def measure_records(task: Task, processes: int) -> Iterator[Measured]:
     content = pickle.dumps(task)
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin, initargs=(content,))
     try:
-        for found, spent in pool.map(_measure, range(len(task.records))):
+        with starting_workers():
+            results = pool.map(_measure, range(len(task.records)))
+        for found, spent in results:
             add_costs(task.methods, spent)
             yield found
     except BrokenProcessPool as error:
@@ -110,7 +112,6 @@ _task: Task
 def _begin(task: bytes) -> None:
     """Prepare this process, which uses one core."""
     global _task
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends this one
     torch.set_num_threads(1)
     if HAS_CV2:
         import cv2  # an extra

@@ -18,6 +18,7 @@ import torch
 from tools.cli import UserError, one_line
 from tools.cli.files import append_line
 from tools.cli.program import users_line
+from tools.cli.signals import deferred
 from train.config import Config
 from train.optimizers.recipe import precision
 
@@ -151,12 +152,13 @@ def run_program(*words: object, seconds: float) -> str:
 
     After `seconds` it is sent SIGTERM, upon which a training ends with a checkpoint.
     """
-    process = subprocess.Popen(
-        [sys.executable, *map(str, words)], cwd=ROOT, env=os.environ.copy(), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-    late = ""
+    process, late = None, ""
     try:
+        with deferred():
+            process = subprocess.Popen(
+                [sys.executable, *map(str, words)], cwd=ROOT, env=os.environ.copy(), text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
         out, _ = process.communicate(timeout=max(seconds, 1))
     except subprocess.TimeoutExpired:
         late = f" after {seconds:.0f} s, which was all of its time"
@@ -167,7 +169,8 @@ def run_program(*words: object, seconds: float) -> str:
             _kill(process)
             out, _ = process.communicate()
     finally:
-        _kill(process)
+        if process:
+            _kill(process)
     if process.returncode:
         last = one_line(" | ".join(out.strip().splitlines()[-3:]))
         raise UserError(f"{words[0]} ended with status {process.returncode}{late}: {last[-600:]}")

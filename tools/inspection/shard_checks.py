@@ -18,6 +18,7 @@ from pack.shards.untrusted import CorruptRecord
 from tools import cli
 from tools.cli import MissingFile, UserError, is_shortage, one_line
 from tools.cli.files import file_sha256
+from tools.cli.signals import starting_workers
 
 COPY = "copy or pack the shard again"
 REPACK = "pack the shard again"
@@ -58,7 +59,9 @@ def check_splits(folders: list[Path], fast: bool = False, workers: int | None = 
     with ProcessPoolExecutor(workers) as pool:
 
         def each(check: Callable, entries: Iterable[Entry]) -> Iterator[RecordReport]:
-            return counted(pool.map(check, entries, chunksize=4), progress)
+            with starting_workers():  # by the first of these calls
+                results = pool.map(check, entries, chunksize=4)
+            return counted(results, progress)
 
         reports = [check_shard(path, fast, each) for path in paths]
     progress.close()

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from multiprocessing import forkserver, get_context, resource_tracker
-from multiprocessing.context import BaseContext
+from multiprocessing.context import BaseContext, ForkContext, ForkProcess
 from typing import Any
 
 import numpy as np
@@ -148,16 +148,37 @@ def eval_slots(count: int, rank: int, world_size: int) -> list[Slot]:
 def worker_context(remote: bool) -> BaseContext:
     """How workers start: by fork, or for a store from a process without clients, which do not survive a fork."""
     if not remote:
-        return get_context("fork")
+        return Forking()
     context = get_context("forkserver")
     context.set_forkserver_preload(["train.data.stream"])
     resource_tracker.ensure_running()  # first, as it must not inherit the blocked signals
-    blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
+    with blocked():
         forkserver.ensure_running()  # it and its workers inherit the blocked signals
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked_before)
     return context
+
+
+@contextlib.contextmanager
+def blocked() -> Iterator[None]:
+    """Inside the block the signals that stop a run wait; processes that it starts never get them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Worker(ForkProcess):
+    """A worker that gets no signal that stops a run, from its first moment on: one that it does not ignore ends it."""
+
+    def start(self) -> None:
+        with blocked():
+            super().start()
+
+
+class Forking(ForkContext):
+    """The way of starting workers by fork."""
+
+    Process = Worker
 
 
 def _prepare_worker(_: int) -> None:

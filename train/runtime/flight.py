@@ -13,7 +13,7 @@ import torch
 from tools.cli.files import write_file
 
 OPERATIONS = 2000  # that are kept of each process
-PATIENCE = 5.0  # seconds for the file, as the process must end even when its driver hangs
+PATIENCE = 30.0  # seconds for the file, as the process must end even when its driver hangs
 
 
 class FlightRecorder:

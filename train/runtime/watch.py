@@ -49,6 +49,7 @@ class Watch:
         self.signals: list[tuple[int, float]] = []  # number and time
         self.beats: dict[int, Beat] = {}  # of the other processes
         self.answered = 0.0  # when the store last answered, 0 before it is known
+        self.looked = self.resumed = 0.0  # when the watch last looked, and did so after a pause
         self.closed = threading.Event()
         self.threads: list[threading.Thread] = []
 
@@ -85,7 +86,8 @@ class Watch:
         os.close(signal.set_wakeup_fd(-1))
         for thread in self.threads:
             thread.join(2 * BEAT)
-        os.close(self.wakeup)
+        if not self.threads[0].is_alive():  # else it would read from a file that is opened next
+            os.close(self.wakeup)
 
     def _run(self, target: typing.Callable[..., None], *arguments: typing.Any) -> None:
         self.threads.append(threading.Thread(target=target, args=arguments, daemon=True))
@@ -111,17 +113,24 @@ class Watch:
         while not self.closed.is_set():
             if select.select([self.wakeup], [], [], BEAT / 2)[0]:
                 self.signals += [(n, time.monotonic()) for n in os.read(self.wakeup, 64) if n in SIGNALS]
-            if ending := self._ending(time.monotonic()):
+            self._look(time.monotonic())
+            if ending := self._ending(self.looked):
                 if ending[1] == TIMED_OUT and self.recorder:
                     self.recorder.write()
                 end(*ending)
+
+    def _look(self, now: float) -> None:
+        """Note a pause of this process, as of a machine that was suspended: others are heard of only after it."""
+        if now - self.looked > 2 * BEAT:
+            self.resumed = now
+        self.looked = now
 
     def _ending(self, now: float) -> tuple[str, int] | None:
         """The last line and the exit status, if the process must end now."""
         if not self.depth:
             return None
-        waited = now - self.since
-        if self.answered and waited > self.timeout:  # before, the timeouts of the connection apply
+        waited, knows = now - self.since, now - self.resumed > self.patience
+        if self.answered and knows and waited > self.timeout:  # before, the timeouts of the connection apply
             culprits, reason = self._awaited(now)
             first = min({*range(self.world_size)} - culprits)  # which speaks for all that wait
             advice = "continue with --resume, or with a longer --timeout"
@@ -133,7 +142,7 @@ class Watch:
         interrupts = [at for number, at in self.signals if number == signal.SIGINT]
         if interrupts and interrupts[-1] - interrupts[0] > SAME_CTRL_C and asked > SAME_CTRL_C:
             return "interrupted", 130
-        if asked > self.patience and (silent := self._silent(now)):
+        if asked > self.patience and knows and (silent := self._silent(now)):
             number = self.signals[0][0]
             name = signal.Signals(number).name
             return (

@@ -17,6 +17,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from tests.support import ROOT
 from tests.support.hostile.fault_injection import wrap
+from tests.support.processes import descendants
 from tests.support.servers import ports
 
 STORE = "import time; from torch.distributed import TCPStore; store = TCPStore('0.0.0.0', {port}, is_master=True, "
@@ -189,16 +190,6 @@ def has_namespaces():
     except (OSError, subprocess.CalledProcessError):
         return False
     return True
-
-
-def descendants(pid):
-    """The processes that a process has started, directly or not."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in map(int, task.read_text().split()):
-                found += [child, *descendants(child)]
-    return found
 
 
 def steps(folder):

@@ -26,6 +26,7 @@ from PIL import Image
 
 from model.checkpoint import read_file
 from model.light_video_inpaint import LightVideoInpaint
+from tests.support.processes import is_stopped
 from tests.support.servers import ports
 
 NAME = "inpaint.light_video_inpaint_v1"
@@ -56,7 +57,7 @@ class Processes:
     pids: list[int]
     folder: Path
 
-    def wait(self, seconds=240) -> list[int]:
+    def wait(self, seconds=480) -> list[int]:
         """Their exit statuses; of a process that a signal ended, its negative number."""
         return [ask(wait=pid, seconds=seconds) for pid in self.pids]
 
@@ -77,15 +78,11 @@ class Processes:
         wait_until(lambda: is_stopped(self.pids[rank]), lambda: f"not stopped:\n{self.log(rank)}")
 
 
-def wait_until(holds, message=lambda: "", seconds=240):
+def wait_until(holds, message=lambda: "", seconds=480):
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, message()
         time.sleep(0.02)
-
-
-def is_stopped(pid) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
 
 
 def start(folder, *flags, world=1, hooks=(), hooked=None, others=(), more=None) -> Processes:

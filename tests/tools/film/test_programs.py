@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tools.cli import UserError
+from tools.film.programs import run as program
 from tools.film.programs.run import ROOT, run
 
 ASKED = """
@@ -63,6 +64,17 @@ def test_a_stage_ends_when_the_command_is_killed(asked, tmp_path):
         time.sleep(0.02)
     os.kill(command.pid, signal.SIGKILL)
     command.wait()
-    while not (tmp_path / "child").exists():  # a stage that goes on runs into the time limit of tests
+    said = tmp_path / "child"
+    while not (
+        said.exists() and said.read_text() == "asked to end"
+    ):  # one that goes on runs into the tests' time limit
         time.sleep(0.02)
-    assert (tmp_path / "child").read_text() == "asked to end"
+
+
+def test_a_stage_whose_command_is_killed_before_it_can_ask_for_that_does_not_begin(asked, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(program.os, "getpid", lambda: 0)  # the parent has another number by then
+        begin = program.end_with_parent()
+    done = subprocess.run([sys.executable, asked, tmp_path / "child"], preexec_fn=begin)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert not (tmp_path / "childbegan").exists()

@@ -10,7 +10,6 @@ import time
 import tracemalloc
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ import torch
 from pack.shards.shard import ShardWriter, list_shards
 from tests.pack.shards.test_faults import flip
 from tests.support import ROOT
+from tests.support.processes import is_running
 from tests.support.shards import make_data, make_split
 from tests.support.training.trainings import one_thread  # noqa: F401
 from tools.cli import MissingFile, UserError
@@ -238,13 +238,6 @@ for batch in open_stream(sys.argv[1], tile=64, workers=2, batch_size=2, samples_
 def shared_memory(pids):
     """Files in shared memory whose names have one of these process ids."""
     return [name for name in os.listdir("/dev/shm") if {*name.replace("_", "-").split("-")} & {*map(str, pids)}]
-
-
-def is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.slow

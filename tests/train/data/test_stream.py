@@ -18,6 +18,7 @@ import torch
 from pack.shards.shard import list_shards
 from tests.pack.shards.test_faults import flip
 from tests.support import ROOT
+from tests.support.processes import children
 from tests.support.shards import make_data, make_split
 from tests.support.training import trainings
 from tests.support.training.trainings import one_thread  # noqa: F401
@@ -242,10 +243,6 @@ def test_records_that_are_too_small_are_told_before_training(split):
         Samples(Records(list_shards(split)), 12, 80).check_fit()
 
 
-def children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def test_workers_ignore_the_signals_that_stop_a_run(split, expected):
     before = children(os.getpid())
     stream = Stream(samples(split), 2).samples(slots(16))
@@ -256,6 +253,15 @@ def test_workers_ignore_the_signals_that_stop_a_run(split, expected):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             os.kill(worker, number)
     assert found + [content(sample) for sample in stream] == expected
+
+
+def test_a_signal_to_a_worker_that_has_just_started_does_not_end_it(split, expected, monkeypatch):
+    def begin(_):  # before it ignores them
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(module, "_prepare_worker", begin)
+    assert [content(sample) for sample in Stream(samples(split), 2).samples(slots(16))] == expected
 
 
 def test_a_worker_that_dies_is_one_line(split):

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch.distributed as dist
 
+from tests.support.processes import children, is_stopped
 from tests.support.shards import make_data
 from tests.support.training import trainings
 from train.runtime import watch as module
@@ -85,6 +87,18 @@ def test_a_signal_does_not_end_a_wait_for_a_process_that_answers_or_a_short_one(
     assert waiting(signals=signalled(signal.SIGTERM), beats=silent(2), since=NOW - 3)._ending(NOW) is None
 
 
+@pytest.mark.parametrize("pause", [{"since": NOW - 601}, {"signals": signalled(signal.SIGTERM)}])
+def test_a_process_that_was_itself_suspended_hears_the_others_before_it_judges(pause):
+    watch = waiting(beats=silent(0), **pause)
+    for now in (NOW - 40, NOW - 39, NOW):
+        watch._look(now)
+    assert watch._ending(NOW) is None
+    for now in range(1, 12):
+        watch._look(NOW + now)
+    watch.answered, watch.beats = NOW + 10, {rank: Beat(51, 7, NOW + 10 * (rank != 0)) for rank in (0, 2, 3)}
+    assert "rank 0, which does not answer" in watch._ending(NOW + 11)[0]
+
+
 def test_a_second_ctrl_c_ends_any_wait():
     twice = signalled(signal.SIGINT, signal.SIGINT)
     assert waiting(signals=twice)._ending(NOW) == ("interrupted", 130)
@@ -135,7 +149,7 @@ def stopped(data, folder, place, *more, others=()):
         yield job
     finally:
         job.kill(ranks=[1])
-        trainings.ask(wait=job.pids[1], seconds=240)
+        trainings.ask(wait=job.pids[1], seconds=480)
 
 
 @pytest.mark.slow
@@ -143,7 +157,7 @@ def stopped(data, folder, place, *more, others=()):
 def test_a_process_that_hangs_is_named_in_one_line_and_the_job_ends(place, data, tmp_path):
     others = [["give up at", place, 2, str(tmp_path / "stopped"), 15]]
     with stopped(data, tmp_path, place, others=others) as job:
-        assert trainings.ask(wait=job.pids[0], seconds=240) == 2
+        assert trainings.ask(wait=job.pids[0], seconds=480) == 2
     last = job.log().splitlines()[-1]
     assert last.startswith("error: waited ") and "for rank 1, which does not answer" in last
     assert f", in {place.rpartition('.')[2]} (operation " in last
@@ -157,7 +171,7 @@ def test_a_process_that_hangs_is_named_in_one_line_and_the_job_ends(place, data,
 def test_a_stopped_process_does_not_make_the_others_deaf_to_signals(number, data, tmp_path):
     with stopped(data, tmp_path, "train.step.forward_backward", "--save-every-steps", 1) as job:
         job.kill(number, ranks=[0])
-        assert trainings.ask(wait=job.pids[0], seconds=240) == 128 + number
+        assert trainings.ask(wait=job.pids[0], seconds=480) == 128 + number
     last = job.log().splitlines()[-1]
     assert last.startswith(f"stopped by {number.name} while waiting for rank 1, which does not answer"), last
     log = trainings.train(tmp_path, *trainings.command(data, tmp_path, "--resume"), world=2).log()
@@ -173,12 +187,11 @@ def test_under_torchrun_a_stopped_worker_and_a_signal_to_another_end_the_job(dat
     try:
         log = tmp_path / "0.log"
         trainings.wait_until(lambda: log.exists() and "parameters on" in log.read_text())
-        found = subprocess.check_output(["pgrep", "-P", str(job.pid), "-f", "trainings.py"]).split()
-        workers = [int(pid) for pid in found]
-        trainings.wait_until(lambda: any(map(trainings.is_stopped, workers)))
-        (worker,) = (pid for pid in workers if not trainings.is_stopped(pid))
+        workers = [pid for pid in children(job.pid) if "trainings.py" in Path(f"/proc/{pid}/cmdline").read_text()]
+        trainings.wait_until(lambda: any(map(is_stopped, workers)))
+        (worker,) = (pid for pid in workers if not is_stopped(pid))
         os.kill(worker, signal.SIGTERM)
-        assert job.wait(240) == 1
+        assert job.wait(480) == 1
         assert log.read_text().splitlines()[-1].startswith("stopped by SIGTERM while waiting for rank 1")
     finally:
         job.kill()

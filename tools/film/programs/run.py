@@ -83,5 +83,11 @@ def wait_for(process: subprocess.Popen, enough: Callable[[], bool]) -> tuple[int
 
 def end_with_parent() -> Callable[[], None]:
     """What a new process does before its program starts: ask Linux for SIGTERM when this process ends, even killed."""
-    prctl = ctypes.CDLL(None).prctl  # loaded before the fork, after which little is allowed
-    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()  # loaded before the fork, after which little is allowed
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it was killed before this process asked
+            os._exit(128 + signal.SIGTERM)
+
+    return ask
