@@ -109,7 +109,7 @@ def test_a_bug_in_a_worker_process_ends_the_program_with_its_traceback(workers, 
     script = tmp_path / "with_a_bug.py"
     script.write_text(PROGRAM_WITH_A_BUG.format(root=str(ROOT)))
     words = ["--video", short_films, "-o", tmp_path / "out", "--max-workers", workers, *SMALL]
-    done = subprocess.run([sys.executable, script, *map(str, words)], capture_output=True, text=True, timeout=250)
+    done = subprocess.run([sys.executable, script, *map(str, words)], capture_output=True, text=True, timeout=480)
     assert done.returncode == 1 and "failed" not in done.stdout
     assert "Traceback" in done.stderr and "in planted" in done.stderr and "ValueError: planted" in done.stderr
     assert not list(tmp_path.glob("out/*"))
@@ -118,7 +118,7 @@ def test_a_bug_in_a_worker_process_ends_the_program_with_its_traceback(workers, 
 def test_the_next_videos_clips_are_computed_while_the_last_ones_of_a_video_are(short_films, tmp_path, monkeypatch):
     from pack import packing
 
-    started, together = threading.Barrier(2, timeout=240), []
+    started, together = threading.Barrier(2, timeout=480), []
     compute = packing.clip_depth
 
     def depth(clip, models, config):

@@ -65,12 +65,12 @@ def train_until_time_is_up(folder, text):
     log = folder / "log"
     with open(log, "w") as out, ports.reserved() as port:
         job = submit(folder, out, port)
-        end = time.monotonic() + 240
+        end = time.monotonic() + 480
         while text not in log.read_text():
             assert job.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.1)
         job.send_signal(signal.SIGUSR1)
-        assert job.wait(240) == 0, log.read_text()
+        assert job.wait(480) == 0, log.read_text()
     return log.read_text()
 
 

@@ -67,6 +67,6 @@ def code_version() -> str:
     """The commit of this repository, with + where files differ from it; empty outside of git."""
     words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--dirty=+"]
     try:
-        return subprocess.run(words, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+        return subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -38,7 +38,7 @@ def train(source, folder, *flags):
     log, env = folder / "log", {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     words = [str(word) for word in ("-i", source, "--model-dir", folder / "model", *FLAGS, *flags)]
     pid = trainings.ask(argv=words, env=env | {"RANK": "0", "WORLD_SIZE": "1"}, log=str(log), hooks=())
-    assert trainings.ask(wait=pid, seconds=240) == 0, log.read_text()
+    assert trainings.ask(wait=pid, seconds=480) == 0, log.read_text()
     return log.read_text()
 
 

@@ -207,7 +207,7 @@ print("left")
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=480,
         cwd=ROOT,
     )
     assert (result.stdout, result.returncode) == ("left\n", 0), result.stderr

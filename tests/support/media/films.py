@@ -98,8 +98,8 @@ def records(folder):
 
 
 def wait_for(condition, process):
-    """Wait while the program runs; after four minutes it ends, and with PYTHONFAULTHANDLER=1 says where it stands."""
-    end = time.monotonic() + 240
+    """Wait while the program runs; after eight minutes it ends, and with PYTHONFAULTHANDLER=1 says where it stands."""
+    end = time.monotonic() + 480
     while not condition():
         assert process.poll() is None, process.communicate()
         if time.monotonic() > end:

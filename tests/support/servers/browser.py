@@ -23,7 +23,7 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --window-size=1400,900"
 ).split()
-PATIENCE = 240  # seconds
+PATIENCE = 480  # seconds
 KEYS = {"left": Keys.ARROW_LEFT, "right": Keys.ARROW_RIGHT}
 
 
@@ -44,7 +44,7 @@ def served(*words: object, env: dict[str, str] | None = None) -> Iterator[str]:
     try:
         yield process.stdout.readline().partition(" ")[0]
         process.send_signal(signal.SIGINT)
-        assert process.wait(240) == 0
+        assert process.wait(480) == 0
     finally:
         process.kill()
         process.wait()

@@ -170,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
         return path.exists() and hashlib.md5(path.read_bytes()).hexdigest() == self.headers["If-Match"].strip('"')
 
     def forward(self, body, harm):
-        upstream = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=120)
+        upstream = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=480)
         with contextlib.closing(upstream):
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():  # the signature covers Host, which must stay the proxy's

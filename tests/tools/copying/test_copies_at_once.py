@@ -37,7 +37,7 @@ def push_together(store, folders, is_last):
 
     store.harm = hold
     pushes += [start_push(folder) for folder in folders]
-    lines = [push.communicate(timeout=120)[1] for push in pushes]
+    lines = [push.communicate(timeout=480)[1] for push in pushes]
     return [push.returncode for push in pushes], lines
 
 

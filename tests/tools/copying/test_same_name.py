@@ -37,7 +37,7 @@ def test_pulls_of_one_shard_at_once_publish_what_was_pushed(large, store, tmp_pa
     push(large)
     words = [sys.executable, ROOT / "tools" / "transfer.py", "-i", URL, "-o", tmp_path, "--part-bytes", str(PART)]
     pulls = [subprocess.Popen(words, stdout=subprocess.DEVNULL) for _ in range(3)]
-    assert [pull.wait(240) for pull in pulls] == [0, 0, 0]
+    assert [pull.wait(480) for pull in pulls] == [0, 0, 0]
     assert content(tmp_path) == content(large)
 
 

@@ -24,14 +24,14 @@ def test_a_killed_push_goes_on_and_sends_no_more_than_one_part_again(large, stor
     def hold(request):
         if f"partNumber={killed_at}" in request.path:
             reached.set()
-            stay.wait(240)  # the part arrives only when its sender is dead
+            stay.wait(480)  # the part arrives only when its sender is dead
             return "cut"
         return None
 
     store.harm = hold
     words = [sys.executable, ROOT / "tools" / "transfer.py", "-i", large, "-o", URL, "--part-bytes", str(PART)]
     process = subprocess.Popen(words)
-    assert reached.wait(240)
+    assert reached.wait(480)
     process.kill()
     process.wait()
     stay.set()

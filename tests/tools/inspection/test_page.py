@@ -36,7 +36,7 @@ def port(split):
 
 def ask(port, path, method="GET", body=None, **headers):
     """Status, headers and body of an answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=240)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=480)
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
     data = answer.read()

@@ -47,7 +47,7 @@ def start(*words):
 def test_a_sweep_trains_what_is_missing_and_compares_the_networks(folder):
     path = write_sweep(folder, [1e-4, 3e-4])
     first = start("--sweep", path, "--run", 0)
-    text, _ = first.communicate(timeout=300)
+    text, _ = first.communicate(timeout=480)
     assert first.returncode == 0 and "learning-rate=0.0001: training" in text, text
     assert not (folder / "out" / "evaluation").exists()
 
@@ -57,11 +57,11 @@ def test_a_sweep_trains_what_is_missing_and_compares_the_networks(folder):
         line = stopped.stdout.readline()
         assert line, "the sweep ended early"
     stopped.send_signal(signal.SIGTERM)
-    text, _ = stopped.communicate(timeout=300)
+    text, _ = stopped.communicate(timeout=480)
     assert "stopped: the same command continues" in text and stopped.returncode == 0, text
 
     whole = start("--sweep", path)
-    text, _ = whole.communicate(timeout=300)
+    text, _ = whole.communicate(timeout=480)
     assert whole.returncode == 0 and "learning-rate=0.0001: done before" in text, text
     metrics = json.loads((folder / "out" / "evaluation" / "metrics.json").read_text())
     assert all(f"learning-rate={rate}" in json.dumps(metrics) for rate in ("0.0001", "0.0003"))

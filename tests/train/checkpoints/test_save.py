@@ -53,7 +53,7 @@ def tensors(value):
 
 def test_a_checkpoint_holds_the_run_as_it_was_saved_however_long_it_is_written(run, monkeypatch):
     before, release, real = trainings.sha256(payload(run)), threading.Event(), module.write_checkpoint
-    monkeypatch.setattr(module, "write_checkpoint", lambda *file: release.wait(240) and real(*file))
+    monkeypatch.setattr(module, "write_checkpoint", lambda *file: release.wait(480) and real(*file))
     save(run, wait=False)
     assert trainings.checkpoint(run.job.folder)["backfill"]["place"]["step"] == 0  # the one of the start
     advance(run)

@@ -13,7 +13,7 @@ from tools.cli import UserError
 from train.runtime import dist as module
 from train.runtime.dist import Group, unused_part
 
-LONG = timedelta(seconds=240)
+LONG = timedelta(seconds=480)
 
 
 def start(store, world, late=()):

@@ -26,7 +26,7 @@ def test_writes_never_overlap_and_keep_their_order():
 
 def test_the_caller_goes_on_while_a_write_is_under_way_and_the_next_one_waits_for_it():
     writer, release, seen = BackgroundWriter(), threading.Event(), []
-    writer.start(lambda: release.wait(240) and seen.append("written"))
+    writer.start(lambda: release.wait(480) and seen.append("written"))
     assert not seen and not writer.failed
     threading.Timer(0.1, release.set).start()
     writer.start(lambda: seen.append("next"))
