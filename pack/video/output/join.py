@@ -8,7 +8,7 @@ import av
 
 from pack.video.container import open_container
 from pack.video.output.encoder import REORDER, TIME_BASE
-from pack.video.output.mp4_boxes import state_packing
+from pack.video.output.mp4_boxes import state_languages, state_packing
 from pack.video.output.parts import Parts
 from pack.video.output.track_copier import TrackCopier
 from pack.video.output.tracks import FORMATS, Track
@@ -32,8 +32,11 @@ def join(parts: Parts, source: Path, tracks: list[Track], whole: bool = True) ->
                 copier.write_until(packet.dts * TIME_BASE)
                 out.mux(packet)
             copier.finish(None if whole else parts.ticks[-1] * TIME_BASE)
+            languages = copier.languages
         if film.suffix.lower() != ".mkv":
             state_packing(film, parts.encoding.stereo_mode)
+        if film.suffix.lower() == ".mov":
+            state_languages(film, languages)
         with open(film, "rb") as file:
             os.fsync(file.fileno())
         os.replace(film, parts.out)

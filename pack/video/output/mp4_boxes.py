@@ -1,11 +1,11 @@
-"""Finds boxes of an MP4 or MOV file (ISO/IEC 14496-12) and says in them which eye a stereo film shows where.
+"""Finds boxes of an MP4 or MOV file (ISO/IEC 14496-12) and says in them where an eye is, and what is spoken.
 
 References: Spherical Video V2 (st3d); Apple, ISO Base Media File Format and Apple HEVC Stereo Video (vexu).
 """
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +29,21 @@ def state_packing(path: Path, mode: str) -> None:
         _insert(file, "vexu", box, inside=True)
         if mode == "right_left" and path.suffix.lower() != ".mov":
             _insert(file, "vexu", struct.pack(">I4sIB", 13, b"st3d", 0, RIGHT_LEFT))
+
+
+def state_languages(path: Path, languages: Sequence[str]) -> None:
+    """Give the tracks of a MOV their languages in the letters of ISO 639-2 (QuickTime File Format, Language Codes).
+
+    FFmpeg writes codes of the Macintosh, and none for most languages.
+    """
+    with naming(path), open(path, "r+b") as file:
+        boxes = list(_find(file, "mdhd", 0, os.fstat(file.fileno()).st_size))
+        for (place, _, _), language in zip(boxes, languages, strict=False):  # chapters have a track of their own
+            if len(language) == 3 and language.isascii() and language.isalpha() and language != "und":
+                file.seek(place + 8)
+                file.seek(place + (40 if file.read(1) == b"\1" else 28))
+                first, second, third = (ord(letter) - 0x60 for letter in language.lower())
+                file.write((first << 10 | second << 5 | third).to_bytes(2))
 
 
 def _insert(file: BinaryIO, kind: str, content: bytes, inside: bool = False) -> None:

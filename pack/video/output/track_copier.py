@@ -76,13 +76,22 @@ class TrackCopier:
         if picture is not None and not picture.disposition & Disposition.attached_pic:
             named = {key: picture.metadata.get(key, "") for key in ("title", "language")}
             made = self.out.streams.video[0]
+            named["name"] = picture.metadata.get("name", "")
             made.metadata.update(self._stated({k: text for k, text in named.items() if text not in ("", "und")}))
+            made.disposition = picture.disposition
 
     def _stated(self, metadata: dict[str, str]) -> dict[str, str]:
-        """What is stated of a track as the container can hold it."""
+        """What is stated of a track as the container can hold it; MP4 calls the title a name."""
+        if "name" in metadata:
+            metadata = {"title": metadata["name"]} | {key: text for key, text in metadata.items() if key != "name"}
         if self.out.format.name == "matroska" or "language" not in metadata:
             return metadata
         return metadata | {"language": three_letters(metadata["language"])}
+
+    @property
+    def languages(self) -> list[str]:
+        """The language of each track of `out`, "" for none."""
+        return [stream.metadata.get("language", "") for stream in self.out.streams]
 
     def _converter(self, stream: av.stream.Stream, codec: str) -> SoundConverter | SubtitleConverter:
         if isinstance(stream, SubtitleStream):

@@ -5,11 +5,12 @@ A track is copied if the container takes it, which a trial with its first packet
 
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import av
+from av.stream import Discard, Disposition
 from av.subtitles.stream import SubtitleStream
 
 from pack.video.container import catching_damage, demux, open_container
@@ -20,6 +21,12 @@ from tools.cli import UserError
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 CONVERTED = {"mp4": "aac", "mov": "aac", "matroska": "flac"}
 CONVERTED_TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
+# What FFmpeg writes of what a track is for; another mark is lost.
+MARKS = {
+    "mp4": "default dub comment forced hearing_impaired visual_impaired captions descriptions".split(),
+    "mov": ["default"],
+    "matroska": "default dub original comment forced hearing_impaired visual_impaired".split(),
+}
 HEAD = 8  # packets of a track that are tried
 LOOK = 4000  # packets of a file among which they are looked for
 
@@ -34,11 +41,13 @@ class Track:
     label: str  # "audio track 1 (aac, eng)"
     codec: str  # that is written: "copy", the name of an encoder, or "" where the track is left out
     reason: str = ""  # why it is not copied
+    lost: str = ""  # what the container cannot say of it
 
     def __str__(self) -> str:
         name = {"mov_text": "MP4's timed text", "subrip": "SubRip"}.get(self.codec, self.codec.upper())
         done = {"copy": "copied", "": "left out"}.get(self.codec, f"converted to {name}")
-        return f"{self.label}: {done}{f', {self.reason}' if self.reason else ''}"
+        lost = f"without the mark {self.lost}" if self.lost else ""
+        return f"{self.label}: {', '.join(filter(None, (done, self.reason, lost)))}"
 
 
 def plan_tracks(source: Path, out: Path, sound: Sound = "auto") -> list[Track]:
@@ -51,10 +60,27 @@ def plan_tracks(source: Path, out: Path, sound: Sound = "auto") -> list[Track]:
         raise UserError(f"{out}: expected a name that ends with one of {', '.join(FORMATS)}")
     with open_container(source) as container:
         picture = container.streams.best("video")
-        others = [stream for stream in container.streams if picture is None or stream.index != picture.index]
+        others = [
+            stream
+            for stream in container.streams
+            if (picture is None or stream.index != picture.index) and not _has_chapters(stream)
+        ]
         heads = read_heads(container, [stream for stream in others if stream.type in ("audio", "subtitle")])
-        return [_plan(stream, number, form, sound, heads.get(stream.index, ()), out) for number, stream in
-                enumerate(others, 1)]  # fmt: skip
+        planned = []
+        for number, stream in enumerate(others, 1):
+            track = _plan(stream, number, form, sound, heads.get(stream.index, ()), out)
+            planned.append(replace(track, lost=_lost_marks(stream, form)) if track.codec else track)
+        return planned
+
+
+def _has_chapters(stream: av.stream.Stream) -> bool:
+    """Whether it is the track of titles of an MP4's chapters, which are read as such."""
+    return stream.type == "data" and stream.discard == Discard.all
+
+
+def _lost_marks(stream: av.stream.Stream, form: str) -> str:
+    marks = [mark.name or "" for mark in Disposition if mark and mark & stream.disposition]
+    return ", ".join(mark for mark in marks if mark not in MARKS[form]) if stream.type != "attachment" else ""
 
 
 def _plan(
@@ -63,9 +89,14 @@ def _plan(
     context = stream.codec_context
     codec = context.name if context else "unknown codec"
     language = stream.language if stream.language not in (None, "und") else ""
+    if stream.type == "data":  # such as a clock, or what a camera measured
+        codec = stream.metadata.get("timecode") or stream.metadata.get("handler_name", "").strip() or codec
     label = f"{stream.type} track {number} ({', '.join(filter(None, (codec, language)))})"
     if stream.type == "attachment" and form == "matroska" and context is None:
         return Track(stream.index, f"attachment {stream.name or number}", "copy")  # a font of subtitles, mostly
+    if stream.type == "video":
+        still = stream.disposition & Disposition.attached_pic
+        return Track(stream.index, label, "", "it is a still picture" if still else "one picture track is converted")
     if stream.type not in ("audio", "subtitle"):
         return Track(stream.index, label, "", "it is neither sound nor subtitles")
     if context is None:
