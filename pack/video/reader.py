@@ -3,6 +3,7 @@
 T frames, H height, W width; sizes are always those of the display: upright and with square pixels.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -20,8 +21,11 @@ from pack.video.fields import Deinterlace, find_telecine, progressive
 from pack.video.hdr import Hdr
 from pack.video.headers import read_header
 from pack.video.shots import mark_cuts
+from pack.video.side_data import stereo_notice
 from pack.video.timestamps import limit_rate
 from tools.cli import UserError, plural
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,15 @@ class Report:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """What a video is, after its first frame was decoded.
+    """What a video is, after its first frame was decoded; a stereo film is named in a warning.
 
     Raises a MissingFile, or a UserError for a file that cannot be decoded as a video.
     """
     with open_video(path) as (container, stream):
         with closing(decode(path, container, stream)) as decoded:
             _, first = next(decoded)
+        if notice := stereo_notice(first.frame):
+            log.warning("%s %s", path, notice)
         crop = read_header(path, container, stream).crop
         hdr, to_rgb = Hdr.of(first.frame), ToRgb(path, crop)
         convert = to_rgb.codes if hdr else to_rgb  # without the LUT of tone mapping, which takes time
