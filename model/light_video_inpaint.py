@@ -153,7 +153,8 @@ class LightVideoInpaint(nn.Module):
         sizes = token_sizes(x, area)
         encoded: dict[int, Encoded] = {}  # by frame, of those that this window or the last one has
         filled, first = [], 0
-        for window, kept in plan_passes(len(x), overlap):
+        passes = plan_passes(len(x), overlap)
+        for number, (window, kept) in enumerate(passes):
             start, first = first - kept.start, first + kept.stop - kept.start  # of the window, of the next kept frames
             kept = slice(max(kept.start, frames.start - start), min(kept.stop, frames.stop - start))
             if kept.start >= kept.stop:
@@ -161,9 +162,11 @@ class LightVideoInpaint(nn.Module):
             new = [t for t in sorted({*window}) if t not in encoded]
             if new:
                 encoded |= dict(zip(new, encode(x[new], mask[new]), strict=True))
-            encoded = {t: encoded[t] for t in window}
-            h = self._mix_kept([encoded[t] for t in window], sizes, kept)
+            h = self._mix_first([encoded[t] for t in window])
             skip = torch.cat([encoded[t].skip for t in window[kept]])
+            later = {t for following, _ in passes[number + 1 : number + 2] for t in following}
+            encoded = {t: one for t, one in encoded.items() if t in later}  # others would only fill the memory
+            h = self._mix_kept(h, sizes, kept)
             holes = F.pad(mask[window[kept]][..., *area] > 0, (area[1].start, 0, area[0].start, 0))
             filled.append(decode_near(self, skip, _corner(self._last(h, sizes, 2), *sizes[5]), holes)[..., *area])
         x, mask = (part[frames.start : frames.stop, :, *area] for part in (x, mask))
@@ -173,8 +176,9 @@ class LightVideoInpaint(nn.Module):
     def encode(self, x: Tensor, mask: Tensor) -> list[Encoded]:
         """What `infer_part` computes of each frame by itself, without gradients."""
         skip, h = self._encode(x, mask, 2)
-        projected = [self.enc2[1].project(frames) for frames in h.split(2)]
-        values, gates = (torch.cat(parts).split(1) for parts in zip(*projected, strict=True))
+        # Two frames at a time, each pair in memory of its own, which can be freed before that of the others.
+        projected = zip(*(self.enc2[1].project(frames) for frames in h.split(2)), strict=True)
+        values, gates = ([frame for pair in pairs for frame in pair.split(1)] for pairs in projected)
         return [Encoded(*parts) for parts in zip(skip.split(1), h.split(1), values, gates, strict=True)]
 
     def _fill(self, x, mask, area, frames_at_once):  # (T 3 H W), (T 1 H W) -> the area of (T 3 H W)
@@ -198,10 +202,11 @@ class LightVideoInpaint(nn.Module):
             h = self._run(block, _corner(h, *size), frames_at_once)
         return h
 
-    def _mix_kept(self, frames, sizes, kept):  # 12 Encoded -> as _mix, of the kept frames
+    def _mix_first(self, frames):  # 12 Encoded -> (12 2C H/8 W/8)
         h, gates = (torch.cat(parts) for parts in zip(*((one.h, one.gates) for one in frames), strict=True))
-        h = self.enc2[1].mix(h, [one.values[0] for one in frames], gates)
-        del gates
+        return self.enc2[1].mix(h, [one.values[0] for one in frames], gates)
+
+    def _mix_kept(self, h, sizes, kept):  # from _mix_first -> as _mix, of the kept frames
         h = _corner(self._run(self.enc2[2], _corner(h, *sizes[2]), 2), *sizes[3])
         return self.enc2[3].mix(h[kept], *self.enc2[3].project(h, kept), kept)
 
