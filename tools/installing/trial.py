@@ -12,6 +12,7 @@ import torch
 
 from model.checkpoint import load_network
 from tools.cli import UserError
+from tools.cli.files import write_file
 
 LARGEST_DIFFERENCE = 2e-3  # of values in [0, 1]; half precision files and other versions of torch differ by less
 SIZE = 96, 128  # height and width of the clip
@@ -64,7 +65,7 @@ def try_in_iw3(root: Path, network: Path, python: str, name: str, entries: str) 
         clip, out, choice = Path(folder) / "clip.npz", Path(folder) / "out.npy", Path(folder) / "iw3/inpaint_models.yml"
         np.savez(clip, frames=frames.numpy(), holes=holes.numpy())
         choice.parent.mkdir()
-        choice.write_bytes(entries.encode())
+        write_file(choice, entries.encode())
         words = [executable, "-c", SCRIPT, name, str(network), str(clip), str(out)]
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "NUNIF_HOME": folder}
         try:
