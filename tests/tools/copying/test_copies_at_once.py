@@ -37,7 +37,9 @@ def push_together(store, folders, is_last):
 
     store.harm = hold
     pushes += [start_push(folder) for folder in folders]
-    lines = [push.communicate(timeout=480)[1] for push in pushes]
+    # one that takes long also says how far it is
+    said = [push.communicate(timeout=480)[1].splitlines(keepends=True) for push in pushes]
+    lines = ["".join(line for line in one if not line.startswith("copy ")) for one in said]
     return [push.returncode for push in pushes], lines
 
 
