@@ -13,16 +13,7 @@ SOUND = {3: "MPEG audio", 4: "MPEG audio", 15: "AAC", 17: "AAC", 0x81: "AC-3", 0
 TOGETHER = 16  # packets within which the tables of a recording stand together
 PRIVATE = 6  # type of streams that their descriptors tell apart
 SOUND_TAGS = (0x6A, 0x7A, 0x7B, 0x7C)
-TELLING = (
-    0x05,
-    0x56,
-    0x59,
-    0x6A,
-    0x7A,
-    0x7B,
-    0x7C,
-    0x7F,
-)  # tags of descriptors
+TELLING = (0x05, 0x56, 0x59, 0x6A, 0x7A, 0x7B, 0x7C, 0x7F)  # tags of descriptors that tell private streams apart
 
 
 @dataclass(frozen=True)
@@ -86,8 +77,8 @@ class Tables:
 
     def choose(self) -> None:
         """Take the picture of the maps so far for that of the film, if there is one alone."""
-        found = [(home, one) for home in self.current for one, kind in self.maps.get(home, {}).items() if kind.type in
-                 VIDEO]  # fmt: skip
+        streams = [(home, one, kind) for home in self.current for one, kind in self.maps.get(home, {}).items()]
+        found = [(home, one) for home, one, kind in streams if kind.type in VIDEO]
         if len(found) == 1:
             self.home, self.picture = found[0]
             self.first = self.maps[found[0][0]]
