@@ -167,8 +167,7 @@ class LightVideoInpaint(nn.Module):
             later = {t for following, _ in passes[number + 1 : number + 2] for t in following}
             encoded = {t: one for t, one in encoded.items() if t in later}  # others would only fill the memory
             h = self._mix_kept(h, sizes, kept)
-            holes = F.pad(mask[window[kept]][..., *area] > 0, (area[1].start, 0, area[0].start, 0))
-            filled.append(decode_near(self, skip, _corner(self._last(h, sizes, 2), *sizes[5]), holes)[..., *area])
+            filled.append(self._decode_kept(skip, h, mask[window[kept]], area, sizes))
         x, mask = (part[frames.start : frames.stop, :, *area] for part in (x, mask))
         out = x * (1 - mask) + torch.cat(filled) * mask
         return out if self.training else out.clamp(0, 1)
@@ -212,6 +211,12 @@ class LightVideoInpaint(nn.Module):
 
     def _last(self, h, sizes, frames_at_once):  # (T 2C H/8 W/8) -> the part of it that the decoder needs
         return self._run(self.enc2[4], _corner(h, *sizes[4]), frames_at_once)
+
+    def _decode_kept(self, skip, h, mask, area, sizes):  # (K C H/4 W/4), (K 2C H/8 W/8), (K 1 H W) -> (K 3 . .)
+        if mask.device.type != "cpu":  # a GPU would wait for the number of windows
+            return self._decode(skip, h, sizes, 2)[..., *area]
+        holes = F.pad(mask[..., *area] > 0, (area[1].start, 0, area[0].start, 0))
+        return decode_near(self, skip, _corner(self._last(h, sizes, 2), *sizes[5]), holes)[..., *area]
 
     def _decode(self, skip, h, sizes, frames_at_once):  # (T C H/4 W/4), (T 2C H/8 W/8) -> (T 3 H W), the part of it
         h = F.pixel_shuffle(self.up(_corner(self._last(h, sizes, frames_at_once), *sizes[5])), 2)

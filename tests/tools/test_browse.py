@@ -285,4 +285,5 @@ def test_a_port_that_is_taken_is_one_line(split):
 
 def test_without_the_extra_the_command_that_installs_it_is_named(split, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "tools.inspection.server", raising=False)  # imported by the tests before
     assert "make setup EXTRAS=inspect" in refused(browse.main, "-i", split)

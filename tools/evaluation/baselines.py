@@ -111,9 +111,16 @@ def _carry(frames, holes, flow, trust):  # (T 3 H W), bool (T 1 H W), (T-1 2 H W
         wanted = (holes[t] & trust[t])[0]
         empty = steps[t + 1].isinf().to(frames)
         planes = torch.cat((filled[t + 1], steps[t + 1].nan_to_num(posinf=0), empty))
-        values = sample_at(planes, targets[t][wanted])  # (5 P), of the wanted pixels alone
-        reached = values[4] < 1e-3  # a pixel interpolated with an unfilled one has no value
-        usable = wanted.masked_scatter(wanted, reached)
-        filled[t, :, usable] = values[:3, reached]
-        steps[t, :, usable] = values[3:4, reached] + 1
+        values = _sampled(planes, targets[t], wanted)
+        usable = wanted & (values[4] < 1e-3)  # a pixel interpolated with an unfilled one has no value
+        filled[t] = torch.where(usable, values[:3], filled[t])
+        steps[t] = torch.where(usable, values[3:4] + 1, steps[t])
     return filled, steps
+
+
+def _sampled(planes, targets, wanted):  # (C H W), (H W 2), bool (H W) -> (C H W), of the wanted pixels
+    if planes.device.type != "cpu":  # a GPU would wait for their number
+        return sample_at(planes, targets.flatten(0, 1)).unflatten(1, wanted.shape)
+    values = planes.new_zeros(planes.shape)
+    values[:, wanted] = sample_at(planes, targets[wanted])
+    return values

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pack.depth.flow import flow_targets, sample_at
+from pack.depth.flow import flow_targets, sample_at, warp
 from pack.kernels.filters import uses_rows
 from tools.evaluation.motion import flow_to_next, trusted
 from tools.evaluation.perception import Lpips
@@ -167,9 +167,16 @@ def warping_error(output: Tensor, truth: Truth) -> Tensor:  # (T 3 H W) -> ()
     E_warp of Lai et al. ("Learning Blind Video Temporal Consistency", ECCV 2018, equation 8). Of the ground truth
     itself it is not 0.
     """
-    steps = zip(output, output[1:], truth.paths, strict=False)
-    errors = [frame.flatten(1)[:, path.pixels] - sample_at(after, path.targets) for frame, after, path in steps]
+    steps = zip(output, _ends(output, truth), truth.paths, strict=False)
+    errors = [frame.flatten(1)[:, path.pixels] - end for frame, end, path in steps]
     return torch.cat(errors, 1).square().double().mean()
+
+
+def _ends(output, truth):  # (T 3 H W) -> (3 P) of each frame but the last: what the next frame shows at its paths
+    if output.is_cuda:  # sampling all pixels is as fast there
+        back = warp(output[1:], truth.flow)
+        return [frame.flatten(1)[:, path.pixels] for frame, path in zip(back, truth.paths, strict=True)]
+    return [sample_at(frame, path.targets) for frame, path in zip(output[1:], truth.paths, strict=True)]
 
 
 def flow_difference(output: Tensor, truth: Truth) -> Tensor:  # (T 3 H W) -> ()
