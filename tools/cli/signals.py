@@ -20,7 +20,7 @@ SAME = 2.0  # seconds within which signals have one cause: a scheduler and a lau
 MARK = "handled_signal"  # attribute of an exception: the number of the signal whose handler raised it
 LOST: dict[int, BaseException] = {}  # by number of the signal: what Python ignored
 WAITING: set[int] = set()  # numbers of signals that came where they cannot be handled
-DEFERRING: list[None] = []  # as long as there are such blocks inside each other
+DEFERRING: list[None] = []  # one for each open block of `deferred`, which may be inside one another
 if hasattr(os, "register_at_fork"):  # not on Windows, where every program ends with one line
     os.register_at_fork(after_in_child=DEFERRING.clear)
 
