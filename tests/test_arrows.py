@@ -24,7 +24,7 @@ ALLOWED = {  # what a room and all below it may import, besides itself; the long
     "pack.video": {"tools.cli"},
     "pack.scenes": {"tools.cli", "pack.kernels.compiled"},
     "pack": {"tools.cli", "model"},
-    "train": {"tools.cli", "model", "pack.shards"},
+    "train": {"tools.cli", "model", "pack.shards", "pack.holes.kinds"},
     "tools": {"pack", "train", "model"},
 }
 BELOW = {"tools.cli", "model", "pack.shards", "train.config", "train.runtime"}
@@ -33,7 +33,7 @@ ALLOWED_IN_TRAIN = {  # the same for the rooms of train/, which know nothing of 
     "train.runtime": {"tools.cli", "model", "train.config"},
     "train.optimizers": BELOW,
     "train.objectives": BELOW | {"train.optimizers"},
-    "train.data": BELOW,
+    "train.data": BELOW | {"pack.holes.kinds"},
     "train.checkpoints": BELOW | {"train.optimizers", "train.objectives", "train.data"},
     "train.evaluation": BELOW | {"train.optimizers", "train.objectives", "train.data", "train.checkpoints"},
 }

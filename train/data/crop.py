@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from model.morphology import CLOSING, INNER_DILATION, OUTER_DILATION, dilate, erode
+from pack.holes.kinds import MLBW, kind_of
 from pack.shards.record import Box, size_in
 from tools.cli import UserError
 from train.data.looks import Look, draw_look
@@ -40,6 +41,17 @@ class AugmentParams:
     tiles: tuple[tuple[float, float], ...]  # (y, x) of each candidate window
     look: Look | None = None  # with --augment strong
     as_used: bool = False  # holes are closed and grown as in use: outer and inner are pixels of the depth map
+
+
+@dataclass(frozen=True)
+class Use:
+    """What iw3 does to the holes of a record before its network gets them."""
+
+    pixel: float = 0.0  # pixels of the record per pixel of its depth map, by which holes grow; 0: they have grown
+    closing: int = 0  # rounds of dilation and erosion before
+
+
+NO_USE = Use()
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,12 @@ def as_used(params: AugmentParams) -> AugmentParams:
     return replace(params, outer=OUTER_DILATION, inner=INNER_DILATION, as_used=True)
 
 
+def use_of(info: Mapping[str, Any]) -> Use:
+    """What iw3 does to the holes of this record (its KEY.json) in use. It closes those of the learned warp in the depth
+    map's size, as packing does, and not again."""
+    return Use(depth_pixel(info), 0 if kind_of(info) == MLBW else CLOSING)
+
+
 def depth_pixel(info: Mapping[str, Any]) -> float:
     """Pixels of a record per pixel of its depth map, from KEY.json; 0 where the holes are those of use already."""
     if "truth" in info:
@@ -95,15 +113,15 @@ def depth_pixel(info: Mapping[str, Any]) -> float:
 
 
 def augment_masks(
-    masks: torch.Tensor, params: AugmentParams | None, pixel: float
+    masks: torch.Tensor, params: AugmentParams | None, use: Use = NO_USE
 ) -> torch.Tensor:  # uint8 (T H W) -> same
-    """Masks with their holes dilated; a dilated mask has no half values. `pixel` is that of `depth_pixel`."""
-    if params is None or not params.outer + params.inner or (params.as_used and not pixel):
+    """Masks with their holes dilated; a dilated mask has no half values. `use` counts where `params` are as used."""
+    if params is None or not params.outer + params.inner or (params.as_used and not use.pixel):
         return masks
     outer, inner = params.outer, params.inner
     if params.as_used:
-        outer, inner = (min(max(round(pixel * n), 1), 63) for n in (outer, inner))
-        masks = torch.maximum(erode(dilate(masks, CLOSING), CLOSING), masks)
+        outer, inner = (min(max(round(use.pixel * n), 1), 63) for n in (outer, inner))
+        masks = torch.maximum(erode(dilate(masks, use.closing), use.closing), masks) if use.closing else masks
     grown = dilate_rows(masks.numpy(), outer, inner)
     return torch.from_numpy(np.negative(grown, out=grown))  # 1 becomes 255
 
@@ -158,13 +176,13 @@ def cut(
     masks: np.ndarray,
     side: int,
     params: AugmentParams | None,
-    pixel: float,
+    use: Use = NO_USE,
 ) -> Tile:
-    """The tile of a sample with this side; masks are uint8 (T H W), `pixel` is that of `depth_pixel`.
+    """The tile of a sample with this side; masks are uint8 (T H W), `use` counts where `params` are as used.
 
     The masks alone decide where the tile is, so `frames` decodes only that box: uint8 (T S S 3).
     """
-    grown = augment_masks(torch.from_numpy(masks), params, pixel)
+    grown = augment_masks(torch.from_numpy(masks), params, use)
     look = params.look if params else None
     if look and side * look.shrink > min(masks.shape[1:]):
         look = replace(look, shrink=1)

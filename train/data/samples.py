@@ -22,7 +22,17 @@ from pack.shards.shard import read_record
 from pack.shards.store import StoreError
 from tools.cli import UserError, is_shortage, one_line
 from tools.cli.program import is_of_file, users_line
-from train.data.crop import AugmentParams, DoesNotFit, Jitter, as_used, cut, depth_pixel, draw_params, frame_indexes
+from train.data.crop import (
+    NO_USE,
+    AugmentParams,
+    DoesNotFit,
+    Jitter,
+    as_used,
+    cut,
+    draw_params,
+    frame_indexes,
+    use_of,
+)
 from train.data.looks import MAX_SHRINK, Look
 from train.data.plan import Slot, replacement
 from train.data.records import Records
@@ -128,8 +138,8 @@ class Samples(Dataset):
         for item in items:
             slot, params, indexes, members = (item[name] for name in ("slot", "params", "indexes", "members"))
             masks, frames_in = self._decoders(slot.record, members, indexes)
-            pixel = depth_pixel(self._info(slot.record, members)) if params and params.as_used else 1.0
-            tile = cut(frames_in, masks, self.tile, params, pixel)
+            use = use_of(self._info(slot.record, members)) if params and params.as_used else NO_USE
+            tile = cut(frames_in, masks, self.tile, params, use)
             digest = _digest(self.records[slot.record][1], indexes, tile.corner, params, self.own_names)
             jitter = params.jitter if params else None
             yield Sample(torch.from_numpy(tile.frames), tile.holes, slot, digest, jitter, tile.look)

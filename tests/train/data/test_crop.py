@@ -3,11 +3,13 @@ import pytest
 import torch
 
 from model.morphology import dilate_inner, dilate_outer
+from pack.holes.kinds import KINDS, MASKS
 from tests.support.training.trainings import one_thread  # noqa: F401
 from tools import stereo
 from tools.synthesis.warps import grown
 from train.data.crop import (
     AugmentParams,
+    Use,
     as_used,
     augment_masks,
     choose_tile,
@@ -16,6 +18,7 @@ from train.data.crop import (
     dilate_rows,
     draw_params,
     frame_indexes,
+    use_of,
 )
 from train.data.looks import Look
 from train.runtime.seeds import generator
@@ -184,29 +187,31 @@ def test_a_half_hole_counts_half_until_holes_have_grown():
     masks[:, :30, :50] = 128  # 1,500 halves against 900 whole
     masks[:, :30, 98:] = 255
     draws = fixed(tiles=((0.0, 0.0), (0.0, 0.999), (0.0, 0.0), (0.0, 0.999)))
-    assert choose_tile(augment_masks(masks, draws, 1), 64, draws) == (0, 64)
+    assert choose_tile(augment_masks(masks, draws), 64, draws) == (0, 64)
     whole = fixed(tiles=draws.tiles, inner=1)
-    assert choose_tile(augment_masks(masks, whole, 1), 64, whole) == (0, 0)
+    assert choose_tile(augment_masks(masks, whole), 64, whole) == (0, 0)
 
 
 def test_holes_grow_to_the_right_by_outer_and_then_to_the_left_by_inner():
     masks = torch.zeros(2, 8, 40, dtype=torch.uint8)
     masks[0, 3, 20], masks[1, 5, 10:12] = 255, 128
-    wider = augment_masks(masks, fixed(outer=5, inner=2), 1)
+    wider = augment_masks(masks, fixed(outer=5, inner=2))
     assert torch.equal(wider > 0, dilate_inner(dilate_outer(masks > 0, 5), 2))
     assert set(wider.unique().tolist()) == {0, 255}
     assert torch.nonzero(wider[0, 3]).flatten().tolist() == list(range(18, 26))
 
 
 @pytest.mark.parametrize("depth_width", [40, 100, 256])
-def test_holes_as_used_are_those_that_iw3_shows_a_network_in_use(depth_width):
+@pytest.mark.parametrize("kind", KINDS)
+def test_holes_as_used_are_those_that_iw3_shows_a_network_in_use(kind, depth_width):
     masks = torch.from_numpy(
         np.random.default_rng(1).choice(np.array([0, 128, 255], np.uint8), (3, 60, 320), p=[0.9, 0.05, 0.05])
     )
-    used = augment_masks(masks, as_used(fixed(outer=9, inner=4)), 320 / depth_width)
+    info = {"mask": MASKS[kind], "frame_size": [320, 60], "depth_size": [depth_width, 60]}
+    used = augment_masks(masks, as_used(fixed(outer=9, inner=4)), use_of(info))
     film = stereo.Config(video="film.mkv")
     dilation = film.inner_dilation, film.outer_dilation
-    assert torch.equal(used > 0, grown("forward", masks[:, None] > 0, *dilation, depth_width)[:, 0])
+    assert torch.equal(used > 0, grown(kind, masks[:, None] > 0, *dilation, depth_width)[:, 0])
     assert set(used.unique().tolist()) == {0, 255}
 
 
@@ -234,15 +239,15 @@ def test_holes_grow_whatever_the_two_sides_are_and_as_used_by_at_most_63_pixels(
     masks[0, 1, 100] = 255
     reach = {(2, 2): fixed(outer=2, inner=2), (0, 1): fixed(inner=1), (63, 63): as_used(fixed())}
     for (right, left), params in reach.items():
-        grown_to = augment_masks(masks, params, 100)[0, 1].nonzero().flatten().tolist()
+        grown_to = augment_masks(masks, params, Use(100))[0, 1].nonzero().flatten().tolist()
         assert grown_to == list(range(100 - left, 100 + right + 1))
 
 
 def test_rendered_records_whose_holes_are_those_of_use_stay_as_they_are():
     masks = torch.zeros(1, 8, 40, dtype=torch.uint8)
     masks[0, 3, 20] = 128
-    pixel = depth_pixel({"truth": "rendered", "frame_size": [1280, 720]})
-    assert augment_masks(masks, as_used(fixed()), pixel) is masks
+    use = use_of({"truth": "rendered", "frame_size": [1280, 720]})
+    assert augment_masks(masks, as_used(fixed()), use) is masks
 
 
 def test_a_sample_is_its_place_in_the_record_with_half_holes_as_holes():
@@ -250,7 +255,7 @@ def test_a_sample_is_its_place_in_the_record_with_half_holes_as_holes():
     frames = gen.integers(0, 256, (12, 90, 100, 3), dtype=np.uint8)
     masks = gen.choice(np.array([0, 128, 255], np.uint8), (12, 90, 100))
     draws = fixed(tiles=((0.5, 0.25), (0.9, 0.9), (0.1, 0.1), (0.3, 0.6)))
-    tile = cut(lambda box: frames[:, box[1] : box[3], box[0] : box[2]], masks, 64, draws, 1)
+    tile = cut(lambda box: frames[:, box[1] : box[3], box[0] : box[2]], masks, 64, draws)
     (y, x), holes = tile.corner, tile.holes
     assert tile.frames.shape == (12, 64, 64, 3) and holes.shape == (12, 64, 64) and holes.dtype == torch.bool
     assert np.array_equal(tile.frames, frames[:, y : y + 64, x : x + 64])
@@ -261,7 +266,7 @@ def test_a_sample_is_its_place_in_the_record_with_half_holes_as_holes():
 def test_a_look_that_shrinks_shows_a_tile_of_twice_the_side_where_the_record_holds_one(side, shrink):
     look = Look(2, False, (0, 1, 2), (), 0, 0, 0)
     frames, masks = np.zeros((12, 90, 100, 3), np.uint8), np.zeros((12, 90, 100), np.uint8)
-    tile = cut(lambda box: frames[:, box[1] : box[3], box[0] : box[2]], masks, side, fixed(look=look), 1)
+    tile = cut(lambda box: frames[:, box[1] : box[3], box[0] : box[2]], masks, side, fixed(look=look))
     assert tile.look.shrink == shrink and tile.frames.shape == (12, side * shrink, side * shrink, 3)
     assert tile.holes.shape == (12, side * shrink, side * shrink)
 
@@ -269,7 +274,7 @@ def test_a_look_that_shrinks_shows_a_tile_of_twice_the_side_where_the_record_hol
 def test_evaluation_has_neither_a_look_nor_a_growth_of_holes():
     masks = np.zeros((12, 64, 64), np.uint8)
     masks[:, 9, 9] = 128
-    tile = cut(lambda box: np.zeros((12, 64, 64, 3), np.uint8), masks, 64, None, 1)
+    tile = cut(lambda box: np.zeros((12, 64, 64, 3), np.uint8), masks, 64, None)
     assert tile.look is None and np.array_equal(tile.holes, masks > 0)
 
 

@@ -110,7 +110,7 @@ def test_a_look_shrinks_where_the_record_is_large_enough(size, seen):
         return frames[:, box[1] : box[3], box[0] : box[2]]
 
     draws = replace(draw_params(generator(1)), jitter=None, outer=0, inner=0, look=replace(PLAIN, shrink=2))
-    tile = cut(frames_in, masks, 64, draws, 1)
+    tile = cut(frames_in, masks, 64, draws)
     y, x = tile.corner
     sample = Sample(torch.from_numpy(tile.frames), tile.holes, Slot(1, 0, 0), 0, look=tile.look)
     (colours,), (holes,) = to_device_batch([sample], "cpu")
