@@ -1,8 +1,8 @@
 """Does one ranking of fills predict another? `python docs/rank_correlation.py use-monobw evaluation-stereo ...`
 
 Each folder is one that `make evaluate` or `make evaluate-stereo` wrote. Printed is Spearman's rank correlation of their
-mean PSNR over the fills that all of them measured: in holes of an ordinary split, in uncovered pixels of rendered
-scenes.
+mean PSNR over the fills that all of them measured: in holes of an ordinary split, also of its clips with aligned and
+with crossed holes alone, and in uncovered pixels of rendered scenes.
 """
 
 import json
@@ -22,7 +22,13 @@ def rankings(folder: Path) -> dict[str, dict[str, float]]:
     """The mean PSNR of each fill in dB, by ranking."""
     found = json.loads((folder / "metrics.json").read_text())
     if "cases" not in found:
-        return {folder.name: {name: row["means"]["hole_psnr"]["mean"] for name, row in found["methods"].items()}}
+        means = {name: row["means"] for name, row in found["methods"].items()}
+        groups = {"all": "hole_psnr", **{name: f"hole_psnr of placement {name}" for name in ("aligned", "crossed")}}
+        return {
+            f"{folder.name}, {group} holes": {name: row[measure]["mean"] for name, row in means.items()}
+            for group, measure in groups.items()
+            if all(measure in row for row in means.values())
+        }
     boards: dict[str, dict[str, float]] = {}
     for case in found["cases"]:
         board = boards.setdefault(f"{folder.name}, {case['depth']} depth, {case['warp']}", {})

@@ -26,6 +26,7 @@ BEFORE = {
     "depth_range": "minmax",
     "divergence": 0.0,
     "mapper": "",
+    "max_crossed": 1.0,
     "rotate": True,
     "shots": "all",
 }
@@ -71,6 +72,8 @@ class Config:
     image_format: Literal["webp", "png", "jpeg"] = "webp"  # format of the frames; webp and png are lossless
     holes: str = "auto"  # kinds of holes: forward, mlbw, monobw, mix (equal shares) or shares as in
     # mix:forward=1,monobw=2; auto: iw3's pair, mlbw (with --mask-model) for a clip and forward for its mirror image
+    max_crossed: float = 1.0  # leave out records where a larger share of the hole pixels is crossed by edges of the
+    # picture, because the depth steps beside an object; 0.1 for splits that rank fills (1: leave none out)
     mask_model: str = ""  # iw3's mask_mlbw file, for holes of the kind mlbw (auto without it: forward)
     max_shard_bytes: str = "1GB"  # a shard that has reached this size is closed before the next clip
     device: str = "auto"  # auto, cpu, cuda or cuda:N
@@ -103,6 +106,8 @@ class Config:
             raise UserError(f"--max-shard-bytes {self.max_shard_bytes} is too small: pass 1MB or more")
         if not 0 <= self.divergence <= 50:
             raise UserError(f"--divergence {self.divergence}: expected 0 to 50 percent of the width")
+        if not 0 <= self.max_crossed <= 1:
+            raise UserError(f"--max-crossed {self.max_crossed}: expected a share from 0 to 1, such as 0.1")
         if self.depth_range == "given" and not self.depth:
             raise UserError("--depth-range given needs the files of --depth: pass both")
         parse_shots(self.shots)

@@ -54,7 +54,7 @@ class Outcome:
     clips: int = 0
     records: int = 0
     cuts: int = 0
-    rejected: int = 0  # records that have too few holes
+    rejected: int = 0  # records that have too few holes, or misplaced ones
     seconds: float = 0
     skipped: bool = False  # was packed before
     failure: str = ""

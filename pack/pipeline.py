@@ -24,6 +24,7 @@ from pack.holes.forward import dilate_edge, half_holes
 from pack.holes.kinds import FORWARD, MASKS, MONOBW
 from pack.holes.mappers import mapper
 from pack.holes.monobw import moved_holes
+from pack.holes.placement import crossed_share
 from pack.kernels.filters import max_filter
 from pack.sampling import ClipParams, draw_kinds, draw_params, uniform
 from pack.shards.record import Record, record_key, video_key
@@ -101,7 +102,7 @@ def fixed(params: ClipParams, config: Config, files: FilmDepth | None) -> ClipPa
 def make_records(
     clip: TransformedClip, depth: torch.Tensor, video: VideoInfo, models: Models, config: Config
 ) -> list[Record]:  # depth (T 1 h w) in [0, 1]
-    """The records of a clip, unmirrored ones first; those with too few holes are left out."""
+    """The records of a clip, unmirrored ones first, without those with too few holes or misplaced ones."""
     shape = clip.frames.shape[1:3]
     # corners[sample][mirrored] are the candidates of one record
     corners = [[windows(config.size, shape, positions) for positions in pair] for pair in clip.params.crop_positions]
@@ -114,8 +115,19 @@ def make_records(
                 info = describe(clip, video, config, bool(mirrored), window)
                 if config.hole_shares():  # not for iw3's pair, whose records are as in earlier versions
                     info["depth_size"] = [depth.shape[3], depth.shape[2]]
-                records.append(crop_record(clip, holes, info, sample, config))
+                record = crop_record(clip, holes, info, sample, config)
+                if is_well_placed(record, config.max_crossed):
+                    records.append(record)
     return records
+
+
+def is_well_placed(record: Record, most: float) -> bool:
+    """Whether at most this share of the record's hole pixels is crossed; if that is asked, the share is noted in it."""
+    if most == 1:  # nothing is asked: records are as in earlier versions
+        return True
+    share = crossed_share(record.frames, record.masks > 0)
+    record.info["crossed_share"] = round(share, 6)
+    return share <= most
 
 
 @torch.inference_mode()

@@ -55,7 +55,7 @@ class ProgressReport:
 
     def __init__(self, tasks: list[VideoTask], config: Config):
         self.progress = Progress(sum(expected_clips(task, config) for task in tasks), "clips", "packing")
-        self.clips = 0
+        self.clips, self.config = 0, config
         self.is_only_video = len(tasks) == 1  # its failure is printed once, as the error that ends the program
 
     def clip_done(self, video: str) -> None:
@@ -66,22 +66,23 @@ class ProgressReport:
     def video_done(self, outcome: Outcome) -> Outcome:
         self.progress.close()
         if not (self.is_only_video and outcome.failure):
-            print(summary(outcome), flush=True)
+            print(summary(outcome, self.config), flush=True)
         return outcome
 
 
-def summary(outcome: Outcome) -> str:
+def summary(outcome: Outcome, config: Config) -> str:
     if outcome.failure:
         return f"{outcome.video}: failed"
     counts = f"{outcome.video}: {plural(outcome.records, 'record')} from {plural(outcome.clips, 'clip')}"
     if outcome.skipped:
         return f"{counts}, packed before"
-    rejected = f", {rejected_text(outcome.rejected)}" if outcome.rejected else ""
+    rejected = f", {rejected_text(outcome.rejected, config)}" if outcome.rejected else ""
     return f"{counts}, {plural(outcome.cuts, 'cut')}{rejected}, {duration(outcome.seconds)}"
 
 
-def rejected_text(count: int) -> str:
-    return f"{plural(count, 'record')} left out for too few holes"
+def rejected_text(count: int, config: Config) -> str:
+    more = " or crossed ones" if config.max_crossed < 1 else ""
+    return f"{plural(count, 'record')} left out for too few holes{more}"
 
 
 def more_holes(config: Config) -> str:
@@ -119,11 +120,14 @@ def report(outcomes: list[Outcome], seconds: float, config: Config) -> int:
         f"{plural(len(fresh), 'video')} packed into {config.data_dir}, "
         f"{len(outcomes) - len(fresh) - len(failed)} packed before, {len(failed)} failed; "
         f"{plural(sum(o.clips for o in fresh), 'clip')}, {plural(sum(o.records for o in fresh), 'record')}, "
-        f"{plural(sum(o.cuts for o in fresh), 'cut')}, {rejected_text(sum(o.rejected for o in fresh))}; "
+        f"{plural(sum(o.cuts for o in fresh), 'cut')}, {rejected_text(sum(o.rejected for o in fresh), config)}; "
         f"{duration(seconds)}"
     )
     for outcome in failed:
         print(f"failed: {outcome.failure}", file=sys.stderr)
     if any(o.rejected for o in fresh) and not any(o.records for o in fresh):
-        print(f"warning: no record has enough holes: {more_holes(config)}")
+        placed = (
+            f" that are crossed in at most {config.max_crossed:g} of their pixels" if config.max_crossed < 1 else ""
+        )
+        print(f"warning: no record has enough holes{placed}: {more_holes(config)}")
     return int(bool(failed))

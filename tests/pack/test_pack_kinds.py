@@ -96,10 +96,25 @@ def test_the_same_kinds_give_the_same_bytes_and_other_kinds_are_refused(film, tm
     assert "packed before" in pack(tmp_path / "a", "--video", film, "--holes", "mix:monobw=1,forward=1")
 
 
+def test_records_whose_holes_are_crossed_are_left_out_where_it_is_asked_and_counted(film, tmp_path, monkeypatch):
+    monkeypatch.setattr("pack.pipeline.crossed_share", lambda frames, holes: holes.mean())  # the film's are all aligned
+    pack(tmp_path / "all", "--video", film)
+    shares = {record.key: (record.masks > 0).mean() for record in records(tmp_path / "all")}
+    most = np.median(list(shares.values()))
+    out = pack(tmp_path / "some", "--video", film, "--max-crossed", most)
+    kept = {record.key: record for record in records(tmp_path / "some")}
+    assert kept.keys() == {key for key, share in shares.items() if share <= most} and 0 < len(kept) < len(shares)
+    assert all(record.info["crossed_share"] == round(shares[key], 6) for key, record in kept.items())
+    assert "left out for too few holes or crossed ones" in out
+    assert all("crossed_share" not in record.info for record in records(tmp_path / "all"))
+    assert "max_crossed is 1.0, was" in refuse(tmp_path / "some", "--video", film)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--holes", "backward"), "--holes backward: expected forward, mlbw, monobw, mix"),
+        (("--max-crossed", "1.5"), "--max-crossed 1.5: expected a share from 0 to 1, such as 0.1"),
         (("--holes", "mix:forward=x"), 'the share of forward is "x"'),
         (("--holes", "mix:forward=0"), "sum to 0"),
         (("--holes", "mlbw"), "mlbw needs iw3's file of the learned warp: pass it with --mask-model"),

@@ -236,10 +236,10 @@ def test_widths_motions_and_videos_have_every_measure_in_holes(outcome):
         ("hole_mae", "MAE in holes ↓"),
         ("hole_tde", "temporal difference error in holes ↓"),
     ):
-        for group in (*widths, f"motion {motion}", f"video {video}"):
+        for group in (*widths, f"motion {motion}", f"video {video}", "placement aligned"):
             assert found["methods"]["a"]["means"][f"{measure} of {group}"]["clips"] > 0
             assert f"\na,{measure} of {group}," in lines
-        assert page.count(f"<h3>{title}</h3>") == 3
+        assert page.count(f"<h3>{title}</h3>") == 4  # by width, placement, motion and video
 
 
 @pytest.mark.slow
@@ -361,6 +361,27 @@ def test_kinds_of_holes_stand_beside_each_other_where_a_split_has_several(tmp_pa
         assert mean["mean"] == pytest.approx(np.mean(values)) and mean["clips"] == 2
     assert re.search(r"PSNR in holes by kind of holes\nmethod +forward +monobw\n", out)
     assert "<h2>By kind of holes</h2>" in (tmp_path / "out/report.html").read_text()
+
+
+def test_clips_whose_holes_edges_cross_are_told_from_aligned_ones(tmp_path):
+    with ShardWriter(tmp_path / "s.tar") as writer:
+        for number, edge in enumerate((56, 64, 80)):  # at the end of the hole, inside of it, beside it
+            record = texture_record(number)
+            record.masks[:] = 0
+            record.masks[:, 32:96, 56:72] = 255
+            record.frames[:] = np.where(np.arange(128) < edge, 20, 200)[:, None]
+            writer.add(record.key, encode(record, "png"))
+        writer.publish({"video": "v"}, {})
+    out = succeeds(main, "-i", tmp_path, "-o", tmp_path / "out", "--baselines", "replicate", *SMALL)
+    found = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert [(clip["placement"], clip["crossed"]) for clip in found["clips"]] == [
+        ("aligned", 0),
+        ("crossed", 1),
+        ("aligned", 0),
+    ]
+    crossed = found["clips"][1]["measures"]["replicate"]["hole_psnr"]
+    assert found["methods"]["replicate"]["means"]["hole_psnr of placement crossed"]["mean"] == pytest.approx(crossed)
+    assert re.search(r"PSNR in holes by placement of holes\nmethod +aligned +crossed\n", out)
 
 
 def test_a_queue_with_less_context_is_measured_beside_the_usual_one(tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from pack.holes.kinds import kind_of
+from pack.holes.placement import crossed_share
 from pack.shards.record import decode, frame_count, size_in
 from pack.shards.shard import Entry, Index, read_record
 from tools.cli import UserError, is_shortage, one_line
@@ -13,7 +14,7 @@ from tools.evaluation.methods import Method
 from tools.evaluation.network_fill import STREAM, middle_of
 from tools.evaluation.perception import Lpips
 from tools.evaluation.quality import Region, Truth, hole_widths, measure
-from tools.evaluation.summary import MOTIONS, WIDTHS, Rows
+from tools.evaluation.summary import MOTIONS, PLACEMENTS, WIDTHS, Rows
 from train.data.crop import DoesNotFit, choose_tile, frame_indexes
 from train.evaluation.evaluate import trim
 
@@ -29,6 +30,7 @@ class Clip:
     key: str
     video: str
     kind: str  # of its holes, one of pack.holes.kinds
+    crossed: float  # share of its hole pixels, see pack.holes.placement.crossed_share
     scale: float  # pixels at 1080p per pixel of the record
     frames: torch.Tensor  # float (T 3 S S) in [0, 1]
     holes: torch.Tensor  # bool (T 1 S S)
@@ -55,11 +57,13 @@ def read_clip(shard: Index, entry: Entry, tile: int, device: torch.device | str)
         return f"{entry.key} is left out: it has no hole where it is measured"
     scale = FULL_WIDTH / max(size_in(record.info, "frame_size") or (FULL_WIDTH,))
     widths = hole_widths(masks[middle, None] > 0)[..., y : y + tile, x : x + tile] * scale
-    frames = torch.from_numpy(record.frames[:, y : y + tile, x : x + tile].copy()).permute(0, 3, 1, 2).float() / 255
+    tiles = record.frames[:, y : y + tile, x : x + tile]
+    crossed = crossed_share(tiles[middle], holes[middle, 0].numpy())
+    frames = torch.from_numpy(tiles.copy()).permute(0, 3, 1, 2).float() / 255
     named = (record.info.get("video"), shard.source.get("video"), shard.name)
     video = next(name for name in named if name and isinstance(name, str))
     tensors = frames.to(device), holes.to(device), trim(widths).to(device)
-    return Clip(entry.key, video, kind_of(record.info), scale, *tensors)
+    return Clip(entry.key, video, kind_of(record.info), crossed, scale, *tensors)
 
 
 def measure_clip(clip: Clip, methods: Sequence[Method], lpips: Lpips | None, rows: Rows) -> dict[str, torch.Tensor]:
@@ -88,6 +92,8 @@ def measure_clip(clip: Clip, methods: Sequence[Method], lpips: Lpips | None, row
         "key": clip.key,
         "video": clip.video,
         "kind": clip.kind,
+        "placement": next(name for name, maximum in PLACEMENTS.items() if clip.crossed <= maximum),
+        "crossed": clip.crossed,
         "motion": motion,
         "speed": speed,
     }

@@ -60,10 +60,10 @@ def against_first(rows: Rows, methods: Sequence[Method], method: Method) -> dict
 
 
 def every_mean(rows: Rows, method: str) -> dict[str, Interval]:
-    """The means over all clips, over each width class, and over each video, motion and kind of holes, by name."""
+    """The means over all clips, each width class, and each video, motion, kind and placement of holes, by name."""
     names = list(dict.fromkeys(n for row in rows.values[method] for n in row if not n.startswith("iw3_")))
     found = {n: rows.mean(method, n) for n in names}
-    for kind in ("video", "motion", "kind"):
+    for kind in ("video", "motion", "kind", "placement"):
         for group in rows.groups(kind):
             found |= {f"{n} of {kind} {group}": rows.mean(method, n, {kind: group}) for n in MEASURES if n in found}
     return found

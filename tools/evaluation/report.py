@@ -48,9 +48,10 @@ def write_report(
     print(ABOUT)
     print("\n".join(["  ".join(line) for line in aligned(table)]))
     print("means over clips, inside holes; columns with /frame: over the whole frame")
-    if len(rows.groups("kind")) > 1:
-        print("PSNR in holes by kind of holes")
-        print("\n".join("  ".join(line) for line in aligned(group_table(rows, methods, "kind", "hole_psnr"))))
+    for name, title in (("kind", "kind of holes"), ("placement", "placement of holes")):
+        if len(rows.groups(name)) > 1:
+            print(f"PSNR in holes by {title}")
+            print("\n".join("  ".join(line) for line in aligned(group_table(rows, methods, name, "hole_psnr"))))
     for line in conclusions(rows, methods):
         print(line)
     for note in notes:

@@ -9,6 +9,7 @@ from html import escape
 from PIL import Image
 from torch import Tensor
 
+from pack.holes.placement import MOST_CROSSED
 from tools.cli import plural
 from tools.evaluation.comparison import (
     GROUPED,
@@ -58,6 +59,7 @@ def as_html(
         "<h2>All measures</h2>",
         html_table(full_table(rows, methods)),
         *([f"<h2>By kind of holes</h2>{group_tables(rows, methods, 'kind')}"] if len(rows.groups("kind")) > 1 else []),
+        f"<h2>By placement of holes</h2><p>{placement_classes()}</p>{group_tables(rows, methods, 'placement')}",
         f"<h2>By motion</h2><p>{motion_classes()}</p>{group_tables(rows, methods, 'motion')}",
         f"<h2>By video</h2>{group_tables(rows, methods, 'video')}",
         "<h2>Cost, and the numbers of iw3's benchmark</h2>",
@@ -144,8 +146,17 @@ def motion_classes() -> str:
     return f"Mean motion of a clip in px per frame at 1080p: {', '.join(limits)}, {list(MOTIONS)[-1]} above."
 
 
+def placement_classes() -> str:
+    """The definition of the classes of placement."""
+    return (
+        f"Aligned: at most {MOST_CROSSED:.0%} of a clip's hole pixels lie in a run of their row that holds a stronger "
+        "edge of the picture than at its ends. Crossed: more do; there the depth steps beside the objects. On aligned "
+        "holes fills rank more as they do against a true second eye."
+    )
+
+
 def group_tables(rows: Rows, methods: Sequence[Method], kind: str) -> str:
-    """A table for each measure by `kind`, which is video, motion or kind (of holes)."""
+    """A table for each measure by `kind`, which is video, motion, or kind or placement of holes."""
     return "".join(f"<h3>{title(n)}</h3>{html_table(group_table(rows, methods, kind, n))}" for n in GROUPED)
 
 

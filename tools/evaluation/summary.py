@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pack.holes.placement import MOST_CROSSED
 from tools.cli import plural
 
 RESAMPLES = 2000
@@ -20,6 +21,7 @@ WIDTHS = {
     "32-64": (32, 64),
     "over 64": (64, math.inf),
 }  # of holes: above, up to; pixels at 1080p
+PLACEMENTS = {"aligned": MOST_CROSSED, "crossed": 1}  # of holes: share of their pixels that is crossed, up to
 MOTIONS = {"still": 1, "slow": 8, "fast": math.inf}  # classes of mean motion: up to; pixels per frame at 1080p
 
 
@@ -95,7 +97,9 @@ class Rows:
     """The measures by method and clip, and the description of each clip."""
 
     values: dict[str, list[dict[str, float]]] = field(default_factory=dict)  # by method, one dict per clip
-    clips: list[dict[str, str | float]] = field(default_factory=list)  # key, video, kind, motion, speed
+    clips: list[dict[str, str | float]] = field(
+        default_factory=list
+    )  # key, video, kind, placement, crossed, motion, speed
     seed: int = 0
     broken: dict[str, list[str]] = field(default_factory=dict)  # by method, keys of clips where its output has NaN
     too_short: dict[str, list[str]] = field(default_factory=dict)  # by method, keys of clips with too few frames
@@ -149,7 +153,7 @@ class Rows:
         return {name: sums[name] / sums["frames"] if sums["frames"] else math.nan for name in ("psnr", "hole_psnr")}
 
     def groups(self, name: str) -> list[str]:
-        """The different values of `name` (video, motion or kind) among the clips."""
+        """The different values of `name` (video, motion, kind or placement) among the clips."""
         return sorted({str(clip[name]) for clip in self.clips})
 
 
