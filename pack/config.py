@@ -11,8 +11,8 @@ from typing import Any, Literal
 from pack.holes.kinds import AUTO, Shares, parse_shares
 from pack.holes.mappers import mapper
 from tools.cli import UserError
-from tools.cli.fields import parse_size
 from tools.cli.files import file_sha256
+from tools.cli.sizes import parse_size
 
 LONGEST_NAME = 74  # bytes: tar's 100, minus "_" and 8 digits, "_" and 3 digits, ".999_C.webp" and 2 spare ones
 

@@ -19,7 +19,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 import pack.config
 from tools import cli
 from tools.cli import UserError, plural, quoted
-from tools.cli.config_file import read_toml
+from tools.cli.flags.config_file import read_toml
 
 SETTINGS = {field.name for field in dataclasses.fields(pack.config.Config)} - {"dataset_dir", "data_dir", "dry_run"}
 COLUMNS = {"video", "split", *SETTINGS}

@@ -14,8 +14,8 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from tools import cli
 from tools.cli import UserError, plural
-from tools.cli.fields import parse_size
 from tools.cli.machine import usable_cores
+from tools.cli.sizes import parse_size
 
 
 @dataclass(frozen=True)

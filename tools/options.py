@@ -14,8 +14,8 @@ if not __package__:  # run as a file: import from the repository root, not from 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools import cli
-from tools.cli.fields import Flag, read_flags
 from tools.cli.files import write_file
+from tools.cli.flags.fields import Flag, read_flags
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = ("pack/main.py", "train/main.py")  # the two whose options have Japanese descriptions too

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from tools.cli import UserError
-from tools.cli.fields import parse_size
+from tools.cli.sizes import parse_size
 
 FRAMES = 12  # per sequence, which the networks expect
 OPEN_END = 100_000  # epochs of a run that somebody will end

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from tools.cli import MissingFile, UserError, is_of_system, is_shortage, one_line
+from tools.cli import MissingFile, UserError, is_of_machine, is_shortage, one_line
 from tools.cli.arrays import read_member
 from tools.cli.machine import memory_bytes
 
@@ -118,7 +118,7 @@ def read_map(path: Path) -> np.ndarray:  # -> float32 (h w)
     except UserError:
         raise
     except Exception as error:  # Pillow passes on what its decoders raise: OSError, SyntaxError, struct.error and more
-        if is_shortage(error) or is_of_system(error):
+        if is_of_machine(error):
             raise
         raise UserError(f"{path} is cut short, damaged or no {kind}: export or copy it again") from error
 
@@ -139,7 +139,7 @@ def load_array(path: Path) -> np.ndarray:
     except UserError:
         raise
     except (ValueError, EOFError, KeyError, OSError) as error:
-        if is_shortage(error) or is_of_system(error):
+        if is_of_machine(error):
             raise
         raise UserError(f"{path} is not an array that can be read ({one_line(error)}): export it again") from error
     except Exception as error:  # zipfile and zlib have exceptions of their own for a damaged file

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from tools.cli import UserError, is_shortage
-from tools.cli.words import suggestion
+from tools.cli.flags.words import suggestion
 
 OFFLINE = "Motion"
 MODEL_IDS = {  # iw3's --model-type -> Hugging Face repository; licences as the repositories state them

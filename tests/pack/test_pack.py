@@ -10,7 +10,7 @@ from pack.shards.record import MASK_LEVELS
 from pack.shards.shard import list_shards
 from pack.sources import find_videos, share
 from tests.support.media.films import Brightness, make_video, pack, records, refuse
-from tools.cli.fields import parse_size
+from tools.cli.sizes import parse_size
 
 pytestmark = pytest.mark.usefixtures("quick_depth")
 

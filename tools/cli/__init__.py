@@ -1,10 +1,9 @@
 """What every program shares: flags from a dataclass, one-line errors, progress. Needs fire, and nothing of ours."""
 
-from tools.cli.config_file import config_text
 from tools.cli.errors import (
     MissingFile,
     UserError,
-    is_of_system,
+    is_of_machine,
     is_shortage,
     one_line,
     plural,
@@ -12,8 +11,9 @@ from tools.cli.errors import (
     quoted,
     redact,
 )
-from tools.cli.fields import field_comments
-from tools.cli.flags import parse
+from tools.cli.flags.config_file import config_text
+from tools.cli.flags.fields import field_comments
+from tools.cli.flags.parsing import parse
 from tools.cli.program import run
 from tools.cli.progress import Progress, duration
 
@@ -24,7 +24,7 @@ __all__ = [
     "config_text",
     "duration",
     "field_comments",
-    "is_of_system",
+    "is_of_machine",
     "is_shortage",
     "one_line",
     "parse",

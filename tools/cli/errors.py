@@ -46,12 +46,12 @@ def is_shortage(error: BaseException) -> bool:
     return is_out_of_memory(error) or (isinstance(error, OSError) and error.errno in LIMITS)
 
 
-def is_of_system(error: BaseException) -> bool:
-    """Whether the system could not read, so that the file may be whole.
+def is_of_machine(error: BaseException) -> bool:
+    """Whether the machine has a shortage, or could not read: again, the file may be whole.
 
     EINVAL is of the file: a damaged ZIP names places before its beginning.
     """
-    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+    return is_shortage(error) or (isinstance(error, OSError) and error.errno not in (None, errno.EINVAL))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

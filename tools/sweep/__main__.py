@@ -12,9 +12,9 @@ if not __package__:  # run as a folder: import from the repository root, not fro
 
 from tools import cli
 from tools.cli import UserError, plural
-from tools.cli.config_file import config_text, read_config
-from tools.cli.fields import read_flags
 from tools.cli.files import write_file
+from tools.cli.flags.config_file import config_text, read_config
+from tools.cli.flags.fields import read_flags
 from tools.sweep.plan import EVALUATION, Run, Sweep, different_settings, read_sweep
 from train.config import Config as TrainConfig
 

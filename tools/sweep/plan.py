@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tools.cli import UserError
-from tools.cli.config_file import read_table, read_toml
-from tools.cli.fields import Flag, read_flags
+from tools.cli.flags.config_file import read_table, read_toml
+from tools.cli.flags.fields import Flag, read_flags
 from tools.evaluate import Config as Evaluation
 from train.config import Config
 

@@ -12,8 +12,8 @@ if not __package__:  # run as a folder: import from the repository root, not fro
 from pack.holes.kinds import FORWARD, Shares, parse_shares
 from tools import cli
 from tools.cli import UserError
-from tools.cli.fields import parse_size
 from tools.cli.files import file_sha256
+from tools.cli.sizes import parse_size
 
 if TYPE_CHECKING:
     import numpy as np

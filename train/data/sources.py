@@ -16,7 +16,7 @@ from pack.shards.index import Index
 from pack.shards.location import SPLITS, Location, parse_location, pointing_up
 from pack.shards.shard import list_shards, read_shards
 from tools.cli import MissingFile, UserError, quoted
-from tools.cli.fields import parse_size
+from tools.cli.sizes import parse_size
 from train.config import Config
 from train.data.records import Records
 from train.data.samples import Samples

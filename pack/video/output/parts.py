@@ -21,7 +21,7 @@ import numpy as np
 
 from pack.video.export import digest_of
 from pack.video.output.encoder import TIME_BASE, Encoding, PartWriter
-from tools.cli import UserError, is_of_system, is_shortage, quoted
+from tools.cli import UserError, is_of_machine, quoted
 from tools.cli.arrays import check_stored, read_member
 from tools.cli.files import check_replaceable, sync_folder, write_file
 from tools.cli.locks import hold
@@ -140,7 +140,7 @@ class Parts:
             found = read_arrays(progress)
             counts, ticks = check_progress(found)
         except Exception as error:  # json, zipfile and np.load raise many kinds for a damaged file
-            if is_shortage(error) or is_of_system(error):
+            if is_of_machine(error):
                 raise
             raise UserError(f"{self.folder} is damaged: {advice}") from error
         if earlier != self.job:

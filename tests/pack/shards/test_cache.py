@@ -18,7 +18,7 @@ from pack.shards.shard import list_shards, read_record
 from pack.shards.untrusted import CorruptRecord
 from tests.support.servers import s3
 from tests.support.shards import make_split
-from tools.cli.fields import parse_size
+from tools.cli.sizes import parse_size
 from train.data.plan import Slot
 from train.data.records import Records
 from train.data.samples import Sample, Samples, Unavailable

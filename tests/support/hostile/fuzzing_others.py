@@ -23,8 +23,8 @@ from pack.video.export import EXPORT, read_export
 from tests.support.hostile.fuzzing import INDEX, RECORD, VALUES, check_tar, damaged
 from tests.support.hostile.fuzzing import MEMBERS as RECORD_MEMBERS
 from tools.cli import UserError
-from tools.cli.config_file import read_config
-from tools.cli.fields import read_flags
+from tools.cli.flags.config_file import read_config
+from tools.cli.flags.fields import read_flags
 from tools.lineage.made_of import as_lines, lineage_of, seen_in_training
 from train.checkpoints.fields import check_fields
 from train.checkpoints.state import VERSION, Position, as_payload

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tools import cli
 from tools.cli import UserError
-from tools.cli.config_file import config_text, read_config
-from tools.cli.fields import read_flags
+from tools.cli.flags.config_file import config_text, read_config
+from tools.cli.flags.fields import read_flags
 from tools.cli.output import CONTROLS
 from tools.options import PROGRAMS, TOOLS, configuration
 

@@ -1,7 +1,7 @@
 import pytest
 
 from tools.cli import UserError
-from tools.cli.fields import parse_size
+from tools.cli.sizes import parse_size
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tools.cli.errors import UserError, redact
-from tools.cli.fields import Flag, is_moderate, read_flags, summary
+from tools.cli.flags.fields import Flag, is_moderate, read_flags, summary
+from tools.cli.flags.words import suggestion
 from tools.cli.output import CONTROLS
-from tools.cli.words import suggestion
 
 MANY = {bool: "booleans", int: "whole numbers", float: "numbers", str: "texts in quotes"}
 

@@ -7,7 +7,7 @@ import sys
 import textwrap
 from typing import Any
 
-from tools.cli.fields import Flag
+from tools.cli.flags.fields import Flag
 
 COLUMN = 24  # where help texts start; longer flags have theirs on the next line
 

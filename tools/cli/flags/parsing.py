@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 import fire
 from fire.decorators import SetParseFns
 
-from tools.cli.config_file import config_text, read_config
 from tools.cli.errors import UserError, one_line
-from tools.cli.fields import Flag, read_flags, summary
-from tools.cli.help import help_text
+from tools.cli.flags.config_file import config_text, read_config
+from tools.cli.flags.fields import Flag, read_flags, summary
+from tools.cli.flags.help import help_text
+from tools.cli.flags.words import translate
 from tools.cli.program import is_users, tell_torchrun
-from tools.cli.words import translate
 
 
 class _Dataclass(typing.Protocol):

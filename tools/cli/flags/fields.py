@@ -1,4 +1,4 @@
-"""The fields of a configuration as flags: names, types and help texts; sizes in bytes, as users write them."""
+"""The fields of a configuration as flags: names, types and help texts."""
 
 import dataclasses
 import inspect
@@ -13,7 +13,6 @@ from typing import Any
 from tools.cli.errors import UserError
 
 EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
-PREFIXES = "KMGT"  # of bytes
 
 
 @dataclass(frozen=True)
@@ -107,16 +106,3 @@ def field_comments(config_class: type) -> dict[str, str]:
 def summary(config_class: type) -> str:
     """The first line of a configuration's docstring: what its program does."""
     return (config_class.__doc__ or "").strip().split("\n")[0]
-
-
-def parse_size(flag: str, text: str) -> int:
-    """The number of bytes in `text`, the value of `flag`: "1GB", "1G", "500 MB", "2GiB", "1000000".
-
-    K, M, G and T are powers of 1000, with or without B; KiB, MiB, GiB and TiB are powers of 1024. Raises UserError.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(I?B)?|B)?", text.strip().upper())
-    if not match:
-        raise UserError(f"{flag} {text} is not a size: pass a number of bytes, or one with KB, MB, GB, TB or GiB")
-    number, prefix, unit = match.groups()
-    base = 1024 if unit == "IB" else 1000
-    return int(float(number) * base ** (PREFIXES.index(prefix) + 1 if prefix else 0))

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 
 from tools.cli.errors import UserError
-from tools.cli.fields import Flag
+from tools.cli.flags.fields import Flag
 
 
 def translate(words: list[str], flags: list[Flag]) -> list[str]:
