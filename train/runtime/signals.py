@@ -8,7 +8,8 @@ from typing import TypeVar
 from tools.cli import UserError
 from tools.cli.signals import handle
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # from schedulers, Ctrl-C, Slurm before its time limit
+# from schedulers, Ctrl-C, Slurm before its time limit; Windows, where every program ends with one line, lacks the last
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
 PATIENCE = 15.0  # seconds that a wait may still last after a signal
 SAME_CTRL_C = 2.0  # seconds; a second SIGINT within them comes from the same Ctrl-C, by torchrun and the terminal
 
