@@ -227,7 +227,7 @@ def take_place(tar: Path, kept: Index) -> None:
     """Let the shard `kept` take the place of the one at `tar`; at every moment one of them is whole and published."""
     check_content(kept)  # before the other one is deleted
     with locked_folder(tar.parent):
-        check_replaceable(tar, kept)
+        check_origin(tar, kept)
         index_path(tar).unlink(missing_ok=True)
         tar.unlink(missing_ok=True)
         link(kept.path, tar)
@@ -237,7 +237,7 @@ def take_place(tar: Path, kept: Index) -> None:
     kept.tar.unlink()
 
 
-def check_replaceable(tar: Path, kept: Index) -> None:
+def check_origin(tar: Path, kept: Index) -> None:
     """Raise UserError where the shard at `tar` is not the one that `kept` was made of."""
     if published_sha256(tar) not in ("", kept.source[MARK].get("sha256"), kept.sha256):
         raise UserError(f"{kept.tar}: was made of another {tar.name} than there is now: remove one of the two")
@@ -262,7 +262,7 @@ def finish(train: Path, held: Path) -> None:
         kept = read_index(path)
         if MARK in kept.source:
             tar = replaced_tar(train, kept)
-            check_replaceable(tar, kept)
+            check_origin(tar, kept)
             check_complete(tar, kept, held)
             take_place(tar, kept)
     for tar in train.glob(f"*{KEPT}*.tar"):  # a second name of the shard that it replaced

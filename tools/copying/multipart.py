@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pack.shards.index import Index
@@ -131,9 +132,14 @@ def abort(target: RemotePath, upload: Upload) -> None:
 
 def call(target: RemotePath, operation: str, key_as: str = "Key", **arguments: Any) -> Any:
     """The answer of S3 to an operation on this file, tried again after passing failures."""
+    return retry(_request(target, operation, key_as, **arguments), target)
+
+
+def _request(target: RemotePath, operation: str, key_as: str = "Key", **arguments: Any) -> Callable[[], Any]:
+    """A function that sends one request on this file to S3 and returns the answer."""
     store = client(target)
     bucket, key, _ = store.split_path(target.url)
-    return retry(lambda: store.call_s3(operation, Bucket=bucket, **{key_as: key}, **arguments), target)
+    return partial(store.call_s3, operation, Bucket=bucket, **{key_as: key}, **arguments)
 
 
 def call_if(condition: dict[str, str], target: RemotePath, operation: str, **arguments: Any) -> Any:
@@ -142,12 +148,11 @@ def call_if(condition: dict[str, str], target: RemotePath, operation: str, **arg
     Amazon's S3 checks conditions of writes since 2024. Other servers may ignore or refuse them: then this is `call`.
     Raises Occupied.
     """
-    store = client(target)
-    bucket, key, _ = store.split_path(target.url)
+    request = _request(target, operation, **arguments, **condition)
 
     def act() -> Any:
         try:
-            return store.call_s3(operation, Bucket=bucket, Key=key, **arguments, **condition)
+            return request()
         except OSError as error:
             answer = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
             if answer in ("PreconditionFailed", "412") or (answer == "NoSuchKey" and "IfMatch" in condition):

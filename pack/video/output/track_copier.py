@@ -102,21 +102,22 @@ class TrackCopier:
     def write_until(self, seconds: Fraction | None) -> None:
         """Write what comes up to these seconds, so that no track waits for another; None writes the rest."""
         while self.packet is not None:
-            packet, index = self.packet, self.packet.stream.index
+            packet = self.packet
             if packet.dts is None:
                 packet.dts = packet.pts
-            if packet.dts is not None:
-                if seconds is not None and packet.dts * packet.time_base - self.origin > seconds:
-                    return
-                if self._is_over(packet):
-                    pass
-                elif index in self.converters:
-                    self.out.mux(list(self.converters[index].convert(packet, self.origin)))
-                else:
-                    self._copy(packet, index)
-            elif index in self.converters:  # the decoder's flush
-                self.out.mux(list(self.converters[index].convert(packet, self.origin)))
+            if None not in (packet.dts, seconds) and packet.dts * packet.time_base - self.origin > seconds:
+                return
+            if packet.dts is None or not self._is_over(packet):
+                self._write(packet)
             self.packet = next(self.packets, None)
+
+    def _write(self, packet):
+        """Convert or copy a packet; one without a time stamp only flushes the decoder of a track that is converted."""
+        index = packet.stream.index
+        if index in self.converters:
+            self.out.mux(list(self.converters[index].convert(packet, self.origin)))
+        elif packet.dts is not None:
+            self._copy(packet, index)
 
     def finish(self, seconds: Fraction | None) -> None:
         """Write what comes up to these seconds, or the rest, and what converters still hold."""

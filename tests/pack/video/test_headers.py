@@ -10,7 +10,7 @@ from pack.video.bars import Bars
 from pack.video.container import open_video
 from pack.video.headers import Header, clean_aperture, read_header
 from pack.video.reader import probe, read_frames
-from tests.support.media.videos import COLORS, grey, planes, quarters, write
+from tests.support.media.videos import COLORS, grey, planes, quarters, twin_of, write
 
 PARENTS = {b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0, b"stsd": 8, b"avc1": 78, b"hev1": 78}
 
@@ -140,10 +140,7 @@ def with_rpu(path, profile, full):
         stream = out.add_stream("libx265", rate=25, options={"x265-params": "log-level=none:bframes=0"})
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         for packet in (packet for frame in (grey(100), grey(120), None) for packet in stream.encode(frame)):
-            twin = av.Packet(bytes(packet) + b"\0\0\0\1" + rpu)
-            twin.pts, twin.dts, twin.time_base, twin.stream = packet.pts, packet.dts, packet.time_base, stream
-            twin.is_keyframe = packet.is_keyframe
-            out.mux(twin)
+            out.mux(twin_of(packet, stream, bytes(packet) + b"\0\0\0\1" + rpu))
     return path
 
 

@@ -7,7 +7,7 @@ import av
 import pytest
 
 from pack.video.reader import read_timed
-from tests.support.media.videos import moving, write
+from tests.support.media.videos import moving, twin_of, write
 
 
 def overwritten(source, out, numbers):
@@ -15,13 +15,7 @@ def overwritten(source, out, numbers):
     with av.open(str(source)) as before, av.open(str(out), "w") as after:
         stream = after.add_stream_from_template(before.streams.video[0])
         for number, packet in enumerate(packet for packet in before.demux(video=0) if packet.size):
-            changed = packet
-            if number in numbers:
-                changed = av.Packet(b"\xff" * packet.size)
-                changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
-                changed.duration, changed.is_keyframe = packet.duration, packet.is_keyframe
-            changed.stream = stream
-            after.mux(changed)
+            after.mux(twin_of(packet, stream, b"\xff" * packet.size if number in numbers else None))
     return out
 
 

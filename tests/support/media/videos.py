@@ -128,6 +128,14 @@ def film(path, seconds=3, codec="libx264", sound="aac", start=0, rate=25, form=N
     return path
 
 
+def twin_of(packet, stream, data=None):
+    """A packet for another stream with the stamps of this one, and with its bytes or others."""
+    twin = av.Packet(bytes(packet) if data is None else data)
+    twin.pts, twin.dts, twin.time_base, twin.duration = packet.pts, packet.dts, packet.time_base, packet.duration
+    twin.is_keyframe, twin.stream = packet.is_keyframe, stream
+    return twin
+
+
 def remuxed(source, out, options=None, earlier=0, with_sound=True):
     """The packets of a film in another file, with stamps that are `earlier` by so many seconds."""
     with av.open(str(source)) as whole, av.open(str(out), "w", options=options) as copy:

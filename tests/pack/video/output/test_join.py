@@ -12,7 +12,7 @@ from pack.video.output.tracks import plan_tracks
 from pack.video.shot_reader import read_shots
 from tests.support.media.edits import edited
 from tests.support.media.stereo_films import clip_with_sound, copy_film, packets, write_film
-from tests.support.media.videos import beeps, film, flashes, joined, moving, remuxed, write
+from tests.support.media.videos import beeps, film, flashes, joined, moving, remuxed, twin_of, write
 
 
 def in_time(path):
@@ -96,10 +96,7 @@ def test_sound_that_begins_behind_a_joint_of_recordings_is_kept(tmp_path, sound)
         copies = [out.add_stream_from_template(source.streams[index]) for index in (0, 1, 1)]
         for packet in source.demux():
             for copy in (copies[:1] if packet.stream.index == 0 else copies[1:]) if packet.size else ():
-                again = av.Packet(bytes(packet))
-                again.pts, again.dts, again.time_base = packet.pts, packet.dts, packet.time_base
-                again.stream = copy
-                out.mux(again)
+                out.mux(twin_of(packet, copy))
     copy_film(joined(tmp_path / "c.ts", first, tmp_path / "b.ts"), tmp_path / "o.mp4", sound)
     assert np.allclose(beeps(tmp_path / "o.mp4"), flashes(tmp_path / "o.mp4"), atol=0.06)
     assert np.allclose(beeps(tmp_path / "o.mp4", 1), beeps(tmp_path / "o.mp4")[2:], atol=0.06)
@@ -222,10 +219,7 @@ def rich(path):
             if packet.dts is None:
                 continue
             for target in (picture,) if packet.stream is video else tracks:
-                twin = av.Packet(bytes(packet))
-                twin.pts, twin.dts, twin.time_base = packet.pts, packet.dts, packet.time_base
-                twin.duration, twin.is_keyframe, twin.stream = packet.duration, packet.is_keyframe, target
-                out.mux(twin)
+                out.mux(twin_of(packet, target))
     return path
 
 
