@@ -34,14 +34,14 @@ class Config:
 def main():
     config = cli.parse(Config)
     from pack.shards.record import decode  # imports numpy
-    from tools.inspection.contact_sheet import choose, draw_record, save, stack
+    from tools.inspection.contact_sheet import LEGEND, choose, draw_record, draw_text, save, stack
 
     chosen = choose(open_shards(Path(config.data)), config.records, config.key)
     blocks = []
     for shard, entry in chosen:
         record = decode(entry.key, read_record(shard, entry))
         blocks.append(draw_record(record, shard, config.frames, config.tile))
-    sheet = stack(blocks)
+    sheet = stack([draw_text([LEGEND], blocks[0].width), *blocks])
     save(sheet, Path(config.out))
     print(f"{config.out}: {plural(len(chosen), 'record')}, {sheet.width}x{sheet.height} pixels")
 

@@ -6,7 +6,7 @@ from html import escape
 from tools.arena.boards import Board, Rank, correlation, ranks
 from tools.evaluation.comparison import figure
 from tools.evaluation.plots import COLOURS, bars
-from tools.evaluation.report_page import STYLE, html_table
+from tools.evaluation.report_page import html_table, whole_page
 from tools.stereo_truth.compare import Shown
 from tools.stereo_truth.report import show
 
@@ -49,8 +49,7 @@ def as_html(
             for source, strips in shown.items()
         ),
     ]
-    head = f"<meta charset='utf-8'><title>Backfill: arena</title><style>{STYLE}</style>"
-    return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+    return whole_page("arena", parts)
 
 
 def order(board: Board) -> list[str]:

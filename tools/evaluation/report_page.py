@@ -69,7 +69,15 @@ def as_html(
         "<h2>Pictures</h2>",
         *(show(key, outputs) for key, outputs in pictures),
     ]
-    head = f"<meta charset='utf-8'><title>Backfill: {escape(split)}</title><style>{STYLE}</style>"
+    return whole_page(split, parts)
+
+
+def whole_page(title: str, parts: Sequence[str], style: str = "") -> str:
+    """The HTML of a page with these parts, for screens of every width; `style` is CSS besides STYLE."""
+    head = (
+        "<meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>Backfill: {escape(title)}</title><style>{STYLE}{style}</style>"
+    )
     return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tools.cli import plural
 from tools.cli.files import write_file
 from tools.evaluation.plots import agreement, bars
-from tools.evaluation.report_page import STYLE, html_table
+from tools.evaluation.report_page import html_table, whole_page
 from tools.evaluation.summary import Interval
 from tools.film.calibration import Calibration
 from tools.film.certificate import Certificate, Gain
@@ -61,10 +61,7 @@ def write_page(
             "so the first picture is what a perfect fill would show.</p>",
             f"<img style='max-width:100%' alt='the largest fills' src='data:image/png;base64,{data}'>",
         ]
-    style = f"<style>{STYLE}{MORE_STYLE}</style>"
-    head = f"<meta charset='utf-8'><title>Backfill: {escape(film)}</title>{style}"
-    text = f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"
-    write_file(path, text.encode())
+    write_file(path, whole_page(film, parts, MORE_STYLE).encode())
 
 
 def held_out(found: Certificate, shots: Sequence[Shot]) -> list[str]:

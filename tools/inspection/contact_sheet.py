@@ -15,6 +15,7 @@ from tools.cli import printable
 from tools.cli.files import whole_file
 
 HIDDEN, HIDDEN_TWICE = (255, 0, 64), (255, 200, 0)  # how holes and those behind two layers look on a frame
+LEGEND = "From left to right: the frame, its holes, and the frame with its holes in red, in yellow behind two layers"
 PAPER, INK = (24, 24, 24), (235, 235, 235)
 GAP = 4  # pixels between images
 FONT_SIZE = 15

@@ -17,7 +17,7 @@ from tools.evaluation.quality import hole_widths
 
 FULL_WIDTH = 1920
 LEAST_SHARE = 0.1  # of the records, below which a network was hardly trained on a kind
-LEAST_COVERED = 0.9  # of the film's hole pixels, whose widths training has to have shown
+MOST, HALF = 0.9, 0.5  # of the film's hole pixels, whose widths training has to have shown to be trained, or partly so
 QUANTILES = (0.01, 0.99)  # of the widths of training, between which a width counts as shown
 
 
@@ -89,5 +89,8 @@ def verdict(kind: str, masks: Masks, trained: Mapping[str, Sequence[np.ndarray]]
         return f"{kind}: not trained for this: {100 * share:.0f} % of the records have holes of this kind"
     low, high = np.quantile(np.concatenate(trained[kind]), QUANTILES)
     covered = float(((widths >= low) & (widths <= high)).mean())
-    said = f"{100 * covered:.0f} % of the film's hole pixels are in holes of widths that training has shown"
-    return f"{kind}: {'trained for this' if covered >= LEAST_COVERED else 'only partly trained for this'}: {said}"
+    how = "trained" if covered >= MOST else "only partly trained" if covered >= HALF else "not trained"
+    return (
+        f"{kind}: {how} for this: {100 * covered:.0f} % of the film's hole pixels are in holes of widths that training "
+        f"has shown, {100 * float((widths > high).mean()):.0f} % in wider ones"
+    )

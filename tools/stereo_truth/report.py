@@ -15,7 +15,7 @@ from tools.cli.files import write_file
 from tools.evaluation.methods import Method
 from tools.evaluation.plots import COLOURS, bars
 from tools.evaluation.report import aligned, without_nan
-from tools.evaluation.report_page import STYLE, html_table, moving_picture
+from tools.evaluation.report_page import html_table, moving_picture, whole_page
 from tools.stereo_truth import tables
 from tools.stereo_truth.classes import GROUPS, UNKNOWN
 from tools.stereo_truth.compare import PERFECT, Case, Found, Shown
@@ -31,6 +31,7 @@ ABOUT = (
     "right eye that the left eye does not show; band: those at most 8 px from them, where halos appear; frame: all "
     "measured pixels."
 )
+AGAINST = "Networks against the best fill that sees one frame, dB of PSNR"
 
 
 def write_report(out: Path, found: Found, methods: Sequence[Method], notes: Sequence[str], config: "Config") -> None:
@@ -44,9 +45,13 @@ def write_report(out: Path, found: Found, methods: Sequence[Method], notes: Sequ
     if len(lines) > 1:
         print("\nerror in uncovered pixels, and the share of it that fill, warp and depth have:")
         print_table(lines)
+    verdicts = tables.verdict_table(found, methods)
+    if len(verdicts) > 1:
+        print(f"\n{AGAINST}:")
+        print_table(verdicts)
     print()
-    for line in (*tables.verdicts(found, methods), *(f"note: {note}" for note in notes)):
-        print(line)
+    for note in notes:
+        print(f"note: {note}")
     data = json.dumps(without_nan(as_json(found, methods, notes, config)), indent=1) + "\n"
     write_file(out / "metrics.json", data.encode())
     write_file(out / "report.html", as_html(found, methods, notes).encode())
@@ -89,13 +94,14 @@ def as_json(found: Found, methods: Sequence[Method], notes: Sequence[str], confi
 def as_html(found: Found, methods: Sequence[Method], notes: Sequence[str]) -> str:
     """One page that needs no other file."""
     depth, warp = tables.pairs(found)[0]
+    verdicts = tables.verdict_table(found, methods)
     parts = [
         "<h1>Against a true second eye</h1>",
         f"<p>{escape(ABOUT)}</p><p>{plural(len(found.rows.clips), 'scene')}. Numbers are means over scenes; brackets "
         f"are their 95 % intervals (paired bootstrap). “{escape(PERFECT)}” has the true colours in all holes: its "
         "remaining error comes from warp and depth.</p>",
         "".join(f"<p><small>{escape(note)}</small></p>" for note in notes),
-        "".join(f"<p>{escape(line)}</p>" for line in tables.verdicts(found, methods)),
+        f"<h2>{AGAINST}</h2>{html_table(verdicts)}" if len(verdicts) > 1 else "",
         *(chart(found, depth, warp, measure) for measure in ("uncovered_psnr", "band_psnr")),
         *(
             f"<h2>{escape(d)} depth, {escape(w)} warp</h2>{html_table(tables.full_table(found, d, w))}"
@@ -110,8 +116,7 @@ def as_html(found: Found, methods: Sequence[Method], notes: Sequence[str]) -> st
         f"<h2>Where fills differ most ({escape(depth)} depth)</h2>",
         *(show(one) for one in found.shown),
     ]
-    head = f"<meta charset='utf-8'><title>Backfill: a true second eye</title><style>{STYLE}</style>"
-    return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+    return whole_page("a true second eye", parts)
 
 
 def definitions() -> dict[str, str]:

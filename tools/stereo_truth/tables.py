@@ -10,7 +10,15 @@ from tools.stereo_truth.classes import LIMITS, UNKNOWN
 from tools.stereo_truth.compare import LEFT_EYE, PERFECT, Case, Found
 from tools.stereo_truth.measures import MEASURES
 
-TERMINAL = tuple(MEASURES)
+TERMINAL = (
+    "uncovered_psnr",
+    "uncovered_tde",
+    "band_psnr",
+    "band_tde",
+    "frame_psnr",
+    "siou",
+)  # others are in the report
+VERDICTS = {"uncovered_psnr": "uncovered pixels", "band_psnr": "band"}
 NOT_RANKED = (LEFT_EYE, PERFECT, "empty")
 
 
@@ -41,7 +49,7 @@ def ranked(found: Found, depth: str, warp: str, measure: str) -> list[str]:
 
 
 def summary_table(found: Found, depth: str, warp: str, methods: Sequence[Method]) -> list[list[str]]:
-    """A line for each fill: the mean of every measure, the first one with its interval."""
+    """A line for each fill: the means of some measures, the first one with its interval."""
     cost = {m.name: m.cost.milliseconds for m in methods if m.cost.seconds}
     lines = [["fill", *(heading(n) for n in TERMINAL), "ms/frame"]]
     for name in fills(found):
@@ -53,11 +61,11 @@ def summary_table(found: Found, depth: str, warp: str, methods: Sequence[Method]
 
 
 def full_table(found: Found, depth: str, warp: str) -> list[list[str]]:
-    """The same with all intervals."""
-    lines = [["fill", *(heading(n) for n in TERMINAL)]]
+    """A line for each fill: the mean of every measure with its interval."""
+    lines = [["fill", *(heading(n) for n in MEASURES)]]
     for name in fills(found):
         case = Case(depth, warp, name)
-        lines.append([name, *(figure(mean(found, case, n), MEASURES[n].digits) for n in TERMINAL)])
+        lines.append([name, *(figure(mean(found, case, n), MEASURES[n].digits) for n in MEASURES)])
     return lines
 
 
@@ -82,23 +90,22 @@ def group_table(found: Found, depth: str, warp: str, kind: str, measure: str = "
     return lines
 
 
-def verdicts(found: Found, methods: Sequence[Method]) -> list[str]:
-    """How far each network is from the best fill that sees one frame, in dB, in words."""
+def verdict_table(found: Found, methods: Sequence[Method]) -> list[list[str]]:
+    """How far each network is from the best fill that sees one frame, in dB of PSNR; the heading alone without one."""
     simple = [m.name for m in methods if m.kind == "one frame"]
-    networks = [m.name for m in methods if m.kind in ("network", "stream")]
-    sentences = []
-    for depth, warp in pairs(found):
-        for measure, where in (("uncovered_psnr", "uncovered pixels"), ("band_psnr", "the band")):
-            best = next((name for name in ranked(found, depth, warp, measure) if name in simple), None)
-            if best is None:
-                continue
-            for name in networks:
+    lines = [["network", "depth", "warp", *(cell for where in VERDICTS.values() for cell in (where, "against"))]]
+    for name in (m.name for m in methods if m.kind in ("network", "stream")):
+        for depth, warp in pairs(found):
+            cells = []
+            for measure in VERDICTS:
+                best = next((name for name in ranked(found, depth, warp, measure) if name in simple), None)
+                if best is None:
+                    cells += ["–", "–"]
+                    continue
                 gap = difference(found, Case(depth, warp, name), Case(depth, warp, best), measure)
-                sentences.append(
-                    f"{name}, {depth} depth, {warp} warp: {figure(gap, 2, '+')} dB in {where} against {best}, "
-                    "the best fill that sees one frame"
-                )
-    return sentences
+                cells += [figure(gap, 2, "+"), best]
+            lines.append([name, depth, warp, *cells])
+    return lines if simple else lines[:1]
 
 
 def heading(measure: str) -> str:

@@ -30,7 +30,10 @@ def test_widths_count_at_1080p_and_pairs_overlap():
 def test_a_verdict_asks_for_the_kind_and_for_its_widths():
     trained = {"forward": [np.linspace(4, 40, 100)] * 9, "monobw": [np.linspace(4, 8, 100)]}
     assert "forward: trained for this: 100 %" in verdict("forward", strip(6), trained)
-    assert "monobw: only partly trained for this: 0 %" in verdict("monobw", strip(6), trained)
+    wider = verdict("monobw", strip(6), trained)
+    assert "monobw: not trained for this: 0 %" in wider and wider.endswith("has shown, 100 % in wider ones")
+    both = Masks(torch.cat([strip(3).masks, strip(3, 20).masks | strip(2).masks], -1), 2)  # 6, 6 and 4 px wide
+    assert "forward: only partly trained for this: 75 %" in verdict("forward", both, {"forward": [np.full(9, 6.0)]})
     assert "mlbw: not trained for this: 0 % of the records" in verdict("mlbw", strip(6), trained)
     assert verdict("forward", strip(0), trained) == "forward: the film has no holes"
 

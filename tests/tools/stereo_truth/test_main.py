@@ -1,4 +1,5 @@
 import json
+import re
 
 import av
 import numpy as np
@@ -10,6 +11,7 @@ from tests.support.media.videos import write
 from tests.support.programs import refused, succeeds
 from tests.tools.test_evaluate import tiny_network
 from tools.stereo_truth.__main__ import main
+from tools.stereo_truth.report import AGAINST
 from tools.stereo_truth.scenes import FIRST_SEED, render_scenes
 
 SMALL = ("--size", 96, "--tile", 80, "--depth", "exact", "--device", "cpu", "--pictures", 1)
@@ -44,9 +46,19 @@ def test_the_table_names_every_fill_and_the_files_appear(outcome):
     assert (folder / "report.html").read_text().startswith("<!doctype html>")
 
 
-def test_a_verdict_says_how_far_the_network_is_from_the_best_simple_fill(outcome):
-    assert "tiny, exact depth, forward warp: " in outcome[1]
-    assert "dB in the band against replicate" in outcome[1]
+def test_a_table_says_how_far_each_network_is_from_the_best_simple_fill(outcome):
+    folder, printed = outcome
+    head, *lines = printed.partition(f"{AGAINST}:\n")[2].split("\n\n")[0].splitlines()[:3]
+    assert head.split() == "network depth warp uncovered pixels against band against".split()
+    assert [line.split("exact")[0].strip() for line in lines] == ["tiny", "tiny streamed"]
+    gap = r"[+-]\d+\.\d\d (\[\S+, \S+\] +)?"
+    assert all(re.search(rf" exact +forward +{gap} *replicate +{gap} *replicate$", line) for line in lines)
+    assert AGAINST in (folder / "report.html").read_text()
+
+
+def test_no_line_is_wider_than_120_characters_but_sentences(outcome):
+    tables = [line for line in outcome[1].splitlines() if "  " in line]
+    assert tables and max(map(len, tables)) <= 120
 
 
 def test_scenes_are_the_same_for_the_same_seed_and_none_of_those_that_training_draws(film):
