@@ -110,12 +110,13 @@ def to_xyz(primaries: int) -> np.ndarray:  # (3 3): linear RGB to CIE XYZ, white
 
 
 def pq_to_nits(codes: np.ndarray) -> np.ndarray:
-    """The EOTF of SMPTE ST 2084."""
+    """The EOTF of SMPTE ST 2084: light in cd/m2 of codes in [0, 1], of any shape."""
     power = codes ** (1 / 78.84375)
     return 10000 * (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (1 / 0.1593017578125)
 
 
 def nits_to_pq(nits: np.ndarray | float) -> np.ndarray:
+    """The inverse of `pq_to_nits`."""
     power = (np.asarray(nits) / 10000) ** 0.1593017578125
     return ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
 

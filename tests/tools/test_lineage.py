@@ -85,8 +85,8 @@ def test_the_lineage_of_a_file_is_printed(about, tmp_path):
 
 def test_shares_of_a_source_are_printed_as_percentages():
     rendered = {"video": "truth_0", "holes": {"forward": 1.0}, "warp": {"forward": 0.5, "mlbw": 0.5}, "records": 1}
-    lines = as_lines({"sources": [rendered]})
-    assert lines[1] == "  truth_0: 1 record; holes forward 100 %; warp forward 50 %, mlbw 50 %"
+    lines = as_lines({"sources": [rendered, rendered | {"video": "truth_9", "records": 2}]})
+    assert lines[1] == "  truth_0, truth_9: 3 records; holes forward 100 %; warp forward 50 %, mlbw 50 %"
 
 
 def test_evaluation_warns_of_films_that_were_in_training(about, split, tmp_path):

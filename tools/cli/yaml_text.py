@@ -44,4 +44,11 @@ def parse_yaml(text: str) -> Any:
     except Exception as error:  # PyYAML passes on what int, float, datetime and base64 raise for a wrong value
         if is_shortage(error):
             raise
-        raise UserError(f"is not valid YAML ({one_line(error) or type(error).__name__})") from error
+        raise UserError(f"is not valid YAML ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, and where: PyYAML's own text has a drawing of several lines in it."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
+    return one_line(error).replace(' in "<unicode string>"', "") or type(error).__name__

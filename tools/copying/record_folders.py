@@ -138,7 +138,7 @@ def stack(paths: list[Path], mode: str) -> np.ndarray:  # -> uint8 (T H W 3) for
     return np.stack(images)
 
 
-def read_image(path: Path, mode: str) -> np.ndarray:
+def read_image(path: Path, mode: str) -> np.ndarray:  # -> uint8 (H W 3) for RGB, (H W) for L
     """The pixels of an image that `mode` holds without loss. Raises UserError."""
     try:
         with open_image(path) as image:

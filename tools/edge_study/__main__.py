@@ -102,14 +102,14 @@ def all_fills(network: "LightVideoInpaint") -> "dict[str, Fill]":
     return fills | {"network": network.infer}
 
 
-def border(frames: "torch.Tensor", holes: "torch.Tensor") -> "torch.Tensor":
+def border(frames: "torch.Tensor", holes: "torch.Tensor") -> "torch.Tensor":  # (T 3 H W), (T 1 H W) -> (T 3 H W)
     """The first visible column, repeated: what sampling beyond the border gives."""
     from train.evaluation.fills import replicate
 
     return replicate(frames, holes)
 
 
-def stretched(frames: "torch.Tensor", holes: "torch.Tensor") -> "torch.Tensor":
+def stretched(frames: "torch.Tensor", holes: "torch.Tensor") -> "torch.Tensor":  # as `border`
     """The RAMP strips beside the strip, stretched over both, bilinear: iw3's preserve_screen_border."""
     import torch
 

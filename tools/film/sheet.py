@@ -54,7 +54,9 @@ def largest_fills(splits: Sequence[Path], shots: Sequence[Shot]) -> dict[int, tu
 
 
 @torch.inference_mode()
-def fill_record(frames: np.ndarray, masks: np.ndarray, fill: Fill, device: torch.device) -> list:
+def fill_record(
+    frames: np.ndarray, masks: np.ndarray, fill: Fill, device: torch.device
+) -> list:  # uint8 (T H W 3), uint8 (T H W) -> 3 images
     """The frame, its holes marked, and the fill, in the middle of a record and there where its holes are largest."""
     from PIL import Image
 

@@ -44,10 +44,10 @@ def as_lines(found: dict[str, Any]) -> list[str]:
     measured = ", ".join(f"{name} {value:.4g}" for name, value in numbers)
     blend = [f"blended: {describe_part(one)}" for one in list_of(found, "blend")]
     if blend and "steps" not in found:  # the network whose lineage this is the first part of has none
-        return [*(describe_source(one) for one in sources), *blend]
+        return [*describe_sources(sources), *blend]
     return [
         f"dataset {found.get('dataset')}: {plural(records, 'record')} of {plural(len(sources), 'source')}",
-        *(f"  {describe_source(one)}" for one in sources),
+        *(f"  {line}" for line in describe_sources(sources)),
         f"trained for {plural(count(found, 'steps'), 'step')}, to epoch {found.get('epoch')}, seed {found.get('seed')}",
         f"started from {start.get('name')}, sha256 {start.get('sha256')}" if start else "started from random weights",
         *blend,
@@ -56,14 +56,25 @@ def as_lines(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def describe_sources(sources: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each film of the training split, or for several of which all but name and number is the same."""
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for one in sources:
+        alike.setdefault(describe_source(one), []).append(one)
+    return [
+        f"{', '.join(str(one.get('video')) for one in ones)}: "
+        f"{plural(sum(count(one, 'records') for one in ones), 'record')}; {facts}"
+        for facts, ones in alike.items()
+    ]
+
+
 def describe_source(one: dict[str, Any]) -> str:
-    """A film of the training split, with its identity and its holes."""
+    """The identity and the holes of a film of the training split."""
     names = ("holes", "records", "video", "sha256_of_ends")
     known = (*names, "bytes", "textures")
     others = ", ".join(f"{name} {in_words(value)}" for name, value in one.items() if name not in known)
     textures = [str((isinstance(texture, dict) and texture.get("video")) or texture) for texture in textures_of(one)]
     parts = [
-        f"{one.get('video')}: {plural(count(one, 'records'), 'record')}",
         f"holes {in_words(table(one, 'holes'))}",
         *([others] if others else []),
         *([f"textures {' '.join(textures)}"] if textures else []),

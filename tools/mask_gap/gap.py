@@ -29,7 +29,7 @@ class Masks:
     scale: float  # pixels at 1080p per pixel
 
     def widths(self) -> np.ndarray:
-        """The width at each hole pixel."""
+        """The width at each hole pixel: float (hole pixels,)."""
         return (hole_widths(self.masks)[self.masks] * self.scale).numpy()
 
 

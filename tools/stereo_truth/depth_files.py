@@ -67,7 +67,7 @@ def write_film(path: Path, pictures: np.ndarray) -> None:  # uint8 (T H W 3)
 
 
 def read_nearness(folder: str, scene: str, left: np.ndarray) -> Nearness:
-    """The nearness of a scene by the depth in `folder`, over the clip as in records.
+    """The nearness of a scene with left eye uint8 (T H W 3), by the depth in `folder`, over the clip as in records.
 
     Raises UserError, which names what is missing or does not fit.
     """

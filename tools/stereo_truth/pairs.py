@@ -137,7 +137,7 @@ def read_disparity(path: Path) -> np.ndarray:  # -> float32 (H W)
 
 
 def stack(frames: Sequence[np.ndarray], folder: Path) -> np.ndarray:
-    """The frames of a folder in one array. Raises UserError where their sizes differ."""
+    """The frames (H W ...) of a folder in one array (T H W ...). Raises UserError where their sizes differ."""
     shapes = {frame.shape[:2] for frame in frames}
     if len(shapes) > 1:
         sizes = " and ".join(f"{width}x{height}" for height, width in sorted(shapes))

@@ -102,7 +102,7 @@ class PartWriter:
                 self._mux(self.video.encode())
 
     def write(self, tick: int, picture: np.ndarray) -> None:
-        """Append a picture shown at this tick of TIME_BASE; all have one size, of which odd sides are made even."""
+        """Append a picture (H W 3) shown at this tick of TIME_BASE. All have one size; odd sides are made even."""
         height, width = picture.shape[:2]
         picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         if self.video is None:
