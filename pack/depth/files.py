@@ -17,6 +17,7 @@ from PIL import Image
 from tools.cli import MissingFile, UserError, is_of_machine, is_shortage, one_line
 from tools.cli.arrays import read_member
 from tools.cli.machine import memory_bytes
+from tools.cli.sizes import format_size
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ def _check_room(path: Path, archive: zipfile.ZipFile, name: str) -> None:
     size = sum(member.file_size for member in archive.infolist() if member.filename in (name, f"{name}.npy"))
     if size > memory_bytes() // 2:
         raise UserError(
-            f"{path} holds an array of {size / 1e9:.1f} GB, more than half of the memory: save it as .npy, which is "
+            f"{path} holds an array of {format_size(size)}, more than half of the memory: save it as .npy, which is "
             f"read frame by frame"
         )
 

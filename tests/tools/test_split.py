@@ -10,6 +10,7 @@ from tests.support.programs import refused, succeeds
 from tests.tools.test_verify import write_records, write_shard
 from tools import split
 from tools.cli.files import locked_folder
+from tools.copying import moving
 from tools.inspection.shard_checks import check_splits
 from tools.split import main
 
@@ -249,7 +250,7 @@ def test_a_shard_whose_name_looks_like_ours_replaces_no_other(tmp_path):
 
 def test_a_shard_that_was_made_of_another_one_does_not_replace_it(tmp_path):
     data = write_split(tmp_path)
-    mark = {split.MARK: {"tar": "video0-00000.tar", "sha256": "0" * 64}}
+    mark = {moving.MARK: {"tar": "video0-00000.tar", "sha256": "0" * 64}}
     write_records(data / "train" / "video0-00000.kept.tar", [], mark)
     before = contents(data)
     assert "was made of another video0-00000.tar" in refused(main, "-i", data, "--num-samples", 2)
@@ -316,7 +317,7 @@ def test_a_folder_of_eval_that_is_a_link_to_nothing_is_refused(tmp_path):
 
 
 def test_a_shard_that_another_program_publishes_meanwhile_is_not_replaced(tmp_path, monkeypatch):
-    data, checked = write_split(tmp_path), split.check_content
+    data, checked = write_split(tmp_path), moving.check_content
 
     def pack_again(shard):
         checked(shard)
@@ -325,7 +326,7 @@ def test_a_shard_that_another_program_publishes_meanwhile_is_not_replaced(tmp_pa
             (data / name).touch()
             write_shard(data / "train" / f"{name}.tar", ["theirs_1_0"])
 
-    monkeypatch.setattr(split, "check_content", pack_again)
+    monkeypatch.setattr(moving, "check_content", pack_again)
     assert "than there is now" in refused(main, "-i", data, "--num-samples", 4)
     assert "theirs_1_0" in keys(data / "train")
 

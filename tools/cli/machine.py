@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.cli.errors import UserError
+from tools.cli.sizes import format_size
 
 TORCH_BYTES = 3_300_000_000  # of address space, that of the processor's build: with less, importing it aborts
 
@@ -20,8 +21,8 @@ class NoTorch(importlib.abc.MetaPathFinder):
     def find_spec(self, name: str, *_: Any) -> None:
         if name == "torch":
             raise UserError(
-                f"PyTorch needs {TORCH_BYTES / 1e9:.1f} GB of address space to start, found a limit of "
-                f"{self.limit / 1e9:.1f} GB: raise it (ulimit -v 8000000), or remove it"
+                f"PyTorch needs {format_size(TORCH_BYTES)} of address space to start, found a limit of "
+                f"{format_size(self.limit)}: raise it (ulimit -v 8000000), or remove it"
             )
 
 

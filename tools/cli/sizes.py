@@ -1,4 +1,4 @@
-"""Sizes in bytes, as users write them."""
+"""Sizes in bytes, as users write and read them."""
 
 import re
 
@@ -18,3 +18,10 @@ def parse_size(flag: str, text: str) -> int:
     number, prefix, unit = match.groups()
     base = 1024 if unit == "IB" else 1000
     return int(float(number) * base ** (PREFIXES.index(prefix) + 1 if prefix else 0))
+
+
+def format_size(count: float) -> str:
+    """A number of bytes in words: "1.5 GB", "23 MB", "4 KB"."""
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} KB"

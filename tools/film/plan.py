@@ -16,6 +16,7 @@ from pack.film_depth import FilmDepth
 from pack.video.reader import VideoInfo
 from pack.video.shot_reader import read_shots
 from tools.cli import UserError, duration, plural
+from tools.cli.sizes import format_size
 from tools.synthesis.views import Geometry, raw_windows, see
 
 CLIP = 16  # frames of a record
@@ -55,7 +56,7 @@ class Plan:
             f"  3. tuning               up to {duration(3600 * hours)}, less where held-out shots stop gaining",
             f"  4. certificate          {words['certificate']}",
             f"  5. conversion           {words['conversion']}",
-            f"  room on the disk        about {self.bytes / 1e9:.1f} GB besides the film",
+            f"  room on the disk        about {format_size(self.bytes)} besides the film",
         ]
 
 
@@ -121,4 +122,4 @@ def check_room(folder: Path, plan: Plan) -> str:
     free = shutil.disk_usage(folder).free
     if free > plan.bytes:
         return ""
-    return f"warning: {folder} has {free / 1e9:.1f} GB free, the film needs about {plan.bytes / 1e9:.1f} GB"
+    return f"warning: {folder} has {format_size(free)} free, the film needs about {format_size(plan.bytes)}"

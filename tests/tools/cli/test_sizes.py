@@ -1,7 +1,7 @@
 import pytest
 
 from tools.cli import UserError
-from tools.cli.sizes import parse_size
+from tools.cli.sizes import format_size, parse_size
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,8 @@ def test_prefixes_are_powers_of_1000_and_with_i_of_1024(text, size):
 def test_anything_else_is_refused_with_the_flags_name(text):
     with pytest.raises(UserError, match="--cache-bytes"):
         parse_size("--cache-bytes", text)
+
+
+@pytest.mark.parametrize(("count", "text"), [(4e12, "4000.0 GB"), (1.54e9, "1.5 GB"), (23.4e6, "23 MB"), (900, "1 KB")])
+def test_a_size_in_words_has_a_unit_in_which_it_is_not_zero(count, text):
+    assert format_size(count) == text and parse_size("--size", text) >= 0.6 * count
