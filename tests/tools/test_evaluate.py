@@ -200,7 +200,9 @@ def test_table_csv_and_json_agree(outcome):
     assert against["baseline"] == best
     means = [found["methods"][name]["means"]["hole_psnr"]["mean"] for name in ("a", best)]
     assert against["mean"] == pytest.approx(means[0] - means[1])
-    assert re.search(rf"(?m)^a: {against['mean']:+.2f} \[.*\] dB in holes against {best}, the best baseline$", out)
+    table = out.partition("difference in PSNR in holes, dB, from\n")[2].splitlines()
+    assert f" {best}, the best baseline" in table[0]
+    assert re.match(rf"a +{against['mean']:+.2f} \[", table[1])
 
 
 @pytest.mark.slow
@@ -218,7 +220,10 @@ def test_checkpoints_are_compared_with_the_first_one_clip_by_clip_and_by_hole_wi
                 if gaps:
                     assert against[measure + which]["mean"] == pytest.approx(np.mean(gaps), abs=1e-12)
         gap = against["hole_psnr"]["mean"]
-        assert f"\n{name} against {first}, dB in holes by hole width in px: all: {gap:+.2f} [" in out
+        table = out.partition("by width of the hole, and in TDE\n")[2].splitlines()
+        column = re.split(r" {2,}", table[0]).index(f"{name} against {first}")
+        assert re.split(r" {2,}", table[1])[column].startswith(f"{gap:+.2f} [")
+        assert [line.split("  ")[0] for line in table[2:7]] == ["0-8", "8-32", "32-64", "over 64", "TDE, all"]
         assert f"<h3>{name} against {first}</h3>" in (folder / "report.html").read_text()
     others = [name for name in found["methods"] if not name.startswith("b")]
     assert all(found["methods"][name]["against_first_checkpoint"] == {} for name in others)
@@ -389,7 +394,7 @@ def test_a_queue_with_less_context_is_measured_beside_the_usual_one(tmp_path):
     save_network(tmp_path / "a.pth", tiny_network())
     words = ("--checkpoint", tmp_path / "a.pth", "-i", tmp_path, "-o", tmp_path, "--baselines", "none", *SMALL)
     out = succeeds(main, *words, "--overlap-frames", 3, 0)
-    assert re.search(r"\na streamed 3 0 ", out) and "a streamed 3 0 against a streamed, dB in holes" in out
+    assert re.search(r"\na streamed 3 0 ", out) and "  a streamed 3 0 against a streamed\n" in out
     assert "By kind of holes" not in (tmp_path / "report.html").read_text()
     assert "--overlap-frames 6 6: expected 0 or more each" in refused(main, *words, "--overlap-frames", 6, 6)
     assert "expected one or two numbers" in refused(main, *words, "--overlap-frames", 1, 1, 1)

@@ -12,8 +12,10 @@ from typing import Any
 from tools.cli import plural
 from tools.cli.files import write_file
 from tools.evaluation.comparison import (
+    BASELINE_KINDS,
     against_baselines,
     against_first,
+    best_baseline,
     by_width,
     every_mean,
     figure,
@@ -24,13 +26,12 @@ from tools.evaluation.comparison import (
 )
 from tools.evaluation.methods import Method
 from tools.evaluation.report_page import Picture, as_html
-from tools.evaluation.summary import MEASURES, Interval, Rows
+from tools.evaluation.summary import MEASURES, Rows
 
 ABOUT = (
     "The holes were cut into the source view, whose own pixels are the ground truth; "
     "make evaluate-stereo compares with a true second eye."
 )
-WORDS = {"best simple fill": "best baseline", "best that sees one frame": "best baseline that sees one frame"}
 TERMINAL = ("hole_psnr", "hole_ssim", "hole_lpips", "hole_mae", "hole_tde", "hole_ewarp", "hole_tof", "psnr")
 
 
@@ -44,16 +45,13 @@ def write_report(
 ) -> None:
     """Write the three files into the folder `out` and print the table; `settings` are those of tools/evaluate.py."""
     out.mkdir(parents=True, exist_ok=True)
-    table = summary_table(rows, methods)
-    print(ABOUT)
-    print("\n".join(["  ".join(line) for line in aligned(table)]))
+    print_table(ABOUT, summary_table(rows, methods))
     print("means over clips, inside holes; columns with /frame: over the whole frame")
     for name, title in (("kind", "kind of holes"), ("placement", "placement of holes")):
         if len(rows.groups(name)) > 1:
-            print(f"PSNR in holes by {title}")
-            print("\n".join("  ".join(line) for line in aligned(group_table(rows, methods, name, "hole_psnr"))))
-    for line in conclusions(rows, methods):
-        print(line)
+            print_table(f"PSNR in holes by {title}", group_table(rows, methods, name, "hole_psnr"))
+    print_table("difference in PSNR in holes, dB, from", baseline_table(rows, methods))
+    print_table("difference in PSNR in holes, dB, by width of the hole, and in TDE", checkpoint_table(rows, methods))
     for note in notes:
         print(f"note: {note}")
     found = as_json(rows, methods, notes, settings)
@@ -61,6 +59,12 @@ def write_report(
     write_file(out / "metrics.csv", as_csv(rows, methods).encode())
     write_file(out / "report.html", as_html(rows, methods, pictures, notes, settings["data"]).encode())
     print(f"{out / 'report.html'}: {plural(len(rows.clips), 'clip')}, {plural(len(methods), 'method')}")
+
+
+def print_table(title: str, table: list[list[str]]) -> None:
+    """Print a table in columns below its title, unless it is empty."""
+    if table:
+        print(title, *("  ".join(line) for line in aligned(table)), sep="\n")
 
 
 def summary_table(rows: Rows, methods: Sequence[Method]) -> list[list[str]]:
@@ -74,24 +78,27 @@ def summary_table(rows: Rows, methods: Sequence[Method]) -> list[list[str]]:
     return lines
 
 
-def conclusions(rows: Rows, methods: Sequence[Method]) -> list[str]:
-    """Sentences with the PSNR difference of each network to the best baselines and to the first checkpoint."""
-    found = []
+def baseline_table(rows: Rows, methods: Sequence[Method]) -> list[list[str]]:
+    """A line for each network: its difference in PSNR in holes from the best baselines. Empty without baselines."""
+    best: dict[str, str] = {}  # of all, and of those that see one frame, which may be the same
+    for kinds, title in ((BASELINE_KINDS, "the best baseline"), (BASELINE_KINDS[:1], "the best that sees one frame")):
+        if name := best_baseline(rows, methods, "hole_psnr", kinds):
+            best.setdefault(name, title)
+    lines = [["", *(f"{name}, {title}" for name, title in best.items())]]
     for m in networks(methods):
-        gaps_to = against_baselines(rows, methods, m).get("hole_psnr", {})
-        if len({against["baseline"] for against in gaps_to.values()}) == 1:  # the same line twice
-            gaps_to.pop("best that sees one frame", None)
-        for label, against in gaps_to.items():
-            gap = Interval(*(against[name] for name in ("mean", "low", "high", "clips")))
-            found.append(
-                f"{m.name}: {figure(gap, 2, '+')} dB in holes against {against['baseline']}, the {WORDS[label]}"
-            )
-        if first := first_checkpoint(methods, m):
-            gaps = {width: rows.difference(m.name, first.name, n) for width, n in by_width("hole_psnr").items()}
-            by_class = ", ".join(f"{width}: {figure(gap, 2, '+')}" for width, gap in gaps.items())
-            flicker = figure(rows.difference(m.name, first.name, "hole_tde"), MEASURES["hole_tde"].digits, "+")
-            found.append(f"{m.name} against {first.name}, dB in holes by hole width in px: {by_class}; TDE {flicker}")
-    return found
+        lines.append([m.name, *(figure(rows.difference(m.name, name, "hole_psnr"), 2, "+") for name in best)])
+    return lines if best else []
+
+
+def checkpoint_table(rows: Rows, methods: Sequence[Method]) -> list[list[str]]:
+    """A column for each checkpoint but the first: its difference from that one by hole width. Empty for one alone."""
+    pairs = [(m.name, first.name) for m in methods if (first := first_checkpoint(methods, m))]
+    lines = [["width, px", *(f"{name} against {first}" for name, first in pairs)]]
+    for width, measure in by_width("hole_psnr").items():
+        lines.append([width, *(figure(rows.difference(*pair, measure), 2, "+") for pair in pairs)])
+    digits = MEASURES["hole_tde"].digits
+    lines.append(["TDE, all", *(figure(rows.difference(*pair, "hole_tde"), digits, "+") for pair in pairs)])
+    return lines if pairs else []
 
 
 def aligned(table: list[list[str]]) -> list[list[str]]:

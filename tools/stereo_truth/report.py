@@ -14,7 +14,7 @@ from tools.cli import plural
 from tools.cli.files import write_file
 from tools.evaluation.methods import Method
 from tools.evaluation.plots import COLOURS, bars
-from tools.evaluation.report import aligned, without_nan
+from tools.evaluation.report import print_table, without_nan
 from tools.evaluation.report_page import html_table, moving_picture, whole_page
 from tools.stereo_truth import tables
 from tools.stereo_truth.classes import GROUPS, UNKNOWN
@@ -39,16 +39,11 @@ def write_report(out: Path, found: Found, methods: Sequence[Method], notes: Sequ
     out.mkdir(parents=True, exist_ok=True)
     print(ABOUT)
     for depth, warp in tables.pairs(found):
-        print(f"\n{depth} depth, {warp} warp:")
-        print_table(tables.summary_table(found, depth, warp, methods))
+        print_table(f"\n{depth} depth, {warp} warp:", tables.summary_table(found, depth, warp, methods))
     lines = share_table(found, shown_shares(found, methods), "uncovered")
     if len(lines) > 1:
-        print("\nerror in uncovered pixels, and the share of it that fill, warp and depth have:")
-        print_table(lines)
-    verdicts = tables.verdict_table(found, methods)
-    if len(verdicts) > 1:
-        print(f"\n{AGAINST}:")
-        print_table(verdicts)
+        print_table("\nerror in uncovered pixels, and the share of it that fill, warp and depth have:", lines)
+    print_table(f"\n{AGAINST}:", tables.verdict_table(found, methods))
     print()
     for note in notes:
         print(f"note: {note}")
@@ -56,10 +51,6 @@ def write_report(out: Path, found: Found, methods: Sequence[Method], notes: Sequ
     write_file(out / "metrics.json", data.encode())
     write_file(out / "report.html", as_html(found, methods, notes).encode())
     print(f"{out / 'report.html'}: {plural(len(found.rows.clips), 'scene')}, {plural(len(methods), 'way')} of filling")
-
-
-def print_table(table: list[list[str]]) -> None:
-    print("\n".join("  ".join(line) for line in aligned(table)))
 
 
 def shown_shares(found: Found, methods: Sequence[Method]) -> list[str]:
@@ -101,7 +92,7 @@ def as_html(found: Found, methods: Sequence[Method], notes: Sequence[str]) -> st
         f"are their 95 % intervals (paired bootstrap). “{escape(PERFECT)}” has the true colours in all holes: its "
         "remaining error comes from warp and depth.</p>",
         "".join(f"<p><small>{escape(note)}</small></p>" for note in notes),
-        f"<h2>{AGAINST}</h2>{html_table(verdicts)}" if len(verdicts) > 1 else "",
+        f"<h2>{AGAINST}</h2>{html_table(verdicts)}" if verdicts else "",
         *(chart(found, depth, warp, measure) for measure in ("uncovered_psnr", "band_psnr")),
         *(
             f"<h2>{escape(d)} depth, {escape(w)} warp</h2>{html_table(tables.full_table(found, d, w))}"

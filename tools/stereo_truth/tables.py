@@ -91,7 +91,7 @@ def group_table(found: Found, depth: str, warp: str, kind: str, measure: str = "
 
 
 def verdict_table(found: Found, methods: Sequence[Method]) -> list[list[str]]:
-    """How far each network is from the best fill that sees one frame, in dB of PSNR; the heading alone without one."""
+    """How far each network is from the best fill that sees one frame, in dB of PSNR; empty without one."""
     simple = [m.name for m in methods if m.kind == "one frame"]
     lines = [["network", "depth", "warp", *(cell for where in VERDICTS.values() for cell in (where, "against"))]]
     for name in (m.name for m in methods if m.kind in ("network", "stream")):
@@ -105,7 +105,7 @@ def verdict_table(found: Found, methods: Sequence[Method]) -> list[list[str]]:
                 gap = difference(found, Case(depth, warp, name), Case(depth, warp, best), measure)
                 cells += [figure(gap, 2, "+"), best]
             lines.append([name, depth, warp, *cells])
-    return lines if simple else lines[:1]
+    return lines if simple and len(lines) > 1 else []
 
 
 def heading(measure: str) -> str:
