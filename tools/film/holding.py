@@ -1,7 +1,7 @@
-"""Which shots are held out, and which of them choose the network and which judge it.
+"""Which shots are held out, and which of them are for validation and which for the test.
 
-Every seventh shot is held out, or more of a film with few shots. Some of those with records end the tuning and choose
-its best network, the others judge that network in the certificate: a shot that did both would flatter it.
+Every seventh shot is held out, or more of a film with few shots. Of those with records, the validation shots end the
+tuning and choose its best network; the test shots measure it in the certificate. A shot that did both would flatter it.
 """
 
 from collections import defaultdict
@@ -13,8 +13,8 @@ from pack.config import parse_shots
 HELD_OUT = 7  # of so many shots one is held out
 CLIP = 16  # frames of a record
 AIM = 6  # held-out shots at which the certificate aims; of a shorter film more than every seventh shot is held out
-LEAST = 3  # shots that judge, below which no tuning can be proved, so that none is done
-CHOOSERS = 3  # of so many held-out shots one chooses
+LEAST = 3  # test shots, below which no tuning can be proved, so that none is done
+VALIDATION = 3  # of so many held-out shots one is for validation
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Holding:
 
 @dataclass(frozen=True)
 class Roles:
-    """Keys of held-out records: those that choose the network, and those that judge it."""
+    """Keys of held-out records: those that choose the network, and those of the certificate."""
 
-    choose: frozenset[str]
-    judge: frozenset[str]
+    validation: frozenset[str]
+    test: frozenset[str]
 
     @property
     def apart(self) -> bool:
         """Whether no record does both."""
-        return not self.choose & self.judge
+        return not self.validation & self.test
 
 
 def hold_out(lengths: Sequence[int]) -> Holding | None:
@@ -52,9 +52,9 @@ def usable(lengths: Sequence[int], rule: str) -> int:
 
 
 def divide(shots: Mapping[str, int]) -> Roles | None:
-    """The roles of held-out records, given the shot of each key; None where their shots are too few to judge.
+    """The roles of held-out records, given the shot of each key; None where their shots are too few for a test.
 
-    With LEAST shots all of them do both; with more, one of CHOOSERS chooses, spread over the film.
+    With LEAST shots all of them do both; with more, one of VALIDATION is for that, spread over the film.
     """
     keys: dict[int, set[str]] = defaultdict(set)
     for key, shot in shots.items():
@@ -63,6 +63,6 @@ def divide(shots: Mapping[str, int]) -> Roles | None:
         return None
     if len(keys) == LEAST:
         return Roles(frozenset(shots), frozenset(shots))
-    choosing = sorted(keys)[1::CHOOSERS]
-    choose = frozenset(key for shot in choosing for key in keys[shot])
-    return Roles(choose, frozenset(shots) - choose)
+    chosen = sorted(keys)[1::VALIDATION]
+    validation = frozenset(key for shot in chosen for key in keys[shot])
+    return Roles(validation, frozenset(shots) - validation)

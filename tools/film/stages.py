@@ -52,10 +52,10 @@ def pack(config: "Config", video: VideoInfo, work: Work, plan: Plan, split: str,
 
 
 def assign(work: Work, shots: list[Shot]) -> Roles | None:
-    """Note which held-out records choose the network and which judge it; None where their shots are too few."""
+    """Note which held-out records are for validation and which for the test; None where their shots are too few."""
     frames = frames_of(work.data / "eval")
     roles = divide({key: shot_of(shots, frame) for key, frame in frames.items()})
-    for path, keys in ((work.choosers, roles and roles.choose), (work.judges, roles and roles.judge)):
+    for path, keys in ((work.validation, roles and roles.validation), (work.test, roles and roles.test)):
         if roles and roles.apart:
             write_file(path, as_text(sorted(keys or ())))
         else:
@@ -80,7 +80,7 @@ def train_flags(config: "Config", work: Work, plan: Plan, records: int, device: 
         "save-every-steps": 20,
         "num-workers": 1,
         "device": config.device,
-    } | ({"exclude": work.judges} if work.judges.exists() else {})
+    } | ({"exclude": work.test} if work.test.exists() else {})
 
 
 def tuning_processes(device: torch.device) -> int:
@@ -93,7 +93,7 @@ def tuning_processes(device: torch.device) -> int:
 
 
 def prove(config: "Config", work: Work, shots: list[Shot], plan: Plan, tuned: Path, apart: bool) -> Certificate:
-    """Measure start, tuned network and simple fills on shots that judge, unless it is done for this network.
+    """Measure start, tuned network and simple fills on the test shots, unless it is done for this network.
 
     `apart` says whether these shots had no part in choosing the network.
     """
@@ -102,7 +102,7 @@ def prove(config: "Config", work: Work, shots: list[Shot], plan: Plan, tuned: Pa
         fills = [name for name in FILLS if HAS_CV2 or name not in ("telea", "navier-stokes")]
         words = ["--data", work.data / "eval", "--out", found, "--tile", min(TILE, plan.size), "--brief"]
         words += ["--device", config.device]
-        words += ["--exclude", work.choosers] if apart else []
+        words += ["--exclude", work.validation] if apart else []
         run("tools/evaluate.py", *words, "--checkpoint", config.checkpoint, tuned, "--baselines", *fills)
         work.write("certified", {"network": sha256})
     start, network = names(config.checkpoint, tuned)

@@ -22,8 +22,8 @@ class Work:
         self.depth = folder / "depth"  # of every frame, as iw3 exports it
         self.held = folder / "held"  # the same with some shots at less strength; missing where there are none
         self.data = folder / "data"  # records: train/, and eval/ of held-out shots
-        self.choosers = folder / "choosers.txt"  # keys of held-out records that choose the network, one a line
-        self.judges = folder / "judges.txt"  # and of those of the certificate, of which the training sees nothing
+        self.validation = folder / "validation.txt"  # keys of held-out records that choose the network, one a line
+        self.test = folder / "test.txt"  # and of those of the certificate, of which the training sees nothing
         self.model = folder / "model"  # the tuned network and its checkpoints
         self.confidence = folder / "confidence.json"  # the calibration of expected errors
 

@@ -33,14 +33,14 @@ def test_of_a_short_film_more_are_held_out_and_of_too_few_shots_none():
 
 
 @pytest.mark.parametrize("shots", range(LEAST + 1, 40))
-def test_no_shot_both_chooses_the_network_and_judges_it(shots):
+def test_no_shot_is_both_for_validation_and_for_the_test(shots):
     found = roles(*[2] * shots)
-    assert found.apart and not shots_of(found.choose) & shots_of(found.judge)
-    assert len(found.choose | found.judge) == 2 * shots and found.choose
-    assert len(shots_of(found.judge)) >= max(LEAST, len(shots_of(found.choose)))
+    assert found.apart and not shots_of(found.validation) & shots_of(found.test)
+    assert len(found.validation | found.test) == 2 * shots and found.validation
+    assert len(shots_of(found.test)) >= max(LEAST, len(shots_of(found.validation)))
 
 
-def test_where_the_shots_with_records_are_only_enough_to_judge_they_also_choose():
+def test_where_the_shots_with_records_are_only_enough_for_the_test_they_are_for_validation_too():
     found = roles(2, 0, 1, 0, 3)
-    assert not found.apart and found.choose == found.judge and len(found.judge) == 6
+    assert not found.apart and found.validation == found.test and len(found.test) == 6
     assert roles(4, 0, 4, 0) is None and divide({}) is None

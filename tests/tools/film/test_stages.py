@@ -40,7 +40,7 @@ def test_the_training_never_sees_a_shot_of_the_certificate(held, tmp_path):
     (tmp_path / "tuned.pth").write_bytes(b"x")
     stages.prove(CONFIG, work, shots(*[20] * 40), PLAN, tmp_path / "tuned.pth", roles.apart)
     unseen, left_out = read_keys(flags["exclude"]), excluded(calls[-1])
-    assert unseen == roles.judge and left_out == roles.choose
+    assert unseen == roles.test and left_out == roles.validation
     assert unseen | left_out == {f"k{n}-{half}" for n in (1, 4, 9, 20, 30) for half in "ab"} and not unseen & left_out
 
 
