@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pack.depth.models import DepthEstimator
     from pack.film_depth import FilmDepth
-    from pack.video.hdr import Hdr
+    from pack.video.frame_data.hdr import Hdr
     from pack.video.output.encoder import Encoding
     from pack.video.output.parts import Parts
     from pack.video.reader import VideoInfo

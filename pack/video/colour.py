@@ -13,8 +13,8 @@ from av.filter import Graph
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from pack.video.bars import NO_BARS, Bars, place
-from pack.video.hdr import HDR, ToneMapper, light_of
-from pack.video.side_data import Kind, side_data
+from pack.video.frame_data.hdr import HDR, ToneMapper, light_of
+from pack.video.frame_data.side_data import Kind, side_data
 from tools.cli import UserError
 
 # Without the last two, swscale's shortcut for 4:2:0 repeats chroma samples and is up to 3 levels off.

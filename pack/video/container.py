@@ -94,8 +94,8 @@ def _is_of_demuxer(error: OSError, path: str | Path) -> bool:
 
 
 @contextmanager
-def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """The opened container and its video stream, closed at the end.
+def open_video(path: str | Path, start: int = 0) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """The opened container and its video stream, closed at the end; of a recording the part from byte `start` on.
 
     Raises a MissingFile, or a UserError for a file that is not a video.
     """
@@ -106,7 +106,7 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
     if Path(path).stat().st_size == 0:
         raise UserError(f"{path} is empty: expected a video, copy or download it again")
     with catching_damage(path=path) as caught:
-        container = open_container(path)
+        container = open_container(path, start)
     if caught.error:
         raise UserError(
             f"{path} cannot be opened as a video ({caught.reason}): it is cut short or no video, download it again"
@@ -115,16 +115,16 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
         yield container, video_stream(path, container)
 
 
-def open_container(path: str | Path) -> av.container.InputContainer:
+def open_container(path: str | Path, start: int = 0) -> av.container.InputContainer:
     """The file, or an export's pictures, opened for reading.
 
-    Text in it that is not UTF-8, such as a title in Latin-1, does not matter. A recording ends where its picture
-    becomes another stream.
+    Text in it that is not UTF-8, such as a title in Latin-1, does not matter. A recording, which is read
+    from byte `start` on, ends where its picture becomes another stream.
     """
     if Path(path).is_dir():
         return open_pictures(Path(path))
     if stride := stride_of(path):
-        return av.open(Recording(path, stride), "r", metadata_errors="replace")
+        return av.open(Recording(path, stride, start), "r", metadata_errors="replace")
     # The prefix keeps FFmpeg from reading a name with a colon as a protocol.
     return av.open(f"{FILE}{path}", metadata_errors="replace")
 
@@ -135,12 +135,23 @@ def recording_of(container: av.container.InputContainer) -> Recording | None:
     return file if isinstance(file, Recording) else None
 
 
+def picture_of(container: av.container.InputContainer) -> av.stream.Stream | None:
+    """The stream that is the film's picture, None where there is none.
+
+    Of a recording it is the one that its tables list: at a joint, FFmpeg may see the end of another one, too.
+    """
+    recording = recording_of(container)
+    listed = recording.tables.picture if recording else None
+    found = [stream for stream in container.streams.video if stream.id == listed and stream.codec_context]
+    return found[0] if listed is not None and found else container.streams.best("video")
+
+
 def video_stream(path: str | Path, container: av.container.InputContainer) -> av.VideoStream:
     """The stream to decode, set to one thread. Raises UserError where there is none."""
     kind = container.format.name
     if kind == "image2" or kind == "tty" or kind.endswith("_pipe"):
         raise UserError(f"{path} is an image or a text ({kind}): expected a video")
-    stream = container.streams.best("video")
+    stream = picture_of(container)
     if not isinstance(stream, av.VideoStream) or stream.disposition & Disposition.attached_pic:  # the cover of a song
         kinds = ", ".join(sorted({other.type for other in container.streams})) or "no"
         raise UserError(f"{path} has no video stream, but {kinds} streams: expected a video")

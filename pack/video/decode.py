@@ -164,14 +164,17 @@ class _PixelShape:
 
 
 def decode(
-    path: str | Path, container: av.container.InputContainer, stream: av.VideoStream
+    path: str | Path,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    packets: timestamps.Packets | None = None,
 ) -> Iterator[tuple[Fraction, Decoded]]:
-    """Whole frames with their seconds on the film's timeline.
+    """Whole frames with their seconds on the film's timeline; `packets` are those of the container, if made already.
 
     A damaged stretch is logged as a warning. Raises UserError where no frame can be decoded.
     """
     step = 1 / (stream.guessed_rate or Fraction(25))
-    packets = timestamps.Packets(container)
+    packets = packets or timestamps.Packets(container)
     stretch, stretches, found = [], 0, False
     for seconds, (frame, aspect, damaged) in timestamps.in_order(_all_frames(path, packets, container, stream), step):
         seconds -= packets.origin

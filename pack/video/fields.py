@@ -19,6 +19,7 @@ from av.filter import Graph
 
 from pack.video.container import frame_rate, open_video
 from pack.video.decode import Decoded, decode
+from pack.video.joined import read_parts
 
 Deinterlace = Literal["auto", "on", "off"]
 FieldOrder = Literal["tff", "bff"]
@@ -147,13 +148,14 @@ def samples(frame: av.VideoFrame) -> np.ndarray:  # -> float32 (h 2 w): lines of
     return rows.reshape(-1, 2, rows.shape[1])[::2].astype(np.float32)
 
 
-def find_telecine(path: str | Path) -> FieldOrder | None:
+def find_telecine(path: str | Path, start: int = 0) -> FieldOrder | None:
     """The order of fields of a film that was telecined, by the fields that repeat at its beginning; else None.
 
+    Of a recording, its beginning is byte `start`.
     Of 5 frames one repeats the upper field of the frame before it, and another the lower one, 2 or 3 frames later. Only
     video of about 30 frames a second is looked at.
     """
-    with open_video(path) as (container, stream):
+    with open_video(path, start) as (container, stream):
         # The average is lower where parts of the film have repeat flags; the codec's rate counts shown frames.
         rates = (frame_rate(stream), stream.codec_context.framerate)
         if all(abs((rate or 0) - 30) > Fraction(1, 2) for rate in rates):
@@ -166,10 +168,15 @@ def same_frames(path: str | Path, one: Deinterlace, other: Deinterlace) -> bool:
     """Whether a video has the same frames by two ways; all of it is decoded, unless it is found to be interlaced."""
     if one == other:
         return True
-    if "on" in (one, other) or find_telecine(path):
+    if "on" in (one, other):
         return False
-    with open_video(path) as (container, stream), closing(decode(path, container, stream)) as decoded:
-        return not any(frame.frame.interlaced_frame for _, frame in decoded)
+    with closing(read_parts(path)) as parts:
+        return not any(find_telecine(path, part.start) or _has_interlaced(path, part) for part in parts)
+
+
+def _has_interlaced(path, part):
+    with closing(decode(path, part.container, part.stream, part.packets)) as decoded:
+        return any(frame.frame.interlaced_frame for _, frame in decoded)
 
 
 @dataclass

@@ -13,6 +13,8 @@ from av.video.reformatter import ColorRange
 from pack.video.container import open_video
 from pack.video.decode import decode
 from pack.video.export import read_pictures
+from pack.video.joined import Part, read_parts
+from pack.video.timestamps import Packets
 from tools.cli import UserError
 
 KEPT = 48  # latest frames, more than are read again
@@ -78,16 +80,22 @@ def luma(path: Path, frame: av.VideoFrame) -> np.ndarray:  # -> float32 (h w) in
 
 def frame_times(path: Path) -> list[Fraction]:
     """The seconds of each frame on the video's timeline, ascending, from its packets where these state them."""
-    from pack.video import timestamps
-
     if path.is_dir():
         return read_pictures(path).seconds
-    with open_video(path) as (container, stream):
-        read = timestamps.Packets(container)
-        packets = [p for p in read if p.stream.index == stream.index and p.size]
-        if packets and all(p.pts is not None for p in packets):
-            shown = sorted({p.pts * p.time_base for p in packets})
-            if len(shown) == len(packets):
-                return [seconds - read.origin for seconds in shown]
-    with open_video(path) as (container, stream), closing(decode(path, container, stream)) as decoded:
-        return [seconds for seconds, _ in decoded]
+    found: list[Fraction] = []
+    with closing(read_parts(path)) as parts:
+        for part in parts:
+            found += _times_of(path, part)
+    return found
+
+
+def _times_of(path: Path, part: Part) -> list[Fraction]:
+    packets = [p for p in part.packets if p.stream.index == part.stream.index and p.size]
+    if packets and all(p.pts is not None for p in packets):
+        shown = sorted({p.pts * p.time_base for p in packets})
+        if len(shown) == len(packets):
+            return [seconds - part.packets.origin for seconds in shown]
+    with open_video(path, part.start) as (container, stream):
+        again = Packets(container, part.before)
+        with closing(decode(path, container, stream, again)) as decoded:
+            return [seconds for seconds, _ in decoded]

@@ -6,7 +6,6 @@ packet show (`pack.video.bitstream`).
 """
 
 import logging
-import shlex
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -186,15 +185,10 @@ def _with_warnings(
         log.warning("%s is cut short: its index lists %d frames, %d of them are there", path, stream.frames, count)
     elif unreadable is not None:
         log.warning("%s cannot be read any further behind frame %d: %s", path, count, unreadable.reason)
-    elif (recording := recording_of(container)) is not None:
-        if recording.change:
-            log.warning(
-                "%s becomes another recording behind frame %d (%s), which is left out: "
-                "tail -c +%d %s > rest.ts makes a film of it",
-                *(path, count, recording.change, recording.end + 1, shlex.quote(str(path))),
-            )
-    elif container.format.flags & Flags.ts_discont.value and end < WHOLE * (
-        size := Path(path).stat().st_size - PADDING
+    elif (
+        recording_of(container) is None
+        and container.format.flags & Flags.ts_discont.value
+        and end < WHOLE * (size := Path(path).stat().st_size - PADDING)
     ):
         log.warning(
             "%s: the last %.0f %% belong to tracks that it does not begin with, and are left out: convert each of the "

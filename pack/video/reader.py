@@ -15,13 +15,14 @@ import numpy as np
 
 from pack.video.bars import NO_BARS, Bars, find_bars
 from pack.video.colour import ToRgb
-from pack.video.container import duration_of, frame_rate, open_video, recording_of
-from pack.video.decode import decode
+from pack.video.container import duration_of, frame_rate
+from pack.video.decode import Decoded, decode
 from pack.video.fields import Deinterlace, find_telecine, progressive
-from pack.video.hdr import Hdr
+from pack.video.frame_data.hdr import Hdr
+from pack.video.frame_data.side_data import stereo_notice
 from pack.video.headers import read_header
+from pack.video.joined import Part, read_parts
 from pack.video.shots import mark_cuts
-from pack.video.side_data import stereo_notice
 from pack.video.timestamps import limit_rate
 from tools.cli import UserError, plural
 
@@ -39,7 +40,7 @@ class VideoInfo:
     duration: float
     frames: int
     hdr: Hdr | None = None  # None: SDR
-    left_out: str = ""  # what another recording has that was joined with this one: its picture
+    joined: tuple[str, ...] = ()  # what the pictures of recordings are that were joined with this one
 
 
 @dataclass(frozen=True)
@@ -82,21 +83,40 @@ def probe(path: str | Path) -> VideoInfo:
 
     Raises a MissingFile, or a UserError for a file that cannot be decoded as a video.
     """
-    with open_video(path) as (container, stream):
-        with closing(decode(path, container, stream)) as decoded:
-            _, first = next(decoded)
-        if notice := stereo_notice(first.frame):
-            log.warning("%s %s", path, notice)
-        crop = read_header(path, container, stream).crop
-        hdr, to_rgb = Hdr.of(first.frame), ToRgb(path, crop)
-        convert = to_rgb.codes if hdr else to_rgb  # without the LUT of tone mapping, which takes time
-        height, width, _ = convert(first.frame, first.aspect).shape
-        fps = float(frame_rate(stream) or 0)
-        duration = float(duration_of(container, stream))
-        frames = stream.frames or round(duration * fps)
-        recording = recording_of(container)
-        left_out = str(recording.change or "") if recording else ""
-        return VideoInfo(Path(path), width, height, fps, duration, frames, hdr, left_out)
+    info: VideoInfo | None = None
+    joined: list[str] = []
+    with closing(read_parts(path)) as parts:
+        for part in parts:
+            if info is None:
+                try:
+                    info = _probe_part(path, part)
+                except UserError:
+                    if part.change is None:
+                        raise
+            else:
+                duration, frames = _length(part)
+                info = replace(info, duration=info.duration + duration, frames=info.frames and info.frames + frames)
+            joined += [str(part.change)] if part.change else []
+    assert info is not None
+    return replace(info, joined=tuple(joined))
+
+
+def _probe_part(path: str | Path, part: Part) -> VideoInfo:
+    with closing(decode(path, part.container, part.stream, part.packets)) as decoded:
+        _, first = next(decoded)
+    if notice := stereo_notice(first.frame):
+        log.warning("%s %s", path, notice)
+    crop = read_header(path, part.container, part.stream).crop
+    hdr, to_rgb = Hdr.of(first.frame), ToRgb(path, crop)
+    convert = to_rgb.codes if hdr else to_rgb  # without the LUT of tone mapping, which takes time
+    height, width, _ = convert(first.frame, first.aspect).shape
+    return VideoInfo(Path(path), width, height, float(frame_rate(part.stream) or 0), *_length(part), hdr)
+
+
+def _length(part: Part) -> tuple[float, int]:
+    """The seconds and frames of a part, as its header states them."""
+    duration = float(duration_of(part.container, part.stream))
+    return duration, part.stream.frames or round(duration * float(frame_rate(part.stream) or 0))
 
 
 def read_frames(
@@ -169,13 +189,56 @@ def read_clips(
 def read_timed(
     path: str | Path, max_fps: float, deinterlace: Deinterlace = "auto", keep_codes: bool = False
 ) -> Iterator[Picture]:
-    """The pictures of `read_frames` with their seconds on the film's timeline, which sound shares."""
-    telecine = find_telecine(path) if deinterlace == "auto" else None
-    with open_video(path) as (container, stream), closing(decode(path, container, stream)) as decoded:
-        to_rgb = ToRgb(path, read_header(path, container, stream).crop)
-        for seconds, one in limit_rate(progressive(decoded, deinterlace, telecine), max_fps):
+    """The pictures of `read_frames` with their seconds on the film's timeline, which sound shares.
+
+    Recordings that were joined follow each other. With `keep_codes` those that are not HDR as the first one is are left
+    out, with a warning.
+    """
+    with closing(_frames_of_parts(path, deinterlace, keep_codes)) as frames:
+        for seconds, one, to_rgb in limit_rate(frames, max_fps):
             codes = to_rgb.codes(one.frame, one.aspect) if keep_codes else None
             yield Picture(seconds, to_rgb(one.frame, one.aspect), one.stretch, codes=codes)
+
+
+def _frames_of_parts(
+    path: str | Path, deinterlace: Deinterlace, keep_codes: bool
+) -> Iterator[tuple[Fraction, Decoded, ToRgb]]:
+    """The frames of all parts, with what converts them. A joint counts as a damaged stretch does."""
+    stretch, hdr = 0, None
+    shown: int | None = None  # the first part with a picture
+    with closing(read_parts(path, warn=True)) as parts:
+        for part in parts:
+            before, to_rgb, opens = stretch, ToRgb(path, read_header(path, part.container, part.stream).crop), True
+            try:
+                for seconds, one in _frames_of(path, part, deinterlace):
+                    if opens:
+                        hdr = Hdr.of(one.frame) if shown is None else hdr
+                        _check(path, one, to_rgb, hdr, keep_codes)
+                        shown, opens = part.number if shown is None else shown, False
+                    stretch = before + one.stretch
+                    yield seconds, replace(one, stretch=stretch), to_rgb
+            except UserError as error:
+                if shown == part.number or (shown is None and part.change is None):
+                    raise
+                log.warning("%s: left out is what the recording from byte %d on still has: %s", path, part.start, error)
+                for _ in part.packets:  # the clock of the next part goes on from their end
+                    pass
+            stretch += 1
+
+
+def _frames_of(path: str | Path, part: Part, deinterlace: Deinterlace) -> Iterator[tuple[Fraction, Decoded]]:
+    telecine = find_telecine(path, part.start) if deinterlace == "auto" else None
+    with closing(decode(path, part.container, part.stream, part.packets)) as decoded:
+        yield from progressive(decoded, deinterlace, telecine)
+
+
+def _check(path: str | Path, one: Decoded, to_rgb: ToRgb, hdr: Hdr | None, keep_codes: bool) -> None:
+    """Raises UserError where the first frame of a part cannot be converted."""
+    to_rgb.codes(one.frame, one.aspect)
+    now = Hdr.of(one.frame)
+    if keep_codes and (now and now.transfer) != (hdr and hdr.transfer):
+        names = [kind.name if kind else "SDR" for kind in (now, hdr)]
+        raise UserError(f"{path} becomes {names[0]} where it was {names[1]}: --hdr tonemap shows both")
 
 
 def mark_shots(

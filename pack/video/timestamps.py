@@ -40,6 +40,7 @@ class _Timeline:
     late: set[int] = field(default_factory=set)  # streams of which packets from before the splice may still come
     last: dict[int, Fraction] = field(default_factory=dict)  # by stream: decoding stamp of its last packet
     ends: dict[int, Fraction] = field(default_factory=dict)  # by stream: where its last packet ends
+    shown: dict[str, Fraction] = field(default_factory=dict)  # by kind of stream: until when it is seen or heard
     splices: int = 0
     parts: dict[int, int] = field(default_factory=dict)  # by stream: splices before its last packet
 
@@ -69,6 +70,18 @@ class _Timeline:
             duration = (packet.duration or 0) * packet.time_base or max(0, seconds - self.last.get(index, seconds))
             self.last[index] = seconds
             self.ends[index] = max(self.ends.get(index, seconds), seconds + duration)
+            end = seconds + duration if packet.pts is None else packet.pts * packet.time_base + duration
+            self.shown[packet.stream.type] = max(self.shown.get(packet.stream.type, end), end)
+
+    def offset_behind(self, starts: dict[str, Fraction]) -> Fraction:
+        """The offset of another recording that begins at these stamps of picture and sound.
+
+        Its clock is kept where it goes on, or a broadcast has a gap there; else its beginning follows the end, so that
+        nothing overlaps and picture or sound has no gap.
+        """
+        kinds = starts.keys() & self.shown.keys()
+        gap = min((starts[kind] + self.offset - self.shown[kind] for kind in kinds), default=Fraction(0))
+        return self.offset if 0 <= gap <= FORWARD else self.offset - gap
 
     def join(self, packets: list[av.Packet]) -> None:
         """Choose the offset from these packets, so that no stream steps back, and one of them has no gap."""
@@ -97,20 +110,25 @@ class Packets(Iterator[av.Packet]):
     """All packets of a file's picture, sound and subtitle streams, their stamps repaired.
 
     Where stamps jump back, as where two recordings were joined, they continue from the end of the streams before; so
-    do stamps that jump ahead in a broadcast format. Picture and sound are always moved together.
+    do stamps that jump ahead in a broadcast format. Picture and sound are always moved together. The packets of a
+    recording that was joined with the one `before`, which was read to its end, continue its timeline.
     """
 
     origin: Fraction  # the second on the container's clock at which the film begins
+    timeline: _Timeline
 
-    def __init__(self, container: av.container.InputContainer):
+    def __init__(self, container: av.container.InputContainer, before: "Packets | None" = None):
         streams = [s for s in container.streams if s.type in ("video", "audio", "subtitle") and s.codec_context]
         packets = demux(container, streams)
         opening = _read_opening(container, packets)
         early = _date_back(container, opening)
-        starts = [start for start in (_start(container), early) if start is not None]
-        self.origin = min(starts, default=Fraction(0))
+        stated = _starts(container)
+        starts = [start for start in (*stated.values(), early) if start is not None]
+        self.origin = before.origin if before else min(starts, default=Fraction(0))
         broadcast = bool(container.format.flags & Flags.ts_discont.value)
-        self._packets = _repaired(chain(opening, packets), _Timeline(broadcast))
+        offset = before.timeline.offset_behind(stated) if before else Fraction(0)
+        self.timeline = _Timeline(broadcast, offset)
+        self._packets = _repaired(chain(opening, packets), self.timeline)
 
     def __next__(self) -> av.Packet:
         return next(self._packets)
@@ -210,18 +228,14 @@ def stamp(packet: av.Packet) -> Fraction:
     return packet.dts * packet.time_base
 
 
-def _start(container: av.container.InputContainer) -> Fraction | None:
-    """The earliest start of the pictures and sounds that the container states."""
-    return min(
-        (
-            Fraction(stream.start_time * stream.time_base)
-            for stream in container.streams
-            if stream.type in ("video", "audio")
-            and stream.start_time is not None
-            and not stream.disposition & Disposition.attached_pic
-        ),
-        default=None,
-    )
+def _starts(container: av.container.InputContainer) -> dict[str, Fraction]:
+    """The earliest start of the pictures and of the sounds that the container states."""
+    starts: dict[str, Fraction] = {}
+    for stream in container.streams:
+        if stream.start_time is not None and not stream.disposition & Disposition.attached_pic:
+            start = Fraction(stream.start_time * stream.time_base)
+            starts[stream.type] = min(starts.get(stream.type, start), start)
+    return {kind: start for kind, start in starts.items() if kind in ("video", "audio")}
 
 
 def in_order(items: Iterable[tuple], step: Fraction) -> Iterator[tuple[Fraction, tuple]]:

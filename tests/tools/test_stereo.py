@@ -13,7 +13,7 @@ from model.checkpoint import save_network
 from model.light_video_inpaint import LightVideoInpaint
 from pack.video.reader import probe
 from pack.video.shot_reader import read_shots
-from tests.pack.video.test_hdr import hdr_film
+from tests.pack.video.frame_data.test_hdr import hdr_film
 from tests.support.media.depth_files import nearness, write_export, write_pngs
 from tests.support.media.stereo_films import clip_with_sound, packets, pictures
 from tests.support.media.videos import moving, write

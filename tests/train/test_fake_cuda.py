@@ -20,7 +20,7 @@ from pack.holes import monobw
 from pack.holes.forward import forward_warp, half_holes, nonwarp_mask
 from pack.holes.kinds import KINDS
 from pack.holes.monobw import moved_holes
-from pack.video.hdr import Hdr
+from pack.video.frame_data.hdr import Hdr
 from tools.evaluation import baselines, motion, quality
 from tools.synthesis.confidence import Confidence, Filled, features
 from tools.synthesis.layouts import LAYOUTS, compose

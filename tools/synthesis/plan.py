@@ -15,8 +15,8 @@ def plan(
     """Lines that say what will be done; `network` names the one that fills, "" for none, `total` counts frames."""
     frames = plural(total, "frame") if total else "frames"  # their number may be unknown
     yield f"{video.path} -> {parts.out}: {frames} of {video.width}x{video.height}"
-    if video.left_out:
-        yield f"  left out: what was joined behind them, another recording ({video.left_out})"
+    for joined in video.joined:
+        yield f"  among them those of another recording that is joined ({joined}), fitted to this size"
     done = "is kept" if parts.encoding.hdr else "becomes SDR"
     hdr = f"; HDR ({video.hdr.name}) {done}" if video.hdr else ""
     yield f"  picture: {layout.words}; {parts.encoding.codec}, crf {parts.encoding.quality}{hdr}"

@@ -6,7 +6,7 @@ T frames, H height, W width.
 import torch
 
 from pack.depth.models import DepthEstimator
-from pack.video.hdr import NODES, Hdr, sdr_of_nodes
+from pack.video.frame_data.hdr import NODES, Hdr, sdr_of_nodes
 
 
 class SeesSdr:

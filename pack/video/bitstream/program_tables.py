@@ -37,6 +37,7 @@ class Change:
     """Where a recording's picture becomes another stream."""
 
     place: int  # byte
+    restart: int  # byte of the table from which on the other one is read, at `place` or before it
     before: Kind
     after: Kind
 
@@ -60,6 +61,7 @@ class Tables:
     # streams by their identifiers, where they change, and to what: those of the first map, and others
     changed: dict[int, tuple[int, Kind]] = field(default_factory=dict)
     added: dict[int, tuple[int, Kind]] = field(default_factory=dict)
+    begin: int = 0  # byte from which on the recording is read
 
     def add(self, packet: bytes, place: int) -> Change | None:
         """Read a packet of 188 bytes at this place of the file; a change of the picture, if it shows one."""
@@ -106,10 +108,12 @@ class Tables:
             return None
         before, after = self.first[self.picture], streams.get(self.picture)
         if after != before:
-            place = self.listed if place - self.listed < TOGETHER * PACKET else place
+            restart = self.listed if self.listed > self.begin else place  # a film is not read from its begin again
             pictures = [kind for kind in streams.values() if kind.type in VIDEO]
             if pictures:  # else it pauses
-                return Change(place, before, pictures[0])
+                return Change(restart if place - restart < TOGETHER * PACKET else place, restart, before, pictures[0])
+        else:
+            self.listed = self.begin  # a film that is read from there would begin with this map
         for one, kind in streams.items():
             if kind != self.first.get(one):
                 (self.changed if one in self.first else self.added).setdefault(one, (place, kind))

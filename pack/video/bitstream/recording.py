@@ -1,10 +1,12 @@
 """Reads a recording in MPEG-TS up to where its picture becomes another stream, as where two recordings were joined.
 
-FFmpeg gives what follows to the decoder of the first stream, or to none. Reference: ISO/IEC 13818-1, 2.4.3 (packets).
+FFmpeg gives what follows to the decoder of the first stream, or to none, so each part is read as a file of its own.
+Reference: ISO/IEC 13818-1, 2.4.3 (packets).
 """
 
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,17 +83,21 @@ class Scanner:
 
 
 class Recording(io.RawIOBase):
-    """A recording as a file for FFmpeg, which ends where its picture becomes another stream."""
+    """A recording from byte `start` on as a file for FFmpeg, which ends where its picture becomes another stream.
 
-    def __init__(self, path: str | Path, stride: int):
+    Places are those of the whole file, those that FFmpeg knows count from `start`.
+    """
+
+    def __init__(self, path: str | Path, stride: int, start: int = 0):
         super().__init__()
-        self.name = str(path)
+        self.name, self.start = str(path), start
         self.file = open(path, "rb", buffering=0)  # closed with this file
         self.size = os.fstat(self.file.fileno()).st_size
-        self.tables = first_tables(self.file, stride)
+        self.tables = first_tables(self.file, stride, start)
         self.scanner = Scanner(stride, self.tables)
+        self.scanner.seek(start)
         self.change = find_change(self.file, self.size, stride, self.tables)
-        self.file.seek(0)
+        self.file.seek(start)
 
     def readable(self) -> bool:
         return True
@@ -111,16 +117,16 @@ class Recording(io.RawIOBase):
 
     @property
     def end(self) -> int:
-        """Where the film ends."""
+        """Where this part of the film ends."""
         return self.change.place if self.change else self.size
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if whence == os.SEEK_END:
-            offset, whence = self.end + offset, os.SEEK_SET
-        return self.file.seek(offset, whence)
+            return self.file.seek(max(self.end + offset, self.start)) - self.start
+        return self.file.seek(offset + (0 if whence == os.SEEK_CUR else self.start), whence) - self.start
 
     def tell(self) -> int:
-        return self.file.tell()
+        return self.file.tell() - self.start
 
     def close(self) -> None:
         self.file.close()
@@ -134,12 +140,13 @@ def stride_of(path: str | Path) -> int | None:
     return next((s for s, skip in STRIDES.items() if head[skip::s][:5] == bytes([SYNC] * 5)), None)
 
 
-def first_tables(file: io.RawIOBase, stride: int) -> Tables:
-    """The tables at the beginning, with the picture that they list."""
-    tables = Tables()
+def first_tables(file: io.RawIOBase, stride: int, start: int = 0) -> Tables:
+    """The tables from byte `start` on, with the picture that they list."""
+    tables = Tables(begin=start)
     scanner = Scanner(stride, tables)
-    file.seek(0)
-    while scanner.end < HEAD and (data := file.read(TOGETHER * stride)):
+    scanner.seek(start)
+    file.seek(start)
+    while scanner.end < start + HEAD and (data := file.read(TOGETHER * stride)):
         scanner.feed(data)
         if tables.current and tables.current <= tables.maps.keys():
             break
@@ -151,19 +158,21 @@ def find_change(file: io.RawIOBase, size: int, stride: int, tables: Tables) -> C
     """A change of the picture, found in samples of a large file; what lies between them is seen when it is read."""
     if tables.picture is None:
         return None
+    begin = tables.begin
 
     def change_at(place: int) -> Change | None:
-        scanner = Scanner(stride, Tables(dict(tables.maps), tables.first, tables.picture, tables.home))
+        known = replace(tables, maps=dict(tables.maps), current=set(), listed=begin, sections={}, changed={}, added={})
+        scanner = Scanner(stride, known)
         scanner.seek(place)
         file.seek(place)
         return scanner.feed(file.read(SAMPLE) or b"")
 
-    step = max(size // SAMPLES, SAMPLE) // stride * stride
-    for start in range(0, size, step):
+    step = max((size - begin) // SAMPLES, SAMPLE) // stride * stride
+    for start in range(begin, size, step):
         if change := change_at(start):
-            low = max(start - step, 0)
+            low = max(start - step, begin)
             while start - low > SAMPLE:
-                middle = (low + start) // 2 // stride * stride
+                middle = low + (start - low) // 2 // stride * stride
                 found = change_at(middle)
                 low, start, change = (low, middle, found) if found else (middle, start, change)
             return change_at(low) or change

@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from pack.video.colour import ToYuv
-from pack.video.hdr import Hdr
+from pack.video.frame_data.hdr import Hdr
 from tools.cli import UserError
 
 TIME_BASE = Fraction(1, 90000)  # of films, fine enough for every usual frame rate

@@ -1,7 +1,8 @@
 """Copies and converts the tracks of a film other than its picture while another film is written."""
 
 import logging
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import av
 from av.stream import Disposition
 from av.subtitles.stream import SubtitleStream
 
-from pack.video.container import open_container, recording_of
+from pack.video.container import open_container, picture_of, recording_of
+from pack.video.joined import Part, read_parts
 from pack.video.output.languages import three_letters
 from pack.video.output.sound import SoundConverter
 from pack.video.output.subtitles import SubtitleConverter
-from pack.video.output.tracks import Track, read_heads
-from pack.video.timestamps import Packets
+from pack.video.output.tracks import Track, continues, counterparts, read_heads
 
 log = logging.getLogger(__name__)
 
@@ -33,23 +34,40 @@ class TrackCopier:
         self.copies: dict[int, av.stream.Stream] = {}  # by index of the source's stream
         self.converters: dict[int, SoundConverter | SubtitleConverter] = {}
         self.ends: dict[int, int] = {}  # decoding stamp of the last packet
-        self.over: set[int] = set()  # tracks of which a recording has no more
+        self.over: set[int] = set()  # tracks of which this part of a recording has no more
 
     def __enter__(self) -> "TrackCopier":
         with ExitStack() as stack:
-            self.source = stack.enter_context(open_container(self.path))
-            self.planned = stack.enter_context(open_container(self.path))  # read as far as for the plan
+            parts = stack.enter_context(closing(read_parts(self.path, needs_picture=False)))
+            self.part = next(parts)
+            self.planned = stack.enter_context(
+                open_container(self.path, self.part.start)
+            )  # read as far as for the plan
             read_heads(self.planned, [self.planned.streams[track.index] for track in self.tracks])
-            read = Packets(self.source)
-            self.origin = read.origin
-            kept = {track.index for track in self.tracks}
-            self.packets = (packet for packet in (read if kept else ()) if packet.stream.index in kept)
+            self.origin = self.part.packets.origin
+            self.packets = self._read(parts) if self.tracks else iter(())
             self.packet = next(self.packets, None)
             self.stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stack.close()
+
+    def _read(self, parts: Iterator[Part]) -> Iterator[tuple[av.Packet, int]]:
+        """The packets of the planned tracks in all parts, each with the index of its track."""
+        kept, part = {track.index for track in self.tracks}, self.part
+        while True:
+            self.part, self.over = part, set()
+            tracks = counterparts(self.planned, part.container)
+            for packet in part.packets:
+                index = tracks.get(packet.stream.index)
+                if index in kept:
+                    yield packet, index
+            self._name_late_sound(part)
+            following = next(parts, None)
+            if following is None:
+                return
+            part = following
 
     def add_streams(self) -> None:
         """Add a stream for each track, the titles and the chapters."""
@@ -66,13 +84,13 @@ class TrackCopier:
         self._name_picture()
         # FFmpeg makes a track of a timecode in MP4, and fails at the end of a film whose rate has no timecodes.
         dropped = () if self.out.format.name == "matroska" else ("timecode",)
-        titles = self.source.metadata.items()
+        titles = self.planned.metadata.items()
         self.out.metadata.update({key: text for key, text in titles if key.lower() not in dropped})
         self.out.set_chapters(list(self._chapters()))
 
     def _name_picture(self):
         """Give the picture the title and the language that it has in the source."""
-        picture = self.source.streams.best("video")
+        picture = picture_of(self.planned)
         if picture is not None and not picture.disposition & Disposition.attached_pic:
             named = {key: picture.metadata.get(key, "") for key in ("title", "language")}
             made = self.out.streams.video[0]
@@ -102,18 +120,17 @@ class TrackCopier:
     def write_until(self, seconds: Fraction | None) -> None:
         """Write what comes up to these seconds, so that no track waits for another; None writes the rest."""
         while self.packet is not None:
-            packet = self.packet
+            packet, index = self.packet
             if packet.dts is None:
                 packet.dts = packet.pts
             if None not in (packet.dts, seconds) and packet.dts * packet.time_base - self.origin > seconds:
                 return
-            if packet.dts is None or not self._is_over(packet):
-                self._write(packet)
+            if packet.dts is None or not self._is_over(packet, index):
+                self._write(packet, index)
             self.packet = next(self.packets, None)
 
-    def _write(self, packet):
+    def _write(self, packet, index):
         """Convert or copy a packet; one without a time stamp only flushes the decoder of a track that is converted."""
-        index = packet.stream.index
         if index in self.converters:
             self.out.mux(list(self.converters[index].convert(packet, self.origin)))
         elif packet.dts is not None:
@@ -124,22 +141,30 @@ class TrackCopier:
         self.write_until(seconds)
         for converter in self.converters.values():
             self.out.mux(list(converter.finish()))
-        if (recording := recording_of(self.source)) is not None:
-            known = {stream.id for stream in self.source.streams}
+
+    def _name_late_sound(self, part):
+        if (recording := recording_of(part.container)) is not None:
+            known = {stream.id for stream in part.container.streams}
             for one, (place, kind) in recording.tables.added.items():
                 if one not in known and kind.is_sound:
                     log.warning("%s: the sound (%s) that begins at byte %d is left out", self.path, kind, place)
 
-    def _is_over(self, packet):
-        """Whether the packet belongs to a track that has become one of another codec."""
-        recording, stream = recording_of(self.source), packet.stream
+    def _is_over(self, packet, index):
+        """Whether the packet belongs to a track that has become one of another codec, in this part or with it."""
+        if index in self.over:
+            return True
+        recording, stream = recording_of(self.part.container), packet.stream
         place, kind = (recording.tables.changed if recording else {}).get(stream.id, (None, None))
-        if place is not None and stream.index not in self.over and (packet.pos or 0) >= place:
-            self.over.add(stream.index)
-            (label,) = (track.label for track in self.tracks if track.index == stream.index)
+        (track,) = (track for track in self.tracks if track.index == index)
+        if place is None or (packet.pos or 0) + self.part.start < place:
+            kind = None
+        if self.part.number and not continues(track.codec, self.planned.streams[index], stream):
+            kind = stream.codec_context.name
+        if kind is not None:
+            self.over.add(index)
             seconds = packet.dts * packet.time_base - self.origin
-            log.warning("%s: %s is left out from %.2f s on, where it becomes %s", self.path, label, seconds, kind)
-        return stream.index in self.over
+            log.warning("%s: %s is left out from %.2f s on, where it becomes %s", self.path, track.label, seconds, kind)
+        return kind is not None
 
     def _chapters(self):
         """The source's chapters, from the film's origin on; a repair of stamps at a splice is not applied to them.
@@ -147,7 +172,7 @@ class TrackCopier:
         FFmpeg's MP4 lacks chapters without a title, and begins at 0 with the first one, so these are added.
         """
         is_mp4 = self.out.format.name != "matroska"
-        for number, chapter in enumerate(self.source.chapters()):
+        for number, chapter in enumerate(self.planned.chapters()):
             ticks = round(self.origin / chapter["time_base"])
             start, end = (max(chapter[key] - ticks, 0) for key in ("start", "end"))
             if is_mp4 and number == 0 and start > 0:

@@ -5,6 +5,7 @@ A track is copied if the container takes it, which a trial with its first packet
 
 import io
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,8 @@ import av
 from av.stream import Discard, Disposition
 from av.subtitles.stream import SubtitleStream
 
-from pack.video.container import catching_damage, demux, open_container
+from pack.video.container import catching_damage, demux, open_container, picture_of, recording_of
+from pack.video.joined import first_start, read_parts
 from pack.video.output.sound import is_ambisonic
 from pack.video.output.subtitles import TEXT, SubtitleConverter
 from tools.cli import UserError
@@ -58,19 +60,61 @@ def plan_tracks(source: Path, out: Path, sound: Sound = "auto") -> list[Track]:
     form = FORMATS.get(out.suffix.lower())
     if form is None:
         raise UserError(f"{out}: expected a name that ends with one of {', '.join(FORMATS)}")
-    with open_container(source) as container:
-        picture = container.streams.best("video")
+    with open_container(source, first_start(source)) as container:
+        picture = picture_of(container)
         others = [
             stream
             for stream in container.streams
             if (picture is None or stream.index != picture.index) and not _has_chapters(stream)
         ]
         heads = read_heads(container, [stream for stream in others if stream.type in ("audio", "subtitle")])
+        later, more = _later_sound(source, container)
         planned = []
         for number, stream in enumerate(others, 1):
-            track = _plan(stream, number, form, sound, heads.get(stream.index, ()), out)
+            track = _plan(stream, number, form, sound, heads.get(stream.index, ()), out, later.get(stream.index, ""))
             planned.append(replace(track, lost=_lost_marks(stream, form)) if track.codec else track)
-        return planned
+        return planned + more
+
+
+def counterparts(
+    first: av.container.InputContainer, later: av.container.InputContainer
+) -> dict[int, int]:  # by index of the later one's stream: that of the first one's
+    """Which tracks continue which where recordings were joined: the nth sound the nth sound, subtitles likewise."""
+    found = {}
+    for kind in ("audio", "subtitle"):
+        ours, theirs = ([s.index for s in one.streams if s.type == kind and s.codec_context] for one in (first, later))
+        found |= dict(zip(theirs, ours, strict=False))
+    return found
+
+
+def continues(codec: str, first: av.stream.Stream, later: av.stream.Stream) -> bool:
+    """Whether a track that is written as `codec` ("copy", or an encoder's name) can go on with another stream."""
+    if isinstance(first, av.AudioStream) and isinstance(later, av.AudioStream):
+        return codec != "copy" or _form(first) == _form(later)
+    return first.codec_context.name == later.codec_context.name
+
+
+def _form(sound: av.AudioStream) -> tuple:
+    context = sound.codec_context
+    return context.name, context.profile, context.sample_rate, context.layout.nb_channels
+
+
+def _later_sound(source: Path, container: av.container.InputContainer) -> tuple[dict[int, str], list[Track]]:
+    """What the sound becomes that could not be copied behind a joint, by index of its stream, and tracks only there."""
+    becomes: dict[int, str] = {}
+    more: list[Track] = []
+    if (recording := recording_of(container)) is None or recording.change is None:
+        return becomes, more
+    with closing(read_parts(source, needs_picture=False)) as parts:
+        for part in parts:
+            tracks = counterparts(container, part.container)
+            for sound in (stream for stream in part.container.streams.audio if stream.codec_context):
+                if sound.index not in tracks:
+                    label = f"further sound ({sound.codec_context.name})"
+                    more.append(Track(-1, label, "", "it begins with another recording that is joined"))
+                elif not continues("copy", container.streams[tracks[sound.index]], sound):
+                    becomes.setdefault(tracks[sound.index], sound.codec_context.name)
+    return becomes, more
 
 
 def _has_chapters(stream: av.stream.Stream) -> bool:
@@ -84,8 +128,8 @@ def _lost_marks(stream: av.stream.Stream, form: str) -> str:
 
 
 def _plan(
-    stream: av.stream.Stream, number: int, form: str, sound: Sound, head: Sequence[av.Packet], out: Path
-) -> Track:
+    stream: av.stream.Stream, number: int, form: str, sound: Sound, head: Sequence[av.Packet], out: Path, later: str
+) -> Track:  # later: what the track becomes where it could not be copied any more
     context = stream.codec_context
     codec = context.name if context else "unknown codec"
     language = stream.language if stream.language not in (None, "und") else ""
@@ -103,7 +147,7 @@ def _plan(
         return Track(stream.index, label, "", "its codec is unknown")
     if stream.type == "audio" and sound == "none":
         return Track(stream.index, label, "", "as --sound none asks")
-    if (stream.type == "subtitle" or sound != "convert") and takes(form, stream, head):
+    if (stream.type == "subtitle" or (sound != "convert" and not later)) and takes(form, stream, head):
         return Track(stream.index, label, "copy")
     if stream.type == "subtitle" and converts(form, stream):
         return Track(stream.index, label, CONVERTED_TEXT[form], f"{out.suffix} cannot hold {codec}")
@@ -113,9 +157,13 @@ def _plan(
         )
     if not _decodes(stream, head):
         return Track(stream.index, label, "", "it cannot be decoded")
+    joint = f"it becomes {later} where another recording is joined"
+    if sound == "copy" and later:
+        raise UserError(f"{label} cannot be copied, {joint}: pass --sound convert")
     if sound == "copy":
         raise UserError(f"{out} cannot hold {label} as it is: pass OUT={out.stem}.mkv (-o), or --sound convert")
-    reason = "as --sound convert asks" if sound == "convert" else f"{out.suffix} cannot hold {codec}"
+    reason = joint if later else f"{out.suffix} cannot hold {codec}"
+    reason = "as --sound convert asks" if sound == "convert" else reason
     if isinstance(stream, av.AudioStream) and is_ambisonic(stream.layout):
         reason += "; ambisonic sound becomes stereo"
     return Track(stream.index, label, CONVERTED[form], reason)

@@ -10,7 +10,7 @@ import pytest
 from pack.video.bitstream import recording
 from pack.video.bitstream.program_tables import Kind, Tables
 from pack.video.bitstream.recording import Recording, Scanner, find_change, first_tables, stride_of
-from pack.video.reader import probe, read_frames
+from pack.video.reader import probe
 from tests.support.media.stereo_films import copy_film
 from tests.support.media.videos import beeps, film, flashes, joined, remuxed
 
@@ -22,22 +22,20 @@ def part(path, codec="libx264", sound="aac", seconds=1, **options):
 @pytest.mark.parametrize(
     "codec, said", [("mpeg2video", "MPEG-2 instead of H.264"), ("libx264", "another H.264 stream")]
 )
-def test_a_recording_ends_where_its_picture_becomes_another_stream_and_one_line_says_so(tmp_path, caplog, codec, said):
+def test_a_recording_ends_where_its_picture_becomes_another_stream_which_is_read_from_there_on(tmp_path, codec, said):
     first, second = part(tmp_path / "a.ts"), part(tmp_path / "b.ts", codec, "mp2")
     if codec == "libx264":
         second = remuxed(first, tmp_path / "c.ts", {"mpegts_start_pid": "512", "mpegts_pmt_start_pid": "4352"})
     path = joined(tmp_path / "d.ts", first, second)
-    assert np.array_equal(list(read_frames(path, 30)), list(read_frames(first, 30)))
-    (line,) = caplog.messages
-    assert f"becomes another recording behind frame 25 ({said}), which is left out: tail -c +" in line
-    rest = tmp_path / "rest.ts"
-    rest.write_bytes(path.read_bytes()[int(line.split("tail -c +")[1].split()[0]) - 1 :])
-    assert np.array_equal(list(read_frames(rest, 30)), list(read_frames(second, 30)))
-    assert probe(path).left_out == said and not probe(first).left_out
-    caplog.clear()
-    copy_film(path, tmp_path / "o.mp4")
-    assert len(caplog.messages) == 1
-    assert len(beeps(tmp_path / "o.mp4")) == len(flashes(tmp_path / "o.mp4")) == 1
+    with Recording(path, 188) as file:
+        assert str(file.change) == said
+        assert len(file.read()) == file.seek(0, 2) == file.end == file.change.place
+    with Recording(path, 188, file.change.restart) as rest:
+        data = rest.read()
+        assert rest.change is None and rest.tell() == len(data) == rest.seek(0, 2)
+        assert rest.seek(188) == rest.tell() == 188 and rest.read(10) == data[188:198]
+    assert data == second.read_bytes()[188:]  # the first packet describes the service
+    assert probe(path).joined == (said,) and not probe(first).joined
 
 
 @pytest.mark.parametrize("sound", ["auto", "convert"])

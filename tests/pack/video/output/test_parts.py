@@ -12,7 +12,7 @@ import pytest
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from pack.video.hdr import Hdr
+from pack.video.frame_data.hdr import Hdr
 from pack.video.output.encoder import CODECS, TIME_BASE, Encoding
 from pack.video.output.join import join
 from pack.video.output.parts import Parts, fingerprint, lock_of

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from pack.video.hdr import Hdr, ToneMapper, curve, to_sdr
+from pack.video.frame_data.hdr import Hdr, ToneMapper, curve, to_sdr
 from pack.video.reader import probe, read_timed
 from tests.support.media.videos import COLORS, corners, planes, quarters, write
 from tools.synthesis.tone import SeesSdr

@@ -16,7 +16,7 @@ import numpy as np
 from av.filter import Graph
 from av.video.reformatter import ColorPrimaries, ColorTrc
 
-from pack.video.side_data import Kind, side_data
+from pack.video.frame_data.side_data import Kind, side_data
 
 PEAK = 1000.0  # nits of the display that films are graded on: that of HLG, and of most HDR10 films
 WHITE = 203.0  # nits of reference white, BT.2408
