@@ -43,7 +43,7 @@ class Summary:
 def end_run(run: Run, finished: bool, seconds: float) -> None:
     """Write summary.json, and print it with what to do next; `seconds` is the time since this start."""
     path = run.job.folder / "summary.json"
-    summary = summarize(run, finished, seconds + earlier_seconds(path, run.position.run_id))
+    summary = summarise(run, finished, seconds + earlier_seconds(path, run.position.run_id))
     content = {"version": VERSION} | asdict(summary) | {"configuration": asdict(run.job.config)}
     write_file(path, json.dumps(content, indent=2).encode())
     if finished:
@@ -56,7 +56,7 @@ def end_run(run: Run, finished: bool, seconds: float) -> None:
     )
 
 
-def summarize(run: Run, finished: bool, seconds: float) -> Summary:
+def summarise(run: Run, finished: bool, seconds: float) -> Summary:
     """The summary of a run that took this long."""
     job, data, position = run.job, run.data, run.position
     path = job.folder / f"{run.learner.name}.pth"
