@@ -13,6 +13,7 @@ from tests.support.programs import refused, succeeds
 from tests.support.shards import texture_record
 from tests.tools.test_evaluate import SMALL, tiny_network
 from tools.evaluate import main as evaluate
+from tools.lineage import made_of
 from tools.lineage.__main__ import main
 from tools.lineage.made_of import as_lines, lineage_of, seen_by_other_shots, seen_in_training
 from train.checkpoints.lineage import holes_of, lineage, sources_of, start_of
@@ -128,6 +129,17 @@ def test_a_lineage_of_other_types_is_printed_without_what_is_odd(about, name, od
 def test_a_lineage_holds_nothing_that_json_cannot(about, odd):
     found = lineage_of({"train_kwargs": {"lineage": about | {"code": odd}}})
     assert len(json.dumps(found, allow_nan=False)) < 5000
+
+
+@pytest.mark.parametrize("odd", ["x" * 1000, {"a" * 1000: 1}, [], 1.0])
+def test_a_lineage_that_is_written_as_gigabytes_is_none(about, odd, monkeypatch):
+    monkeypatch.setattr(made_of, "MOST", 1000)
+    monkeypatch.setattr(made_of, "MOST_CHARACTERS", 100_000)
+    many = [[odd] * 40] * 40  # of one value, which a file holds once
+    assert lineage_of({"train_kwargs": {"lineage": about | {"code": many}}}) == {}
+    few = [[odd] * 4] * 4
+    found = lineage_of({"train_kwargs": {"lineage": about | {"code": few}}})
+    assert len(found["code"]) == len(found["code"][3]) == 4 and len(json.dumps(found)) < 20_000
 
 
 def test_control_characters_of_a_lineage_do_not_reach_the_terminal(about):

@@ -10,30 +10,48 @@ from typing import Any
 from tools.cli import plural, printable
 
 LONGEST = 500  # characters of a text
-MOST = 100_000  # values of a list or dict
+MOST = 1_000_000  # values of a lineage; one that occurs several times counts as often, as it is written as often
+MOST_CHARACTERS = 50_000_000  # of all its texts
 DEEPEST = 6  # lists and dicts within each other
 
 
 def lineage_of(payload: dict[str, Any]) -> dict[str, Any]:
-    """The lineage in a weight file as plain values, empty where it has none."""
+    """The lineage in a weight file as plain values, empty where it has none or one beyond measure."""
     settings = payload.get("train_kwargs")
     found = settings.get("lineage") if isinstance(settings, dict) else None
-    return plain(found) if isinstance(found, dict) else {}
+    plain = _Plain()
+    lineage = plain.of(found) if isinstance(found, dict) else {}
+    return {} if plain.is_too_large else lineage
 
 
-def plain(value: Any, depth: int = DEEPEST) -> Any:
-    """The value without what JSON or a terminal cannot show; None for what is left out."""
-    if isinstance(value, str):
-        return printable(value[:LONGEST])
-    if isinstance(value, bool | int):
-        return value if abs(value) < 1 << 63 else None
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict) and depth and len(value) <= MOST:
-        return {plain(name): plain(one, depth - 1) for name, one in value.items() if isinstance(name, str)}
-    if isinstance(value, list | tuple) and depth and len(value) <= MOST:
-        return [plain(one, depth - 1) for one in value]
-    return None
+class _Plain:
+    """Values without what JSON or a terminal cannot show; None for what is left out."""
+
+    def __init__(self) -> None:
+        self.values, self.characters = MOST, MOST_CHARACTERS  # that are left
+
+    @property
+    def is_too_large(self) -> bool:
+        return min(self.values, self.characters) < 0
+
+    def of(self, value: Any, depth: int = DEEPEST) -> Any:
+        self.values -= 1
+        if self.is_too_large:
+            return None
+        if isinstance(value, str):
+            text = printable(value[:LONGEST])
+            self.characters -= len(text)
+            return text
+        if isinstance(value, bool | int):
+            return value if abs(value) < 1 << 63 else None
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        if isinstance(value, dict | list | tuple) and depth and len(value) <= self.values:
+            if isinstance(value, dict):
+                named = {name: one for name, one in value.items() if isinstance(name, str)}
+                return {self.of(name): self.of(one, depth - 1) for name, one in named.items()}
+            return [self.of(one, depth - 1) for one in value]
+        return None
 
 
 def as_lines(found: dict[str, Any]) -> list[str]:
