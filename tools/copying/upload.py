@@ -27,7 +27,7 @@ from pack.shards.store import (
     sha256_at,
 )
 from tools.cli import MissingFile, UserError
-from tools.cli.files import file_sha256, naming, partial_file, sync, sync_folder
+from tools.cli.files import file_sha256, is_at, naming, partial_file, sync, sync_folder
 from tools.copying import multipart
 from tools.copying.publishing import Publishing, is_there, overtaken, remove, stamp_of, write_if
 
@@ -76,8 +76,13 @@ def _write_local(shard, target, part_bytes, done, publishing):
         if file_sha256(temporary) != shard.sha256:
             temporary.unlink()
             raise _differs(shard)
-        with publishing():
-            os.replace(temporary, target)
+        try:
+            with publishing():
+                os.replace(temporary, target)
+        except UserError:  # as where another shard has this name: no copy goes on with what was written
+            if is_at(file, temporary):
+                temporary.unlink()
+            raise
     sync_folder(target.parent)
 
 

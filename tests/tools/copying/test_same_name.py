@@ -59,6 +59,7 @@ def test_a_shard_that_arrives_during_a_pull_is_replaced_only_with_overwrite(data
     line = refused_push("-i", data, "-o", tmp_path / "copy", "--jobs", 1)
     assert "s0-00.tar: is another shard than the source's of the same name: pass --overwrite" in line
     assert content(repacked(tmp_path / "other")).items() <= content(tmp_path / "copy").items()
+    assert not list((tmp_path / "copy").rglob("*.tmp"))  # no later pull would go on with it
 
 
 def test_a_tar_and_its_index_are_published_under_one_lock(data, tmp_path, monkeypatch):
