@@ -143,6 +143,7 @@ def measure_record(split: Split, methods: Sequence[Method], tile: int, pictures:
         return
     check_size(split, shard, entry)
     outputs = measure_clip(clip, methods, None, split.rows)
+    refuse_broken(split.rows)
     values = [split.rows.values[m.name][-1]["hole_psnr"] for m in methods if m.name != "empty"]
     shown = {name: to_pixels(frames) for name, frames in outputs.items()}
     split.shown.append(Shown(clip.key, max(values) - min(values), shown))
@@ -167,6 +168,14 @@ def measure_next_scene(truth: Truth, methods: Sequence[Method], tile: int, pictu
     number = truth.numbers.pop()
     scene = render_scene(1000 * truth.seed + number, number, truth.textures, truth.size)
     measure_scene(scene, truth.found, truth.depths, (WARP,), methods, tile, pictures, device)
+    refuse_broken(truth.found.rows)
+
+
+def refuse_broken(rows: Rows) -> None:
+    """Raise UserError where a method's output was not finite: a ranking compares all methods on the same clips."""
+    if rows.broken:
+        name, clips = next(iter(rows.broken.items()))
+        raise UserError(f"{name}: its output is not finite in {clips[0]}: leave it out, or use an earlier checkpoint")
 
 
 def boards_of(sources: Sequence[Split | Truth], methods: Sequence[Method]) -> list[Board]:

@@ -129,6 +129,8 @@ def strip_psnr(frames: "torch.Tensor", width: int, fill: "Fill") -> float:  # (T
     holes = torch.zeros(len(frames), 1, *frames.shape[-2:], dtype=torch.bool)
     holes[..., :width] = True
     filled = fill(frames.masked_fill(holes, 0), holes)
+    if not filled.isfinite().all():
+        raise UserError("the output of the network is not finite: pass an earlier --checkpoint")
     error = (filled[..., :width].clamp(0, 1) - frames[..., :width]).square().mean()
     return float(-10 * torch.log10(error.clamp(min=1e-10)))
 

@@ -99,7 +99,7 @@ def main() -> None:
     )
     if not found.rows.clips:
         raise UserError(f"none of {count} scenes uncovers anything, the last: {found.notes[-1]}")
-    write_report(Path(config.out), found, methods, [*notes, *found.notes], config)
+    write_report(Path(config.out), found, methods, [*notes, *found.notes, *found.rows.left_out()], config)
 
 
 def write_left(config: Config, scenes: "Iterable[Scene]", count: int) -> None:

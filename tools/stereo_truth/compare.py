@@ -150,6 +150,10 @@ def measure_scene(
             hidden = trim(made.holes[middle])
             for name, output in fills_of(made, truth, methods, middle).items():
                 case = Case(depth, warp, name)
+                if not output.isfinite().all():
+                    found.rows.values[str(case)].append({})
+                    found.rows.broken.setdefault(str(case), []).append(scene.name)
+                    continue
                 filled = torch.zeros_like(hidden) if name == LEFT_EYE else hidden
                 found.rows.values[str(case)].append(measure(trim(output), inner, filled, parts))
                 outputs[case] = trim(output)
@@ -227,10 +231,12 @@ def keep_largest(
 ) -> None:
     """Keep a scene's pictures if its fills differ more than those of the scenes that are kept."""
     compared = [m.name for m in methods if m.kind in ("network", "one frame") and m.name != "empty"]
-    values = [found.rows.values[str(Case(depth, warp, name))][-1]["uncovered_psnr"] for name in compared]
+    measured = (found.rows.values[str(Case(depth, warp, name))][-1] for name in compared)
+    values = [row["uncovered_psnr"] for row in measured if row]
     gap = max(values) - min(values) if values else 0.0
     shown = {"left eye": truth.left, "true right eye": truth.right, "warped": outputs[Case(depth, warp, "warped")]}
-    shown |= {m.name: outputs[Case(depth, warp, m.name)] for m in methods if m.name != "empty"}
+    filled = ((m.name, outputs.get(Case(depth, warp, m.name))) for m in methods if m.name != "empty")
+    shown |= {name: output for name, output in filled if output is not None}
     found.shown.append(Shown(scene.name, gap, {name: to_pixels(frames) for name, frames in shown.items()}))
     found.shown.sort(key=lambda one: -one.gap)
     del found.shown[pictures:]

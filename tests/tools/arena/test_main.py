@@ -123,3 +123,12 @@ def test_a_network_of_another_family_is_one_line(film, split, tmp_path):
 def test_mistakes_are_one_line(words, message, film):
     textures = () if "--textures" in words else ("--textures", film)
     assert message in refused(main, *words, *textures)
+
+
+def test_a_network_whose_output_is_not_finite_is_one_line_and_is_not_ranked(film, networks, split, tmp_path):
+    payload = torch.load(networks[0], weights_only=True)
+    payload["state_dict"] = {name: weight * 1e30 for name, weight in payload["state_dict"].items()}
+    torch.save(payload, tmp_path / "huge.pth")
+    words = ("--checkpoints", networks[0], tmp_path / "huge.pth", "--data", split, "--textures", film)
+    said = refused(main, *words, "--depth", "exact", "-o", tmp_path / "out", *SMALL)
+    assert "huge" in said and "its output is not finite in" in said and not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from tests.support.programs import refused
+from tools.cli import UserError
 from tools.edge_study.__main__ import border, main, stretched, strip_psnr
 
 
@@ -29,3 +30,8 @@ def test_the_border_is_perfect_where_columns_are_equal():
 
 def test_widths_that_leave_too_little_of_the_tile_are_refused():
     assert "wider than 2.5 strips" in refused(main, "--widths", "120", "--tile", "256")
+
+
+def test_a_fill_of_nan_is_refused():
+    with pytest.raises(UserError, match="not finite"):
+        strip_psnr(torch.rand(12, 3, 32, 32), 5, lambda visible, holes: visible / 0)

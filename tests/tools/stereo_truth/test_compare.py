@@ -205,3 +205,19 @@ def test_widths_are_counted_at_1080p():
 def test_classes_stand_in_order_and_say_how_many_scenes_they_have(found):
     head = tables.group_table(found[0], "exact", "forward", "strength")[0]
     assert head == ["fill", "to 5 % (2)", "over 5 % (1)"]  # 6, 8 and 10 px of 160
+
+
+def test_scenes_where_a_fill_gives_nan_are_counted_and_named_and_in_no_mean():
+    calls = iter(range(100))
+
+    def broken_once(frames, holes):
+        return frames * (float("nan") if next(calls) == 1 else 1)
+
+    scenes = [flat_scene(seed, shift=6) for seed in range(3)]
+    methods = [*simple("replicate"), Method("m", "one frame", broken_once)]
+    found = compared(scenes, methods)
+    case = str(Case("exact", "forward", "m"))
+    assert found.rows.mean(case, "uncovered_psnr").clips == 2 and len(found.rows.clips) == 3
+    (line,) = found.rows.left_out()
+    assert line.startswith(f"{case}: 1 of 3 clips is left out of its means, because of output that is not finite: ")
+    assert line in as_html(found, methods, [line])
