@@ -48,7 +48,11 @@ class Config:
 
 
 def main():
-    config = cli.parse(Config)
+    run(cli.parse(Config))
+
+
+def run(config: Config) -> None:
+    """Move records of a dataset, of which no other program moves records at the same time."""
     data = Path(config.data_dir)
     list_folder(data / "train")  # raises MissingFile
     check_folders(data)

@@ -281,6 +281,14 @@ def covering(folder):
         print(f"{name}: {INPUTS} inputs of atheris in {time.monotonic() - began:.0f} s", flush=True)
 
 
+def interruptions(folder):
+    """Programs that change files, stopped at every line of their code."""
+    for case in ("split", "pull", "parts"):
+        for how in ("interrupt", "kill"):
+            harness = ROOT / "tests" / "support" / "hostile" / "interrupts.py"
+            subprocess.run([sys.executable, harness, case, how, "1", folder / f"{case}-{how}"], check=True)
+
+
 TESTS = {
     test.__name__: test
     for test in (
@@ -296,6 +304,7 @@ TESTS = {
         disk,
         fuzzing,
         covering,
+        interruptions,
         elastic,
     )
 }

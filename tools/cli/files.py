@@ -22,6 +22,9 @@ except ModuleNotFoundError:  # Windows, where every program ends with one line b
     fcntl = None
 
 
+LARGEST_TEXT = 64 << 20  # bytes of a file that is read whole, such as a configuration
+
+
 class Held(threading.local):
     """The locks of this thread: device and inode of each file, and its name."""
 
@@ -43,7 +46,7 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
     that were killed while they wrote the same `path` are deleted.
 
     Raises OSError with the file's name, for example when the disk is full; `path` then still holds what it held before.
-    Raises UserError for a device or a pipe.
+    Raises UserError for a folder, a device or a pipe.
     """
     path = Path(path)
     check_replaceable(path)
@@ -66,8 +69,10 @@ def write_file(path: str | Path, data: bytes | memoryview) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise UserError for a device, a pipe or a socket: renaming a file to its name would remove it."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    """Raise UserError for a folder, and for a device, a pipe or a socket, which a file of its name would remove."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, expected the name of a file: name a file in it")
+    if path.exists() and not path.is_file():
         raise UserError(f"{path}: is a device or a pipe, which a file would replace: name another file")
 
 
@@ -78,6 +83,15 @@ def open_file(path: str | Path) -> io.BufferedReader:
         return file
     file.close()
     raise UserError(f"{path}: is a device or a pipe, expected a file: copy its content to one")
+
+
+def read_small(path: str | Path, limit: int = LARGEST_TEXT) -> bytes:
+    """The content of a file of at most `limit` bytes. Raises as `open_file`, and UserError where it has more."""
+    with naming(path), open_file(path) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise UserError(f"{path}: has more than {limit} bytes, the most that such a file may have: name another file")
+    return data
 
 
 def check_writable(folder: Path) -> None:
@@ -93,6 +107,12 @@ def check_writable(folder: Path) -> None:
         raise
     remove_temporary(temporary)
     file.close()
+
+
+def check_result(path: str | Path) -> None:
+    """As `check_writable` and `check_replaceable`, for a file that a program writes at its end."""
+    check_replaceable(Path(path))
+    check_writable(Path(path).parent)
 
 
 def append_line(path: str | Path, line: str) -> None:

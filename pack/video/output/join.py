@@ -9,7 +9,7 @@ import av
 from pack.video.container import open_container
 from pack.video.output.encoder import REORDER, TIME_BASE
 from pack.video.output.mp4_boxes import state_languages, state_packing
-from pack.video.output.parts import Parts
+from pack.video.output.parts import JOINED, Parts
 from pack.video.output.track_copier import TrackCopier
 from pack.video.output.tracks import FORMATS, Track
 from tools.cli import UserError
@@ -20,7 +20,9 @@ def join(parts: Parts, source: Path, tracks: list[Track], whole: bool = True) ->
 
     Where the film is not `whole`, the sound ends with its last picture. The same parts give the same bytes.
     """
-    film = parts.folder / f"film{parts.out.suffix}"  # in the folder, so that nothing else is left of a killed process
+    film = (
+        parts.folder / f"{JOINED}{parts.out.suffix}"
+    )  # in the folder, so that nothing else is left of a killed process
     # bitexact: no random identifiers; unofficial: the stereo mode in MP4, which is not in ISO's standard
     options = {"fflags": "+bitexact", "strict": "unofficial"}
     try:

@@ -23,12 +23,13 @@ from pack.video.export import digest_of
 from pack.video.output.encoder import TIME_BASE, Encoding, PartWriter
 from tools.cli import UserError, is_of_machine, quoted
 from tools.cli.arrays import check_stored, read_member
-from tools.cli.files import check_replaceable, sync_folder, write_file
+from tools.cli.files import check_replaceable, read_small, sync_folder, write_file
 from tools.cli.locks import hold
 
 FORMAT = 1
 LOCK = "conversion.lock"
-OURS = re.compile(r"\d{5,}\.mkv|(job\.json|progress\.npz)(\.\d+\.[0-9a-f]{8}\.tmp)?")  # names of files in the folder
+JOINED = "joined"  # what the film of all parts is called until it is complete
+OURS = re.compile(rf"\d{{5,}}\.mkv|{JOINED}\.\w+|(job\.json|progress\.npz)(\.\d+\.[0-9a-f]{{8}}\.tmp)?")  # file names
 BLOCKS, BLOCK_BYTES = 64, 1 << 16  # read of a film to recognise it
 
 
@@ -111,8 +112,9 @@ class Parts:
         arrays |= {"counts": np.array(counts, np.int64), "ticks": np.array(self.ticks, np.int64)}
         data = io.BytesIO()
         np.savez(data, complete=np.array(complete), **arrays)
-        write_file(self.folder / "progress.npz", data.getbuffer())
+        # before the write: a signal right behind it must not take the part for one that is only half written
         self.counts, self.state, self.complete = counts, dict(state), complete
+        write_file(self.folder / "progress.npz", data.getbuffer())
 
     def remove(self) -> None:
         """Delete all parts, after the film is written."""
@@ -170,7 +172,8 @@ class Parts:
     def _clear(self, keep=True):
         """Delete our files that are not of a finished part, or all of ours."""
         kept = {self.path(n).name for n in range(len(self.counts))} | {"job.json", "progress.npz"} if keep else set()
-        for path in self.folder.iterdir():
+        # job.json last: without it films would pass for those of somebody else
+        for path in sorted(self.folder.iterdir(), key=lambda path: path.name == "job.json"):
             if path.name not in kept and OURS.fullmatch(path.name):
                 path.unlink()
 
@@ -187,7 +190,7 @@ def lock_of(out: Path) -> Path:
 
 def read_job(path: Path) -> dict[str, Any]:
     """What job.json describes. Raises ValueError or OSError."""
-    found = json.loads(path.read_bytes())
+    found = json.loads(read_small(path))
     if not isinstance(found, dict):
         raise ValueError("expected an object")
     return found

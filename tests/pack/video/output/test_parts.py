@@ -15,7 +15,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from pack.video.frame_data.hdr import Hdr
 from pack.video.output.encoder import CODECS, TIME_BASE, Encoding
 from pack.video.output.join import join
-from pack.video.output.parts import Parts, fingerprint, lock_of
+from pack.video.output.parts import JOINED, Parts, fingerprint, lock_of
 from pack.video.output.tracks import plan_tracks
 from pack.video.reader import probe, read_timed
 from tests.support.media.stereo_films import H264, write_film
@@ -250,6 +250,16 @@ def test_a_folder_of_other_files_is_refused_and_keeps_them(tmp_path):
         ):
             pass
         assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+
+
+def test_a_film_that_was_only_half_joined_is_no_file_of_somebody_else(tmp_path):
+    with Parts(tmp_path / "o.mp4", {}, H264, 25) as parts:
+        parts.write(Fraction(0), quarters(48, 96))
+        parts.finish({}, complete=True)
+    for ending in ("mp4", "mkv", "mov", "m4v"):
+        (parts.folder / f"{JOINED}.{ending}").write_bytes(b"half")
+    with Parts(tmp_path / "o.mp4", {}, H264, 25) as parts:
+        assert parts.counts == [1] and not list(parts.folder.glob(f"{JOINED}*"))
 
 
 def test_files_that_come_during_a_conversion_are_kept(tmp_path):
