@@ -23,6 +23,7 @@ from pack.video.grey import GreyVideo, frame_times
 from pack.video.reader import VideoInfo
 from pack.video.timestamps import limit_rate
 from tools.cli import MissingFile, UserError, plural
+from tools.cli.files import read_small
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ def fingerprint(source: Path) -> str:
     for name, size in listing(source):
         digest.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
     if (source / EXPORT).is_file():
-        digest.update((source / EXPORT).read_bytes())
+        digest.update(read_small(source / EXPORT))
     return digest.hexdigest()
 
 

@@ -19,6 +19,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 import pack.config
 from tools import cli
 from tools.cli import UserError, plural, quoted
+from tools.cli.files import read_small
 from tools.cli.flags.config_file import read_toml
 
 SETTINGS = {field.name for field in dataclasses.fields(pack.config.Config)} - {"dataset_dir", "data_dir", "dry_run"}
@@ -127,7 +128,7 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
 
     Rows without any text are left out.
     """
-    data = path.read_bytes()
+    data = read_small(path)
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = data.decode("utf-16" if is_utf16 else "utf-8-sig")

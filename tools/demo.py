@@ -111,7 +111,7 @@ def evaluate(out: Path) -> dict[str, dict[str, float]]:
     # torch takes seconds to import, which --help must not wait for
     from model.checkpoint import create_network, load_network
     from pack.shards.shard import list_shards
-    from tools.cli.files import file_sha256
+    from tools.cli.files import file_sha256, read_small
     from train.data.records import Records
     from train.data.samples import Sample, Samples
     from train.evaluation.evaluate import measure
@@ -121,7 +121,7 @@ def evaluate(out: Path) -> dict[str, dict[str, float]]:
     found = out / "metrics.json"
     sha256 = file_sha256(out / f"{NETWORK}.pth")
     if found.exists() and (out / "filled.png").exists():
-        known = json.loads(found.read_text())
+        known = json.loads(read_small(found))
         if known.get("network") == sha256:
             return known["metrics"]
     networks = {
@@ -149,17 +149,17 @@ def measure_second_eye(out: Path, clips: Path) -> dict[str, float]:
     Also writes second-eye/report.html.
     The results of an earlier run with the same network are reused.
     """
-    from tools.cli.files import file_sha256, write_file
+    from tools.cli.files import file_sha256, read_small, write_file
 
     folder, network = out / "second-eye", out / f"{NETWORK}.pth"
     known, sha256 = folder / "network.sha256", file_sha256(network)
-    if not known.exists() or known.read_text().strip() != sha256:
+    if not known.exists() or read_small(known).decode(errors="replace").strip() != sha256:
         textures = [str(clips / name) for name in CLIPS["eval"]]
         words = ["--checkpoint", str(network), "--textures", *textures, "--depth", "exact", "--baselines", "replicate"]
         words += ["--scenes", str(SCENES), "--size", "256", "--tile", "120", "-o", str(folder)]
         run("tools/stereo_truth/__main__.py", *words)
         write_file(known, f"{sha256}\n".encode())
-    report = json.loads((folder / "metrics.json").read_text())
+    report = json.loads(read_small(folder / "metrics.json"))
     found = {case["fill"]: case["means"]["uncovered_psnr"]["mean"] for case in report["cases"]}
     trained = next(name for name, method in report["methods"].items() if method["kind"] == "network")
     return {"trained": found[trained], "untrained": found["untrained"], "replicate": found["replicate"]}

@@ -11,6 +11,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from tools import cli
 from tools.cli import UserError
+from tools.cli.files import check_result
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,7 @@ def main():
     from model.checkpoint import load_network, locate, network_name, read_file, write_checkpoint
     from tools.lineage.blend import blend, read_shares
 
+    check_result(config.out)
     out, shares = Path(config.out), read_shares(config.blend)
     for path in (config.checkpoint, *shares):
         if out.exists() and locate(path).exists() and os.path.samefile(out, locate(path)):

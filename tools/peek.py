@@ -12,6 +12,7 @@ from pack.shards.index import Index, read_index
 from pack.shards.shard import list_shards, read_record
 from tools import cli
 from tools.cli import UserError, plural
+from tools.cli.files import check_result
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ def main():
     from pack.shards.record import decode  # imports numpy
     from tools.inspection.contact_sheet import LEGEND, choose, draw_record, draw_text, save, stack
 
+    check_result(config.out)
     chosen = choose(open_shards(Path(config.data)), config.records, config.key)
     blocks = []
     for shard, entry in chosen:

@@ -11,6 +11,7 @@ if not __package__:  # run as a file: import from the repository root, not from 
 
 from tools import cli
 from tools.cli import UserError, plural
+from tools.cli.files import check_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +73,7 @@ def main() -> int:
     from pack.workers import LocalRank, load_models
     from tools.inspection.contact_sheet import save, stack
 
+    check_result(config.out)
     video = probe(film_of(config.video, config.depth))
     models = load_models(settings, LocalRank(0, 1))
     files = open_depth(config.depth, video, depth_options(settings), settings.max_fps) if config.depth else None

@@ -11,7 +11,7 @@ from typing import Any
 
 from pack.shards.untrusted import parse_object
 from tools.cli import UserError, duration, plural
-from tools.cli.files import write_file
+from tools.cli.files import read_small, write_file
 from train.data.sources import parse_sources
 from train.evaluation.evaluate import FILLS
 from train.run import Run
@@ -82,7 +82,7 @@ def summarise(run: Run, finished: bool, seconds: float) -> Summary:
 def earlier_seconds(path: Path, run_id: str) -> float:
     """The seconds that the earlier starts of this run took, by its last summary; 0 when there is none."""
     try:
-        last = parse_object(path.read_bytes())
+        last = parse_object(read_small(path))
     except (OSError, UserError):
         return 0.0
     seconds = last.get("seconds")

@@ -16,6 +16,7 @@ from PIL import Image
 
 from tools.cli import MissingFile, UserError, is_of_machine, is_shortage, one_line
 from tools.cli.arrays import read_member
+from tools.cli.files import open_file
 from tools.cli.machine import memory_bytes
 from tools.cli.sizes import format_size
 
@@ -110,7 +111,7 @@ def read_map(path: Path) -> np.ndarray:  # -> float32 (h w)
         return as_float(load_array(path).squeeze(), str(path))
     try:
         kind, greys = IMAGES[path.suffix.lower()]
-        with Image.open(path, formats=[kind]) as image:
+        with open_file(path) as file, Image.open(file, formats=[kind]) as image:
             if max(image.size) > LARGEST_SIDE:
                 raise UserError(f"{path} is {image.width}x{image.height}, expected sides up to {LARGEST_SIDE} pixels")
             if image.mode.partition(";")[0] not in greys:
@@ -127,6 +128,7 @@ def read_map(path: Path) -> np.ndarray:  # -> float32 (h w)
 def load_array(path: Path) -> np.ndarray:
     """The array of an NPY file, or the one called depth, or the only one, of an NPZ file. Raises UserError."""
     try:
+        open_file(path).close()  # which refuses pipes
         loaded = np.load(path, mmap_mode="r" if path.suffix.lower() == ".npy" else None, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded

@@ -16,7 +16,7 @@ from typing import Any
 import av
 
 from tools.cli import MissingFile, UserError, quoted
-from tools.cli.files import open_file
+from tools.cli.files import open_file, read_small
 from tools.cli.yaml_text import parse_yaml
 
 EXPORT = "iw3_export.yml"  # iw3 writes it last
@@ -211,7 +211,7 @@ def listing(source: Path) -> Iterator[tuple[str, int]]:
 
 def digest_of(folder: Path) -> tuple[int, str]:
     """The bytes of an export's pictures, and a digest of its YAML and of their names and sizes."""
-    digest, total = hashlib.sha256((folder / EXPORT).read_bytes()), 0
+    digest, total = hashlib.sha256(read_small(folder / EXPORT)), 0
     for path in read_pictures(folder).paths:
         size = path.stat().st_size
         total += size

@@ -11,6 +11,7 @@ from typing import Any
 
 from pack.shards.record import parse_info
 from pack.shards.shard import list_shards, read_record
+from tools.cli.files import read_small
 from tools.film.survey import Shot, shot_of
 
 PSNR = "hole_psnr"
@@ -65,7 +66,7 @@ class Certificate:
 
 def certify(metrics: Path, split: Path, shots: Sequence[Shot], start: str, tuned: str, apart: bool) -> Certificate:
     """The certificate from metrics.json of tools/evaluate.py, measured on records of `split`."""
-    found = json.loads(metrics.read_text())
+    found = json.loads(read_small(metrics))
     fills = [name for name, method in found["methods"].items() if method["kind"] == "one frame"]
     by_shot = shot_means(found["clips"], frames_of(split), shots, [start, tuned, *fills])
     means = {name: mean(row[name] for row in by_shot.values()) for name in (start, tuned, *fills)}

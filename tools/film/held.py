@@ -18,7 +18,7 @@ from pack.shards.record import decode
 from pack.shards.shard import read_record
 from pack.shards.untrusted import CorruptRecord
 from pack.video.export import EXPORT
-from tools.cli.files import write_file
+from tools.cli.files import read_small, write_file
 from tools.evaluation.baselines import Fill
 from tools.film.calibration import errors_of, predict
 from tools.film.sheet import largest_fills
@@ -87,6 +87,6 @@ def write_held(work: Work, shots: Sequence[Shot], shares: Mapping[int, float]) -
             try:
                 os.link(path, folder / path.name)
             except OSError:  # a disk without links
-                write_file(folder / path.name, path.read_bytes())
-    write_file(work.held / EXPORT, (work.depth / EXPORT).read_bytes())
+                write_file(folder / path.name, read_small(path))
+    write_file(work.held / EXPORT, read_small(work.depth / EXPORT))
     work.write("held", noted)

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from tools.cli import plural
-from tools.cli.files import write_file
+from tools.cli.files import read_small, write_file
 from tools.evaluation.plots import agreement, bars
 from tools.evaluation.report_page import html_table, whole_page
 from tools.evaluation.summary import Interval
@@ -53,7 +53,7 @@ def write_page(
         f"<div class='facts'>{html_table([['', ''], *([name, value] for name, value in facts.items())])}</div>",
     ]
     for picture in pictures:
-        data = base64.b64encode(picture.read_bytes()).decode()
+        data = base64.b64encode(read_small(picture)).decode()
         parts += [
             "<h2>The largest fills</h2>",
             "<p>From left to right: the frame, its holes in red, and what the network fills in. Each row is a close-up "

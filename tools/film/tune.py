@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.cli import duration
+from tools.cli.files import read_small
 from tools.film.programs.run import run
 from tools.film.work import Work
 from train.config import OPEN_END
@@ -77,7 +78,7 @@ def losses(model: Path) -> list[float]:
     if not runs:
         return []
     found = []
-    for line in runs[-1].read_text(errors="replace").splitlines():
+    for line in read_small(runs[-1]).decode(errors="replace").splitlines():
         try:
             _, _, loss = line.split(",")
             found.append(float(loss))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.cli import UserError
-from tools.cli.files import write_file
+from tools.cli.files import read_small, write_file
 from tools.cli.locks import hold
 
 VERSION = 2  # of the files of this folder
@@ -45,7 +45,7 @@ class Work:
         if not path.exists():
             return {}
         try:
-            found = json.loads(path.read_bytes())
+            found = json.loads(read_small(path))
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):

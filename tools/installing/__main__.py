@@ -13,9 +13,10 @@ if not __package__:  # run as a folder: import from the repository root, not fro
 
 from tools import cli
 from tools.cli import MissingFile, UserError
-from tools.cli.files import check_writable, locked_folder, write_file
+from tools.cli.files import check_writable, locked_folder, read_small, write_file
 
 BACKUP = ".before-backfill"  # added to the name of a file that is changed
+LARGEST_NETWORK = 4 << 30  # bytes
 IW3_DEFAULT = "light_inpaint_v1"  # iw3 passes over an entry of this name
 
 
@@ -94,10 +95,10 @@ def install(place: Place, config: Config) -> list[str]:
         after = with_variable(before or "", path, where)
     else:
         after = with_entry(before or "", config.name, path, where)
-    earlier = place.network.read_bytes() if place.network.exists() else None
+    earlier = read_small(place.network, LARGEST_NETWORK) if place.network.exists() else None
     with tempfile.TemporaryDirectory() as folder:
         export(config.checkpoint, Path(folder) / place.network.name)
-        network = (Path(folder) / place.network.name).read_bytes()
+        network = read_small(Path(folder) / place.network.name, LARGEST_NETWORK)
     if earlier not in (None, network) and path not in (before or ""):  # the same is of an installation that was killed
         raise UserError(f"{path} exists and is not in {where}: pass another NAME, or remove that file")
     try:
@@ -146,7 +147,7 @@ def remove(place: Place, config: Config) -> list[str]:
 def read_text(path: Path) -> str:
     """The text of a file, with its line ends. Raises UserError where it is not UTF-8."""
     try:
-        return path.read_bytes().decode()
+        return read_small(path).decode()
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error.reason}): fix it, nothing was changed") from error
 

@@ -44,12 +44,12 @@ class Config:
 
 def main() -> None:
     config = cli.parse(Config)
-    from tools.cli.files import check_writable
+    from tools.cli.files import check_result
     from tools.evaluate import choose_records, list_used_shards
     from tools.inspection.contact_sheet import save
     from tools.mask_gap.gap import overlap_lines, split_widths, verdict, width_lines
 
-    check_writable(Path(config.out).parent)
+    check_result(config.out)
     shards, _ = list_used_shards(config.data, "")
     trained = split_widths(choose_records(shards, config.records, config.data))
     film, pictures = film_masks(config)

@@ -87,7 +87,10 @@ def verdict(kind: str, masks: Masks, trained: Mapping[str, Sequence[np.ndarray]]
         return f"{kind}: the film has no holes"
     if share < LEAST_SHARE:
         return f"{kind}: not trained for this: {100 * share:.0f} % of the records have holes of this kind"
-    low, high = np.quantile(np.concatenate(trained[kind]), QUANTILES)
+    shown = np.concatenate(trained[kind])
+    if not len(shown):
+        return f"{kind}: not trained for this: the records that were read have no hole in their first frames"
+    low, high = np.quantile(shown, QUANTILES)
     covered = float(((widths >= low) & (widths <= high)).mean())
     how = "trained" if covered >= MOST else "only partly trained" if covered >= HALF else "not trained"
     return (

@@ -12,7 +12,7 @@ if not __package__:  # run as a folder: import from the repository root, not fro
 
 from tools import cli
 from tools.cli import UserError, plural
-from tools.cli.files import write_file
+from tools.cli.files import read_small, write_file
 from tools.cli.flags.config_file import config_text, read_config
 from tools.cli.flags.fields import read_flags
 from tools.sweep.plan import EVALUATION, Run, Sweep, different_settings, read_sweep
@@ -85,7 +85,7 @@ def main() -> None:
 def is_done(sweep: Sweep, run: Run) -> bool:
     """Whether the run has come to its end, as its summary says, which a training writes last."""
     try:
-        return json.loads((sweep.out / run.name / "summary.json").read_text())["finished"] is True
+        return json.loads(read_small(sweep.out / run.name / "summary.json"))["finished"] is True
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
 

@@ -16,7 +16,7 @@ from PIL import Image
 from pack.shards.untrusted import parse_object
 from pack.video.bars import NO_BARS, Bars
 from tools.cli import MissingFile, UserError
-from tools.cli.files import whole_file, write_file
+from tools.cli.files import read_small, whole_file, write_file
 from train.evaluation.fills import hole_ends
 
 FEATURES = ("width of the hole, percent of the frame", "spread between fills, levels", "change in time, levels")
@@ -68,7 +68,7 @@ def load_confidence(path: Path) -> Confidence:
     if not path.is_file():
         raise MissingFile(f"--confidence {path}: no such file, expected a confidence.json of make film")
     try:
-        found = parse_object(path.read_bytes())
+        found = parse_object(read_small(path))
         weights = tuple(float(weight) for weight in found["weights"])
         if found["version"] != VERSION or len(weights) != 1 + len(FEATURES) or not np.isfinite(weights).all():
             raise ValueError(f"expected version {VERSION} and {1 + len(FEATURES)} weights")

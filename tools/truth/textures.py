@@ -15,7 +15,7 @@ from pack.shards.images.limits import MOST_SCANS
 from pack.sources import find_videos, fingerprint
 from pack.video.reader import probe, read_frames
 from tools.cli import MissingFile, UserError, is_shortage, one_line
-from tools.cli.files import file_sha256
+from tools.cli.files import file_sha256, open_file
 
 FIRST_FRAMES = 3000  # of a video, from which pictures are taken: a whole film would take minutes to decode
 LARGEST = (720, 1280)  # height and width of a picture
@@ -104,12 +104,13 @@ def _photos(folder, count, random):
 def _view(photo, zoom, random):
     try:
         kind = FORMATS[photo.suffix.lower()]
-        if kind == "JPEG" and (scans := count_scans(photo.read_bytes())) > MOST_SCANS:
-            raise UserError(f"{photo} has {scans} scans, expected {MOST_SCANS} or fewer: remove it")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked below
-            image = Image.open(photo, formats=[kind])
-        with image:
+        with open_file(photo) as file:
+            if kind == "JPEG" and (scans := count_scans(file.read())) > MOST_SCANS:
+                raise UserError(f"{photo} has {scans} scans, expected {MOST_SCANS} or fewer: remove it")
+            file.seek(0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked below
+                image = Image.open(file, formats=[kind])
             width, height = image.size
             if width * height > MOST_PIXELS:
                 raise UserError(f"{photo} has {width}x{height} pixels, expected {MOST_PIXELS} or fewer: remove it")

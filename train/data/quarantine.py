@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pack.shards.untrusted import parse_object
 from tools.cli import UserError
-from tools.cli.files import write_file
+from tools.cli.files import read_small, write_file
 from train.data.samples import BadRecord
 from train.runtime.dist import Group
 
@@ -53,7 +53,7 @@ def write_quarantine(path: Path, records: Iterable[BadRecord]) -> None:
 def read_quarantine(path: Path) -> dict[str, BadRecord]:
     """The listed records by key. Raises UserError when the file is not one of ours."""
     try:
-        lines = [BadRecord(**parse_object(line)) for line in path.read_bytes().splitlines()]
+        lines = [BadRecord(**parse_object(line)) for line in read_small(path).splitlines()]
         if not all(isinstance(value, str) for record in lines for value in vars(record).values()):
             raise ValueError("expected texts")
     except FileNotFoundError:

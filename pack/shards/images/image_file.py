@@ -16,6 +16,7 @@ from pack.shards.images import jpeg, png, webp
 from pack.shards.images.limits import LARGEST_SIDE, MOST_SCANS
 from pack.shards.untrusted import CorruptRecord
 from tools.cli import UserError, is_shortage, plural
+from tools.cli.files import open_file
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
 FORMATS = ("PNG", "WEBP", "JPEG")
@@ -83,7 +84,7 @@ def open_image(file: BinaryIO | Path) -> Iterator[Image.Image]:
     Raises OSError when the file cannot be opened, MemoryError when its pixels do not fit into memory.
     """
     if isinstance(file, Path):
-        with open(file, "rb") as opened, open_image(opened) as image:
+        with open_file(file) as opened, open_image(opened) as image:
             yield image
         return
     head = file.read(webp.HEADER)

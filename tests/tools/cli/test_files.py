@@ -9,7 +9,16 @@ import pytest
 
 from tests.support import ROOT
 from tools.cli import UserError
-from tools.cli.files import file_sha256, locked_folder, open_file, temporary_path, whole_file, write_file
+from tools.cli.files import (
+    check_result,
+    file_sha256,
+    locked_folder,
+    open_file,
+    read_small,
+    temporary_path,
+    whole_file,
+    write_file,
+)
 
 
 def start_writer(path):
@@ -53,6 +62,26 @@ def test_a_pipe_or_a_device_is_neither_replaced_nor_waited_for(tmp_path):
         with pytest.raises(UserError, match="is a device or a pipe, expected a file"):
             open_file(path)
     assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_is_refused_as_the_name_of_a_file_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for path in ("folder", "", ".", "/"):
+        with pytest.raises(UserError, match="is a folder, expected the name of a file"):
+            write_file(path, b"data")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "folder"]
+
+
+def test_a_file_that_is_read_whole_is_a_file_and_has_an_end(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a").write_bytes(bytes(9))
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(UserError, match="is a device or a pipe, expected a file"):
+            read_small(path)
+    assert read_small(tmp_path / "a", 9) == bytes(9)
+    with pytest.raises(UserError, match="has more than 8 bytes"):
+        read_small(tmp_path / "a", 8)
 
 
 def test_a_temporary_name_carries_the_process_and_a_random_part_and_ends_in_tmp(tmp_path):
@@ -187,3 +216,13 @@ def test_the_sha256_is_that_of_the_files_bytes(tmp_path):
     data = os.urandom(100_000)
     write_file(tmp_path / "a", data)
     assert file_sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_result_that_could_not_be_written_is_known_before_the_work(tmp_path):
+    (tmp_path / "file").touch()
+    check_result(tmp_path / "new" / "a.png")
+    with pytest.raises(UserError, match="is a folder"):
+        check_result(tmp_path)
+    with pytest.raises(NotADirectoryError):
+        check_result(tmp_path / "file" / "a.png")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]

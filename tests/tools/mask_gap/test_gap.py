@@ -66,3 +66,7 @@ def test_mistakes_are_one_line(tmp_path):
     assert "--divergence above 0" in refused(main, "--video", "x.mp4", "--divergence", 0)
     (tmp_path / "a").touch()
     assert "Not a directory" in refused(main, "--video", "x.mp4", "-o", tmp_path / "a" / "gap.png")  # before the film
+
+
+def test_records_without_a_hole_in_their_first_frame_have_shown_no_width():
+    assert "forward: not trained for this" in verdict("forward", strip(6), {"forward": [np.zeros(0)]})

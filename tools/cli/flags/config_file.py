@@ -2,10 +2,10 @@
 
 import json
 import tomllib
-from pathlib import Path
 from typing import Any
 
 from tools.cli.errors import UserError, redact
+from tools.cli.files import read_small
 from tools.cli.flags.fields import Flag, is_moderate, read_flags, summary
 from tools.cli.flags.words import suggestion
 from tools.cli.output import CONTROLS
@@ -25,7 +25,9 @@ def read_config(path: str, flags: list[Flag]) -> dict[str, Any]:
 def read_toml(path: str, flag: str) -> dict[str, Any]:
     """The table in a TOML file that this flag names. Raises UserError when it is missing or not TOML."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_small(path).decode("utf-8-sig"))
+    except UserError:
+        raise
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UserError(f"{flag} {path} cannot be read ({reason}), expected a TOML file: check the path") from error
