@@ -16,7 +16,7 @@ from pathlib import Path
 from tools.cli.errors import UserError, is_out_of_memory, is_shortage, one_line
 from tools.cli.files import naming, write_file
 from tools.cli.machine import guard_imports
-from tools.cli.output import EscapedOutput
+from tools.cli.output import NAME, EscapedOutput
 from tools.cli.signals import none_lost
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +42,7 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
     ends with status 1. With BACKFILL_TRACEBACK=1 in the environment one-line errors show their traceback too.
     """
     refuse_windows()
+    open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be UTF-8, and must not end a program
     guard_imports()
@@ -61,6 +62,19 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
         print("interrupted", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+def open_standard_streams() -> None:
+    """Put /dev/null in the place of standard streams that are closed.
+
+    Otherwise a file that the program writes would get the number of one, and what libraries print would go into it.
+    """
+    for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            setattr(sys, name, open(number, mode, closefd=False))
 
 
 @contextlib.contextmanager
@@ -109,7 +123,7 @@ def tell_torchrun(line: str) -> None:
 def flush_output() -> None:
     """Write what waits in standard output. Raises OSError where it cannot be written, once: not at the end again."""
     try:
-        with naming("standard output"):
+        with naming(NAME):
             sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -173,6 +173,35 @@ def test_a_full_disk_behind_standard_output_is_an_error():
     assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "standard output: free some space" in done.stderr
 
 
+def test_output_that_cannot_be_written_at_once_names_standard_output():
+    code = "from tools import cli; cli.run(lambda: print('x' * 100_000))"
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-c", code]
+        done = subprocess.run(words, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: No space left on device: standard output: free ")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_what_is_printed_to_a_closed_stream_goes_into_no_file_of_the_program(closed, tmp_path):
+    code = """if True:
+        import os, sys
+        from tools import cli
+
+        def main():
+            with open(sys.argv[1], "w") as file:
+                print("words")
+                print("words", file=sys.stderr)
+                for number in (1, 2):
+                    os.write(number, b"words of a library")
+                file.write("data")
+
+        cli.run(main)
+        """
+    words = ["sh", "-c", f'exec "$0" -c "$1" "$2" {closed}', sys.executable, code, tmp_path / "file"]
+    assert subprocess.run(words, cwd=ROOT, capture_output=True).returncode == 0
+    assert (tmp_path / "file").read_text() == "data"
+
+
 WITH_THREADS = """
 import multiprocessing, threading, time
 from tools import cli
