@@ -58,10 +58,14 @@ def main() -> None:
 
     fills = all_fills(load_network(config.checkpoint, "cpu"))
     found: dict[tuple[int, str], list[float]] = {}
-    for frames in parts(config):
+    measured = parts(config)
+    progress = cli.Progress(len(measured), "records", "edge study")
+    for number, frames in enumerate(measured, 1):
         for width in config.widths:
             for name, fill in fills.items():
                 found.setdefault((width, name), []).append(strip_psnr(frames, width, fill))
+        progress.update(number)
+    progress.close()
     if not found:
         raise UserError(f"{config.data_dir}: no record in it is {config.tile} pixels wide, expected at least one")
     for width in config.widths:
@@ -83,13 +87,15 @@ def parts(config: Config) -> "list[torch.Tensor]":
     from pack.shards.record import decode
     from pack.shards.shard import list_shards, read_record
 
-    found = []
-    for shard in list_shards(Path(config.data_dir)):
-        for entry in shard.records:
-            record = decode(entry.key, read_record(shard, entry), range(2, 14))
-            if min(record.frames.shape[1:3]) >= config.tile and (not config.clips or len(found) < config.clips):
-                part = record.frames[:, : config.tile, : config.tile].copy()
-                found.append(torch.from_numpy(part).permute(0, 3, 1, 2).float() / 255)
+    found: list[torch.Tensor] = []
+    shards = list_shards(Path(config.data_dir))
+    for shard, entry in ((one, entry) for one in shards for entry in one.records):
+        if config.clips and len(found) == config.clips:
+            break
+        record = decode(entry.key, read_record(shard, entry), range(2, 14))
+        if min(record.frames.shape[1:3]) >= config.tile:
+            part = record.frames[:, : config.tile, : config.tile].copy()
+            found.append(torch.from_numpy(part).permute(0, 3, 1, 2).float() / 255)
     return found
 
 

@@ -39,9 +39,12 @@ def main() -> None:
     import numpy as np
 
     found: dict[str, list[tuple[float, ...]]] = {}
-    for masks in scenes(config):
+    progress = cli.Progress(config.scenes, "scenes", "hole study")
+    for number, masks in enumerate(scenes(config), 1):
         for (depth, name), (simulated, in_use) in masks.items():
             found.setdefault(f"{depth} depth, {name}", []).append(compare(simulated, in_use))
+        progress.update(number)
+    progress.close()
     print(f"{'':38}  area, %  area in use, %  overlap  width, px  width in use, px")
     for name, rows in found.items():
         area, used, both, either, squares, pixels, used_squares, used_pixels = np.sum(rows, 0)

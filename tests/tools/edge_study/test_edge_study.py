@@ -1,9 +1,13 @@
 import pytest
 import torch
 
+from pack.shards import shard
+from pack.shards.record import encode
+from pack.shards.shard import ShardWriter, read_record
 from tests.support.programs import refused
+from tests.support.shards import texture_record
 from tools.cli import UserError
-from tools.edge_study.__main__ import border, main, stretched, strip_psnr
+from tools.edge_study.__main__ import Config, border, main, parts, stretched, strip_psnr
 
 
 def test_a_picture_that_changes_along_x_alone_is_stretched_by_the_share_of_preserve_screen_border():
@@ -26,6 +30,18 @@ def test_a_fill_sees_nothing_of_the_strip_that_it_is_measured_in():
 
 def test_the_border_is_perfect_where_columns_are_equal():
     assert strip_psnr(torch.rand(12, 3, 32, 1).expand(-1, -1, -1, 32), 5, border) == pytest.approx(100)
+
+
+def test_no_more_records_are_measured_than_asked_for(tmp_path, monkeypatch):
+    with ShardWriter(tmp_path / "s.tar") as writer:
+        for number in range(3):
+            record = texture_record(number)
+            writer.add(record.key, encode(record, "png"))
+        writer.publish({"video": "v"}, {})
+    read = []
+    monkeypatch.setattr(shard, "read_record", lambda *words: read.append(words) or read_record(*words))
+    found = parts(Config(str(tmp_path), widths=(4,), tile=64, clips=2))
+    assert [frames.shape for frames in found] == [(12, 3, 64, 64)] * 2 and len(read) == 2
 
 
 def test_widths_that_leave_too_little_of_the_tile_are_refused():
