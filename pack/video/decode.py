@@ -175,21 +175,23 @@ def decode(
     """
     step = 1 / (stream.guessed_rate or Fraction(25))
     packets = packets or timestamps.Packets(container)
-    stretch, stretches, found = [], 0, False
-    for seconds, (frame, aspect, damaged) in timestamps.in_order(_all_frames(path, packets, container, stream), step):
+    ahead: list[Fraction] = []  # seconds of damaged frames; decoders may give these too early
+    stretches, found = 0, False
+    frames = _all_frames(path, packets, container, stream)
+    for seconds, (frame, aspect, damaged, _) in timestamps.in_order(frames, step, lambda one: one[2] and one[3]):
         seconds -= packets.origin
         if damaged:
-            stretch.append(seconds)
+            ahead.append(seconds)
             continue
-        if stretch:
+        if stretch := sorted(other for other in ahead if other <= seconds):
             _warn(path, stretch, step)
-            stretch, stretches = [], stretches + 1
+            ahead, stretches = [other for other in ahead if other > seconds], stretches + 1
         found = True
         yield seconds, Decoded(frame, aspect, stretches)
     if not found:
         raise UserError(f"{path} has a video stream without a frame that can be decoded: download it again")
-    if stretch:
-        _warn(path, stretch, step)
+    if ahead:
+        _warn(path, sorted(ahead), step)
 
 
 def _warn(path, stretch, step):
@@ -204,8 +206,11 @@ def _warn(path, stretch, step):
 
 def _all_frames(
     path: str | Path, packets: Iterator[av.Packet], container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[tuple[av.VideoFrame | _Lost, Fraction, bool]]:
-    """Every frame that the decoder gives, in order of presentation, its pixel aspect, and whether it is damaged."""
+) -> Iterator[tuple[av.VideoFrame | _Lost, Fraction, bool, bool]]:
+    """Every frame that the decoder gives, in order of presentation, its pixel aspect, and whether it is damaged.
+
+    The last value is whether its stamp is known to be its own, as the container tells the order of presentation.
+    """
     damage, overdue, context = _Damage(), _Overdue(), stream.codec_context
     held: deque[_Held] = deque()
     first, stated = context.sample_aspect_ratio, stream.sample_aspect_ratio  # the container's value has precedence
@@ -231,7 +236,8 @@ def _all_frames(
                 held.append(_Held(number, None, lost, Fraction(1), True))
         if context.codec.reorder:
             # What comes before the first picture may rightly fail: parameter sets are missing there.
-            overdue.add(number, found.packet, found.foreign or (failed and damage.seen))
+            known = found.foreign or (damage.seen and (failed or number in found.begins))
+            overdue.add(number, found.packet, known)
         for frame in frames:
             own, since = frame.opaque if isinstance(frame.opaque, tuple) else (number, None)
             late = overdue.pop_before(own, frame, context.has_b_frames)
@@ -249,10 +255,10 @@ def _all_frames(
             damaged = damage.touches(own, frame.key_frame, since)
             held.append(_Held(own, since, frame, shape.of(frame, aspect), damaged))
         while len(held) > HELD:
-            yield _release(damage, held)
+            yield *_release(damage, held), overdue.stamped
     held.extend(_Held(0, None, lost, Fraction(1), True) for lost in overdue.pop_all())
     while held:
-        yield _release(damage, held)
+        yield *_release(damage, held), overdue.stamped
     if failure and not damage.seen:
         raise UserError(
             f"{path} has a video stream without a frame that can be decoded ({failure}): download it again, "

@@ -6,6 +6,7 @@ packet show (`pack.video.bitstream`).
 """
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from av.format import Flags
 
 from pack.video import timestamps
 from pack.video.bitstream import nal
+from pack.video.bitstream.continuity import Continuity
 from pack.video.bitstream.ffv1 import SliceChecks
 from pack.video.bitstream.frame_numbers import FrameNumbers
 from pack.video.container import Unreadable, recording_of
@@ -82,7 +84,12 @@ def inspected(
     Raises UserError for Dolby Vision whose colours no decoder here shows.
     """
     readable = _with_warnings(path, packets, container, stream)
-    seen = _seen_in_container(_with_lost_bytes(path, readable, container, stream), stream)
+    recording = recording_of(container)
+    if recording is not None and recording.continuity is not None and stream.id == recording.continuity.identifier:
+        own = (packet for packet in readable if packet.stream.index == stream.index)
+        seen = _seen_in_recording(own, recording.continuity, recording.start, stream)
+    else:
+        seen = _seen_in_container(_with_lost_bytes(path, readable, container, stream), stream)
     return _seen_in_bytes(path, seen, stream.codec_context)
 
 
@@ -146,6 +153,40 @@ def _seen_in_container(packets: Iterable[tuple[av.Packet, bool]], stream: av.Vid
         marks.append(packet.is_corrupt)
         stamps.add(packet)
         yield InspectedPacket(packet, begins, gap)
+
+
+def _seen_in_recording(
+    packets: Iterable[av.Packet], continuity: Continuity, start: int, stream: av.VideoStream
+) -> Iterator[InspectedPacket]:
+    """The packets of a recording's picture with the damage that its continuity counters show, and its stamps.
+
+    The parser cuts one unit of the recording into several packets where the beginning of another is lost; only the
+    first of these has a place.
+    """
+    codec = stream.codec_context.name
+    stamps = _Stamps(1 / (stream.guessed_rate or Fraction(25)))
+    known, first, place = 0, 0, -1  # losses that were looked at; the first packet of the last unit, and its place
+    for number, packet in enumerate(packets):
+        begins: list[float] = []
+        gap = stamps.has_gap(packet)
+        begins_unit = packet.pos is not None and packet.pos >= 0 and packet.pos + start > place
+        missing = False  # whether whole pictures may be missing
+        if begins_unit or not packet.size:
+            place = (packet.pos or 0) + start if packet.size else sys.maxsize
+            while known < len(continuity.losses) and continuity.losses[known].place <= place:
+                loss = continuity.losses[known]
+                known += 1
+                missing = True
+                if loss.inside:
+                    begins.extend(range(first, number))
+            first = number
+        parted = missing or isinstance(packet.opaque, timestamps.Splice)
+        if parted and packet.size and not packet.is_keyframe:
+            begins.append(number)
+        elif parted and packet.is_keyframe and not (codec in GROUPED and nal.is_closed(bytes(packet))):
+            begins.append(number - 0.5)
+        stamps.add(packet)
+        yield InspectedPacket(packet, begins, gap or missing)
 
 
 def _with_lost_bytes(

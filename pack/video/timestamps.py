@@ -7,10 +7,10 @@ agree on every repair. Seconds are exact fractions.
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 
 import av
 from av.format import Flags
@@ -123,6 +123,9 @@ class Packets(Iterator[av.Packet]):
         opening = _read_opening(container, packets)
         early = _date_back(container, opening)
         stated = _starts(container)
+        if not stated:  # as for a single frame
+            opening += islice(packets, REORDER)
+            early = min((seconds for packet in opening if (seconds := _seconds(packet)) is not None), default=early)
         starts = [start for start in (*stated.values(), early) if start is not None]
         self.origin = before.origin if before else min(starts, default=Fraction(0))
         broadcast = bool(container.format.flags & Flags.ts_discont.value)
@@ -238,12 +241,15 @@ def _starts(container: av.container.InputContainer) -> dict[str, Fraction]:
     return {kind: start for kind, start in starts.items() if kind in ("video", "audio")}
 
 
-def in_order(items: Iterable[tuple], step: Fraction) -> Iterator[tuple[Fraction, tuple]]:
+def in_order(
+    items: Iterable[tuple], step: Fraction, is_apart: Callable[[tuple], bool] = lambda _: False
+) -> Iterator[tuple[Fraction, tuple]]:
     """(seconds, (frame, ...)) of each (frame, ...); seconds ascend.
 
     Decoders give frames in the order of presentation. Where their stamps do not ascend, because the container stores
     only decoding stamps (AVI) or was written badly, the stamps are sorted among neighbouring frames; errors do not
     accumulate. A frame without a stamp, or with one that is used already, follows the one before it by `step` at most.
+    Where `is_apart` says so of an item, its frame keeps its own stamp, which says nothing of the others.
     """
     held, stamps, seconds, last = deque(), [], None, None
     for item in chain(items, [None]):
@@ -253,12 +259,18 @@ def in_order(items: Iterable[tuple], step: Fraction) -> Iterator[tuple[Fraction,
                 seconds = frame.pts * frame.time_base
             else:
                 seconds = Fraction(0) if seconds is None else seconds + step
-            heapq.heappush(stamps, seconds)
-            held.append(item)
+            own = seconds if is_apart(item) else None
+            if own is None:
+                heapq.heappush(stamps, seconds)
+            held.append((own, item))
         while held and (len(held) > REORDER or item is None):
+            own, first = held.popleft()
+            if own is not None:
+                yield own, first
+                continue
             earliest = heapq.heappop(stamps)
             last = earliest if last is None or earliest > last else _between(last, stamps, step)
-            yield last, held.popleft()
+            yield last, first
 
 
 def _between(last, stamps, step):

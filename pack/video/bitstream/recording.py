@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pack.video.bitstream.continuity import Continuity
 from pack.video.bitstream.program_tables import PACKET, TOGETHER, Change, Tables
 
 SYNC = 0x47
@@ -22,9 +23,10 @@ SAMPLE, SAMPLES = 2**21, 32  # bytes that hold a table even in Blu-ray, and at h
 class Scanner:
     """Finds the tables in a file's bytes, block by block."""
 
-    def __init__(self, stride: int, tables: Tables):
-        self.stride, self.tables = stride, tables
+    def __init__(self, stride: int, tables: Tables, picture: Continuity | None = None):
+        self.stride, self.tables, self.picture = stride, tables, picture
         self.rest, self.place = b"", 0  # bytes of a packet that is not complete, and where they begin
+        self.last = (-1, -1)  # identifier and place of the last packet
 
     def seek(self, place: int) -> None:
         """Continue with the block at this place."""
@@ -49,6 +51,8 @@ class Scanner:
                 return change
             at += good * self.stride
             if good < count:  # bytes are missing or too many here
+                if self.picture is not None and self.last == (self.picture.identifier, self.place + at - self.stride):
+                    self.picture.doubt(self.last[1])
                 at = self._next(data, at + 1)
         self.rest, self.place = data[at:], self.place + at
         return None
@@ -67,6 +71,11 @@ class Scanner:
 
     def _read(self, rows: np.ndarray, place: int) -> Change | None:  # (packets, bytes)
         numbers = (rows[:, 1].astype(np.int32) & 0x1F) << 8 | rows[:, 2]
+        if len(rows):
+            self.last = int(numbers[-1]), place + (len(rows) - 1) * self.stride
+        if self.picture is not None:
+            found = np.flatnonzero(numbers == self.picture.identifier)
+            self.picture.add(rows[found, :PACKET], place + found * self.stride)
         start = 0
         while start < len(rows):
             listed = [0, *self.tables.current]
@@ -94,7 +103,9 @@ class Recording(io.RawIOBase):
         self.file = open(path, "rb", buffering=0)  # closed with this file
         self.size = os.fstat(self.file.fileno()).st_size
         self.tables = first_tables(self.file, stride, start)
-        self.scanner = Scanner(stride, self.tables)
+        listed = self.tables.picture
+        self.continuity = None if listed is None else Continuity(listed)
+        self.scanner = Scanner(stride, self.tables, self.continuity)
         self.scanner.seek(start)
         self.change = find_change(self.file, self.size, stride, self.tables)
         self.file.seek(start)

@@ -126,6 +126,13 @@ def test_pictures_before_0_which_have_no_stamp_in_matroska_stay_where_they_were(
     assert frame_times(early) == [frame.seconds for frame in frames]
 
 
+def test_a_film_whose_container_states_no_start_begins_at_0_and_loses_no_frame(tmp_path):
+    for name, codec, frames in (("a.vob", "mpeg2video", 1), ("a.h264", "libx264", 20)):
+        path = write(tmp_path / name, flashing(1)[:frames], codec)
+        seconds = [picture.seconds for picture in read_timed(path, ALL)]
+        assert len(seconds) == frames and seconds[0] == 0
+
+
 def test_a_file_is_opened_once(tmp_path, monkeypatch):
     path, opened, real = film(tmp_path / "a.mkv", 1), [], av.open
     monkeypatch.setattr(av, "open", lambda *words, **options: opened.append(words) or real(*words, **options))
