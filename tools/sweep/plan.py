@@ -68,6 +68,8 @@ def _runs(table, path, out):
         raise UserError(f"{path}: a run called {EVALUATION}, as the comparison of all runs is: give it another name")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UserError(f"{path}: two runs are called {twice}: give them different names or values")
+    if taken := next((f"{name}.toml" for name in (EVALUATION, *names) if f"{name}.toml" in names), None):
+        raise UserError(f"{path}: a run called {taken}, as the settings of another one are: give it another name")
     for name, values in chosen:
         try:
             config = Config(**shared | values, model_dir=str(out / name))

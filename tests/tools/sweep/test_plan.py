@@ -50,6 +50,8 @@ def test_listed_runs_add_to_the_shared_flags(tmp_path):
         ("[grid]\nmax-epoch = [5, 5]\n", "two runs are called max-epoch=5"),
         ("[[runs]]\nname = '../x'\n", "a run called '../x'"),
         ("[[runs]]\nname = '..'\n", "a run called '..'"),
+        ("[[runs]]\nname = 'a'\n[[runs]]\nname = 'a.toml'\n", "a run called a.toml, as the settings of another"),
+        ("[[runs]]\nname = 'evaluation.toml'\n", "a run called evaluation.toml, as the settings"),
         ("processes = 0\n[grid]\nseed = [1]\n", "processes = 0"),
         ("out = 3\n[grid]\nseed = [1]\n", "out = 3"),
         ("[evaluate]\ntile = 3\n[grid]\nseed = [1]\n", "[evaluate]: --tile 3"),
