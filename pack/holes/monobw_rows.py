@@ -6,6 +6,7 @@ Arithmetic is float32, in the order of the operations of `monobw`, so that every
 import numpy as np
 
 from pack.kernels.compiled import kernel, share
+from pack.kernels.lanes import LANES, WINDOW, blends, has_lanes, pairs
 
 # as in pack.holes.monobw; not imported, because numba's cache does not notice changes in other files
 WIDENED, EPSILON = 2, np.float32(1e-5)
@@ -62,10 +63,10 @@ def moved_rows(grid: np.ndarray, least: float, first: int, end: int, threads: in
 @kernel
 def _grid_rows(depth, grid, convergence, slope, ramp, taps):  # (N W), (N W) to be written
     width = depth.shape[1]
-    last = np.float32(max(width - 1, 1))
     forward, work = np.empty(width, np.float32), np.empty(width, np.float32)
     falls, folds = np.zeros(width // 8 * 8 + 8, np.uint8), np.empty((width, 2), np.int64)
-    found, bins = np.empty(width + 1, np.uint32), np.empty(width, np.uint32)
+    found, spare, bins = np.empty(width + 1, np.uint32), np.empty(width + 1, np.uint32), np.empty(width, np.uint32)
+    low, start, end = np.empty(width, np.uint32), np.empty(width, np.float32), np.empty(width, np.float32)
     for row in range(len(depth)):
         for x in range(width):
             forward[x] = np.float32(x) + (depth[row, x] - convergence) * slope * ramp[x]
@@ -74,10 +75,8 @@ def _grid_rows(depth, grid, convergence, slope, ramp, taps):  # (N W), (N W) to 
         if count and _falls(forward):  # smoothing may make them
             _find_in_unsorted(forward, work, found)
         else:
-            _find_in_sorted(forward, bins, found)
-        _invert(forward, found, work)
-        for x in range(width):
-            grid[row, x] = work[x] / last * TWO - ONE
+            _find_in_sorted(forward, bins, spare, found)
+        _invert(forward, found, low, start, end, grid[row])
 
 
 @kernel
@@ -131,7 +130,7 @@ def _smooth(forward, smoothed, folds, taps):  # (W), (W) to work in, (N 2)
 
 
 @kernel
-def _find_in_sorted(forward, bins, found):  # (W), (W) to work in, (W + 1) to be written
+def _find_in_sorted(forward, bins, spare, found):  # (W), (W) and (W + 1) to work in, (W + 1) to be written
     """For each column the first that lands there or beyond: the number of those that land before it.
 
     Column j lands before all columns from floor(forward[j]) + 1 on, so j + 1 of them do there.
@@ -141,30 +140,67 @@ def _find_in_sorted(forward, bins, found):  # (W), (W) to work in, (W + 1) to be
     for x in range(width):
         place = forward[x] if forward[x] < last else last  # also of nan
         bins[x] = np.uint32(np.int32(np.floor(max(place, -ONE))) + np.int32(1))
-    found[:] = 0
+    for x in range(len(found)):
+        found[x] = 0
     for x in range(width):
         found[bins[x]] = x + 1
-    most = found[0]
-    for x in range(width):
-        most = max(most, found[x])
-        found[x] = most
+    for x in range(bins[width - 1], len(found)):
+        found[x] = width
+    gap, after = np.int32(1), bins[1:]
+    for x in range(len(after)):
+        distance = np.int32(np.int32(after[x]) - np.int32(bins[x]))
+        gap = max(gap, distance if distance >= 0 else np.int32(width + 1))  # beside nan the order is lost
+    _fill(found, spare, gap)
 
 
 @kernel
-def _invert(forward, found, back):  # (W), (W + 1), (W) to be written
-    """Back becomes the inverse map of forward. Its loops are apart, so that all but those that gather use vectors."""
+def _fill(found, spare, gap):  # (W), (W) to work in, and at most so many columns from one value above 0 to the next
+    """Each value becomes the running maximum: of twice as many columns after each step, so that vectors compute it."""
+    reach = 1
+    while reach < gap:
+        _fill_from(found, spare, reach)
+        _fill_from(spare, found, 2 * reach)
+        reach *= 4
+
+
+@kernel
+def _fill_from(values, filled, reach):  # (W), (W) to be written
+    before, here, after = values[: max(len(values) - reach, 0)], values[reach:], filled[reach:]
+    for x in range(min(reach, len(values))):
+        filled[x] = values[x]
+    for x in range(len(before)):
+        after[x] = max(before[x], here[x])
+
+
+@kernel
+def _invert(forward, found, low, start, end, grid):  # (W), (W + 1), three (W) to work in, (W) to be written
+    """Grid becomes the inverse map of forward, in [-1, 1]. Its loops are apart, so that most use vectors."""
     width = len(forward)
-    low, start, end = np.empty(width, np.uint32), np.empty(width, np.float32), np.empty(width, np.float32)
     last = np.uint32(width - 1)
     for x in range(width):
         low[x] = min(max(found[x], np.uint32(1)) - np.uint32(1), last)
-    for x in range(width):
-        start[x] = forward[low[x]]
-    for x in range(width):
-        end[x] = forward[min(found[x], last)]
+    if has_lanes() and width >= WINDOW:
+        for block in range(0, width, LANES):
+            x = min(block, width - LANES)
+            if not pairs(forward, low, x, start, end):
+                _pairs(forward, low, start, end, x, x + LANES)
+    else:
+        _pairs(forward, low, start, end, 0, width)
+    scale = np.float32(max(width - 1, 1))
     for x in range(width):
         step = np.float32(np.int32(min(found[x], last) - low[x]))  # 0 or 1
-        back[x] = np.float32(np.int32(low[x])) + (np.float32(x) - start[x]) / (end[x] - start[x] + EPSILON) * step
+        high = end[x] if step > ZERO else start[x]
+        back = np.float32(np.int32(low[x])) + (np.float32(x) - start[x]) / (high - start[x] + EPSILON) * step
+        grid[x] = back / scale * TWO - ONE
+
+
+@kernel
+def _pairs(forward, low, start, end, first, stop):
+    last = np.uint32(len(forward) - 1)
+    for x in range(first, stop):
+        start[x] = forward[low[x]]
+    for x in range(first, stop):
+        end[x] = forward[min(low[x] + np.uint32(1), last)]
 
 
 @kernel
@@ -214,13 +250,26 @@ def _sample_rows(frames, grid, eyes, holes, least, first, end, begin, stop):  # 
             position = max(position if position < last else last, ZERO)  # also of nan, which as an index is anything
             columns[x] = np.uint32(position)
             weights[x] = position - np.float32(columns[x])
-        for c in range(frames.shape[1]):
-            source, eye = frames[b, c, y], eyes[b, c, y]
-            for x in range(width):
-                low = columns[x]
-                high = min(low + np.uint32(1), np.uint32(width - 1))
-                eye[x] = source[low] * (ONE - weights[x]) + source[high] * weights[x]
+        rows, out = frames[b, :, y], eyes[b, :, y]
+        if has_lanes() and width >= WINDOW:
+            for block in range(0, width, LANES):
+                x = min(block, width - LANES)
+                if not blends(rows, columns, weights, x, out):
+                    _blend(rows, columns, weights, out, x, x + LANES)
+        else:
+            _blend(rows, columns, weights, out, 0, width)
         _mark(positions, slow, hole, least, first, end)
+
+
+@kernel
+def _blend(rows, columns, weights, out, first, stop):  # (C W), (W), (W), (C W) to be written
+    width = rows.shape[1]
+    for c in range(len(rows)):
+        source, eye = rows[c], out[c]
+        for x in range(first, stop):
+            low = columns[x]
+            high = min(low + np.uint32(1), np.uint32(width - 1))
+            eye[x] = source[low] * (ONE - weights[x]) + source[high] * weights[x]
 
 
 @kernel
