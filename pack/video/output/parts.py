@@ -49,7 +49,7 @@ class Parts:
         check_replaceable(out)
         self.out, self.folder = out, folder_of(out)
         self.job = json.loads(json.dumps({"format": FORMAT, **job}))
-        self.encoding, self.rate = encoding, Fraction(fps or 25).limit_denominator(1001)
+        self.encoding, self.rate = encoding, _rate(fps)
         self.counts: list[int] = []  # frames of each finished part
         self.ticks: list[int] = []  # of TIME_BASE: when each frame is shown, those of the part in work too
         self.state: dict[str, np.ndarray] = {}  # what `finish` got last
@@ -176,6 +176,11 @@ class Parts:
         for path in sorted(self.folder.iterdir(), key=lambda path: path.name == "job.json"):
             if path.name not in kept and OURS.fullmatch(path.name):
                 path.unlink()
+
+
+def _rate(fps: float) -> Fraction:
+    """The rate as encoders take it: any above 0 (frames may be hours apart), and up to one frame a tick."""
+    return min(max(Fraction(fps or 25).limit_denominator(1001), Fraction(1, 1001)), 1 / TIME_BASE)
 
 
 def folder_of(out: Path) -> Path:

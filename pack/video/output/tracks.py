@@ -147,7 +147,10 @@ def _plan(
         return Track(stream.index, label, "", "its codec is unknown")
     if stream.type == "audio" and sound == "none":
         return Track(stream.index, label, "", "as --sound none asks")
-    if (stream.type == "subtitle" or (sound != "convert" and not later)) and takes(form, stream, head):
+    # Programs with FFmpeg before 6 play PCM of 24 bits in MP4 as noise, browsers and televisions play none.
+    is_rare = form == "mp4" and sound == "auto" and codec.startswith("pcm_")
+    copied = stream.type == "subtitle" or (sound != "convert" and not later and not is_rare)
+    if copied and takes(form, stream, head):
         return Track(stream.index, label, "copy")
     if stream.type == "subtitle" and converts(form, stream):
         return Track(stream.index, label, CONVERTED_TEXT[form], f"{out.suffix} cannot hold {codec}")
@@ -162,8 +165,8 @@ def _plan(
         raise UserError(f"{label} cannot be copied, {joint}: pass --sound convert")
     if sound == "copy":
         raise UserError(f"{out} cannot hold {label} as it is: pass OUT={out.stem}.mkv (-o), or --sound convert")
-    reason = joint if later else f"{out.suffix} cannot hold {codec}"
-    reason = "as --sound convert asks" if sound == "convert" else reason
+    reason = f"few programs play {codec} in {out.suffix}" if is_rare else f"{out.suffix} cannot hold {codec}"
+    reason = "as --sound convert asks" if sound == "convert" else joint if later else reason
     if isinstance(stream, av.AudioStream) and is_ambisonic(stream.layout):
         reason += "; ambisonic sound becomes stereo"
     return Track(stream.index, label, CONVERTED[form], reason)

@@ -188,6 +188,18 @@ def test_sound_is_copied_converted_or_left_out_as_asked(tmp_path):
         assert not container.streams.audio
 
 
+def test_pcm_becomes_aac_in_mp4_which_few_programs_play_and_is_copied_elsewhere_or_as_asked(tmp_path):
+    source = film(tmp_path / "a.mov", 1, sound="pcm_s24le")
+    for name, sound, said in [
+        ("o.mp4", "auto", "converted to AAC, few programs play pcm_s24le in .mp4"),
+        ("o.mp4", "copy", "copied"),
+        ("o.mov", "auto", "copied"),
+        ("o.mkv", "auto", "copied"),
+    ]:
+        (track,) = plan_tracks(source, tmp_path / name, sound)
+        assert str(track) == f"audio track 1 (pcm_s24le): {said}"
+
+
 def subtitles(container):
     """(start, duration) in milliseconds and text of each line of the first track."""
     track, found = container.streams.subtitles[0], []

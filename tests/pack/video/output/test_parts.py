@@ -238,6 +238,21 @@ def test_ticks_ascend_where_stamps_do_not(tmp_path):
         assert parts.ticks == [0, 1, 2, 3]
 
 
+def test_frames_may_be_an_hour_apart(tmp_path, source):
+    with Parts(tmp_path / "o.mp4", {}, H264, 1 / 3600) as parts:
+        for number in range(4):
+            parts.write(Fraction(3600 * number), quarters(48, 96))
+        parts.finish({}, complete=True)
+        join(parts, source, [])
+        parts.remove()
+    assert [picture.seconds for picture in read_timed(tmp_path / "o.mp4", 10**6)] == [0, 3600, 7200, 10800]
+
+
+@pytest.mark.parametrize("fps", [0, 1e-9, 1 / 3600, 23.976, 90000, 1e7])
+def test_the_steps_of_every_rate_are_a_tick_or_more(tmp_path, fps):
+    assert Fraction(1, 1001) <= Parts(tmp_path / "o.mp4", {}, H264, fps).rate <= 1 / TIME_BASE
+
+
 def test_a_folder_of_other_files_is_refused_and_keeps_them(tmp_path):
     for names in (["notes.txt"], ["00000.mkv"], ["job.json", "film.mkv"]):
         folder = tmp_path / names[0] / "o.mp4.parts"
