@@ -10,6 +10,8 @@ NPROC ?= 1
 PASSED := VIDEO OUT CHECKPOINT JOBS DATA DEST SRC PREFIX MODEL_TYPE WORKERS MODEL_DIR PORT EXCLUDE LAYOUT METHOD DIVERGENCE DEPTH HOURS IW3 NAME \
 	TEXTURES PAIRS BASELINES CHECKPOINTS CASES PARTS CLIPS SEED SIZE WARP SPLIT SCENES MINUTES NPROC SWEEP MODULES QUICK CONFIDENCE
 $(foreach name,$(PASSED),$(if $(filter command environment,$(firstword $(origin $(name)))),$(eval override $(name) := $$(value $(name)))))
+# what begins with a dash would be read as an option
+$(foreach name,VIDEO OUT JOBS DATA DEPTH,$(if $(filter -%,$(firstword $($(name)))),$(eval override $(name) := ./$$($(name)))))
 export $(PASSED)
 # VIDEO is one file, a glob, or several of them with spaces between
 VIDEO_WORDS = if [ -e "$$VIDEO" ]; then set -- "$$VIDEO"; else IFS=; set -- $$VIDEO; unset IFS; \

@@ -47,11 +47,13 @@ AWKWARD = [
 @pytest.mark.parametrize("name", AWKWARD)
 def test_names_reach_the_programs_as_they_are_and_nothing_in_them_runs(words, tmp_path, name):
     (tmp_path / name).touch()
+    path = f"./{name}" if name.startswith("-") else name  # else it would be an option
     assert words("stereo", f"VIDEO={name}", f"OUT=to {name}") == [
-        *("tools/stereo.py", "--video", name, "-o", f"to {name}")
+        *("tools/stereo.py", "--video", path, "-o", f"to {name}")
     ]
-    assert words("shards", f"VIDEO={name}", f"OUT={name}") == ["pack/main.py", "--video", name, "-o", name]
-    assert words("shards", f"JOBS={name}", f"DATA={name}") == ["pack/jobs.py", "--jobs", name, "-o", name]
+    assert words("film", f"VIDEO={name}", f"DEPTH={name}")[1:5] == ["--video", path, "--depth", path]
+    assert words("shards", f"VIDEO={name}", f"OUT={name}") == ["pack/main.py", "--video", path, "-o", path]
+    assert words("shards", f"JOBS={name}", f"DATA={name}") == ["pack/jobs.py", "--jobs", path, "-o", path]
     assert not (tmp_path / "ran").exists()
 
 
