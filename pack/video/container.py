@@ -146,6 +146,13 @@ def picture_of(container: av.container.InputContainer) -> av.stream.Stream | Non
     return found[0] if listed is not None and found else container.streams.best("video")
 
 
+def of_other_programs(container: av.container.InputContainer) -> set[int]:
+    """Indexes of the streams of other programs in a recording than that of its picture; each program has a clock."""
+    recording, picture = recording_of(container), picture_of(container)
+    others = recording.tables.of_other_programs(picture.id) if recording and picture else set()
+    return {stream.index for stream in container.streams if stream.id in others}
+
+
 def video_stream(path: str | Path, container: av.container.InputContainer) -> av.VideoStream:
     """The stream to decode, set to one thread. Raises UserError where there is none."""
     kind = container.format.name

@@ -16,7 +16,7 @@ import av
 from av.format import Flags
 from av.stream import Disposition
 
-from pack.video.container import demux
+from pack.video.container import demux, of_other_programs
 
 BACKWARD = Fraction(1, 4)  # seconds that decoding stamps may step back before it is taken for a splice
 FORWARD = 10  # seconds that may be missing from every stream of a broadcast format; FFmpeg's dts_delta_threshold
@@ -107,7 +107,7 @@ class _Timeline:
 
 
 class Packets(Iterator[av.Packet]):
-    """All packets of a file's picture, sound and subtitle streams, their stamps repaired.
+    """All packets of a file's picture, sound and subtitle streams of one program, their stamps repaired.
 
     Where stamps jump back, as where two recordings were joined, they continue from the end of the streams before; so
     do stamps that jump ahead in a broadcast format. Picture and sound are always moved together. The packets of a
@@ -118,11 +118,12 @@ class Packets(Iterator[av.Packet]):
     timeline: _Timeline
 
     def __init__(self, container: av.container.InputContainer, before: "Packets | None" = None):
-        streams = [s for s in container.streams if s.type in ("video", "audio", "subtitle") and s.codec_context]
-        packets = demux(container, streams)
+        others = of_other_programs(container)
+        own = [stream for stream in container.streams if stream.index not in others]
+        packets = demux(container, [s for s in own if s.type in ("video", "audio", "subtitle") and s.codec_context])
         opening = _read_opening(container, packets)
         early = _date_back(container, opening)
-        stated = _starts(container)
+        stated = _starts(own)
         if not stated:  # as for a single frame
             opening += islice(packets, REORDER)
             early = min((seconds for packet in opening if (seconds := _seconds(packet)) is not None), default=early)
@@ -231,10 +232,10 @@ def stamp(packet: av.Packet) -> Fraction:
     return packet.dts * packet.time_base
 
 
-def _starts(container: av.container.InputContainer) -> dict[str, Fraction]:
+def _starts(streams: Iterable[av.stream.Stream]) -> dict[str, Fraction]:
     """The earliest start of the pictures and of the sounds that the container states."""
     starts: dict[str, Fraction] = {}
-    for stream in container.streams:
+    for stream in streams:
         if stream.start_time is not None and not stream.disposition & Disposition.attached_pic:
             start = Fraction(stream.start_time * stream.time_base)
             starts[stream.type] = min(starts.get(stream.type, start), start)

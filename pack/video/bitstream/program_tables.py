@@ -85,6 +85,12 @@ class Tables:
             self.home, self.picture = found[0]
             self.first = self.maps[found[0][0]]
 
+    def of_other_programs(self, picture: int) -> set[int]:
+        """The streams that belong to other programs alone than those which have this picture."""
+        programs = [set(streams) for streams in self.maps.values()]
+        own = set().union(*(streams for streams in programs if picture in streams))
+        return set().union(*programs) - own if own else set()
+
     def _section(self, identifier: int, packet: bytes) -> bytes | None:
         """The section that the packet completes."""
         at = 4 + (1 + packet[4] if packet[3] & 0x20 else 0)

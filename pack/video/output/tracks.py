@@ -14,7 +14,7 @@ import av
 from av.stream import Discard, Disposition
 from av.subtitles.stream import SubtitleStream
 
-from pack.video.container import catching_damage, demux, open_container, picture_of, recording_of
+from pack.video.container import catching_damage, demux, of_other_programs, open_container, picture_of, recording_of
 from pack.video.joined import first_start, read_parts
 from pack.video.output.sound import is_ambisonic
 from pack.video.output.subtitles import TEXT, SubtitleConverter
@@ -67,11 +67,17 @@ def plan_tracks(source: Path, out: Path, sound: Sound = "auto") -> list[Track]:
             for stream in container.streams
             if (picture is None or stream.index != picture.index) and not _has_chapters(stream)
         ]
-        heads = read_heads(container, [stream for stream in others if stream.type in ("audio", "subtitle")])
+        foreign = of_other_programs(container)
+        read = [one for one in others if one.type in ("audio", "subtitle") and one.index not in foreign]
+        heads = read_heads(container, read)
         later, more = _later_sound(source, container)
         planned = []
         for number, stream in enumerate(others, 1):
-            track = _plan(stream, number, form, sound, heads.get(stream.index, ()), out, later.get(stream.index, ""))
+            is_foreign, head = stream.index in foreign, heads.get(stream.index, ())
+            asked: Sound = "none" if is_foreign else sound
+            track = _plan(stream, number, form, asked, head, out, later.get(stream.index, ""))
+            if is_foreign:
+                track = Track(stream.index, track.label, "", "it belongs to another program of the recording")
             planned.append(replace(track, lost=_lost_marks(stream, form)) if track.codec else track)
         return planned + more
 
@@ -136,8 +142,10 @@ def _plan(
     if stream.type == "data":  # such as a clock, or what a camera measured
         codec = stream.metadata.get("timecode") or stream.metadata.get("handler_name", "").strip() or codec
     label = f"{stream.type} track {number} ({', '.join(filter(None, (codec, language)))})"
-    if stream.type == "attachment" and form == "matroska" and context is None:
-        return Track(stream.index, f"attachment {stream.name or number}", "copy")  # a font of subtitles, mostly
+    if stream.type == "attachment" and context is None:  # a font of subtitles, mostly
+        name = f"attachment {stream.name or number}"
+        lacks = Track(stream.index, name, "", f"{out.suffix} cannot hold it, .mkv may")
+        return Track(stream.index, name, "copy") if form == "matroska" else lacks
     if stream.type == "video":
         still = stream.disposition & Disposition.attached_pic
         return Track(stream.index, label, "", "it is a still picture" if still else "one picture track is converted")

@@ -1,11 +1,14 @@
 """Films are written with the sound, titles and timestamps of their source."""
 
 from fractions import Fraction
+from itertools import zip_longest
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from pack.video.bitstream.program_tables import _crc
 from pack.video.colour import ToYuv
 from pack.video.output.encoder import Encoding
 from pack.video.output.tracks import plan_tracks
@@ -58,6 +61,38 @@ def test_beep_and_flash_stay_together_where_recordings_were_joined_or_begin_anyw
         assert in_time(tmp_path / f"{name}.mp4")
     assert len(flashes(tmp_path / "twice.mp4")) == 6
     assert flashes(tmp_path / "wrap.mp4")[0] < 0.1
+
+
+def with_programs(path, *recordings):
+    """One recording in MPEG-TS of several, which have other identifiers: each is a program of its own."""
+    packets = [[data[n : n + 188] for n in range(0, len(data), 188)] for data in map(Path.read_bytes, recordings)]
+    tables = [next(one for one in each if one[1:3] == b"\x40\0") for each in packets]
+    section = b"\0\xb0" + bytes([9 + 4 * len(tables)]) + tables[0][8:13] + b"".join(one[13:17] for one in tables)
+    check = _crc(section).to_bytes(4)
+    table = (tables[0][:5] + section + check).ljust(188, b"\xff")
+    mixed = [one for group in zip_longest(*packets) for one in group if one]
+    path.write_bytes(b"".join(table if one[1:3] == b"\x40\0" else one for one in mixed))
+    return path
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_program_of_a_recording_knows_nothing_of_the_clock_and_the_sound_of_another(tmp_path, later):
+    whole, parts = film(tmp_path / "a.ts", 2), []
+    for number in range(2):
+        numbers = {
+            "mpegts_start_pid": str(256 + 32 * number),
+            "mpegts_pmt_start_pid": str(4096 + number),
+            "mpegts_service_id": str(1 + number),
+        }
+        parts.append(remuxed(whole, tmp_path / f"{number}.ts", numbers, earlier=-1000 * (number == later)))
+    source = with_programs(tmp_path / "both.ts", *parts)
+    with av.open(str(source)) as container:
+        assert [len(container.streams.video), len(container.streams.audio)] == [2, 2]
+    tracks = copy_film(source, tmp_path / "o.mp4", "copy")
+    assert [track.split(": ")[1] for track in tracks] == [
+        *("copied", *["left out, it belongs to another program of the recording"] * 2)
+    ]
+    assert in_time(tmp_path / "o.mp4") and flashes(tmp_path / "o.mp4")[0] < 0.1
 
 
 @pytest.mark.parametrize("out, sound", [("o.mp4", "auto"), ("o.mkv", "auto"), ("o.mp4", "convert")])
