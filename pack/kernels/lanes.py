@@ -8,7 +8,7 @@ from typing import Any
 
 import numba
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 LANES, WINDOW = 16, 32
@@ -27,7 +27,7 @@ def _has_lanes(_: Any) -> Any:
     return numba.types.boolean(), codegen
 
 
-has_lanes = (lambda: False) if numba.config.DISABLE_JIT else _has_lanes
+has_lanes = (lambda: False) if config.DISABLE_JIT else _has_lanes  # type: ignore[attr-defined]
 
 
 @intrinsic
