@@ -219,7 +219,6 @@ def main() -> None:
     checkpoint.save_network(start, create_tiny("inpaint.light_video_inpaint_v1"))
     words = ["--video", clip, "--depth", depth, "--checkpoint", start, "--divergence", "auto", "--confidence"]
     words += ["--device", "cpu", "--tile", 64, "--learning-rate", 0.001, "-o", "x_LR.mkv"]
-    words += ["--crf", 0]  # of pictures this small x264 makes other bytes each time, unless it loses nothing
     words = [str(word) for word in words]
     (whole := folder / "whole").mkdir()
     counts = counted(words, whole)

@@ -33,7 +33,8 @@ class _Codec:
     options: tuple[tuple[str, str], ...]
 
 
-# Both encoders write the same bytes for the same pictures, provided that the number of threads is the same.
+# Both encoders write the same bytes for the same pictures, provided that the number of threads is the same, and that
+# x264 runs without its AVX-512 code, with which the macroblock tree of many sizes differs from run to run.
 CODECS: dict[CodecName, _Codec] = {
     "h264": _Codec("libx264", "yuv420p", 18, (("threads", "4"), ("x264-params", "bframes=3:b-pyramid=normal"))),
     "hevc": _Codec(
@@ -70,6 +71,13 @@ class Encoding:
             raise UserError(
                 f"--codec {self.codec} needs {CODECS[self.codec].encoder}, which this PyAV lacks: pass --codec h264"
             ) from error
+
+
+def has_avx512() -> bool:
+    """Whether the processor has AVX-512, and so AVX2, too."""
+    from torch.backends import cpu  # takes a second to import; a program that converts has it
+
+    return cpu.get_cpu_capability() == "AVX512"
 
 
 class PartWriter:
@@ -117,6 +125,8 @@ class PartWriter:
         codec, hdr = CODECS[self.encoding.codec], self.encoding.hdr
         self.to_yuv = ToYuv(*picture.shape[:2], codec.pix_fmt, deep=hdr is not None)
         options = dict(codec.options) | {"crf": str(self.encoding.quality), "preset": "medium"}
+        if "x264-params" in options and has_avx512():
+            options["x264-params"] += ":asm=avx2"
         if hdr:
             options["x265-params"] += hdr.x265
         self.video = self.out.add_stream(codec.encoder, rate=self.rate, options=options)

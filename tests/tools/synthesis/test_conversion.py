@@ -193,10 +193,7 @@ cli.run(stereo.main)
 
 
 def start(*words, hold_in=""):
-    """A conversion in parts of 40 frames or more, which waits for ever when it has begun the part of this file.
-
-    It is lossless: of small pictures x264 gives other bytes now and then.
-    """
+    """A conversion in parts of 40 frames or more, which waits for ever when it has begun the part of this file."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HOLD_IN": str(hold_in)}
     environment["PYTHONFAULTHANDLER"] = "1"
     words = [
@@ -207,8 +204,6 @@ def start(*words, hold_in=""):
         "cpu",
         "--baseline",
         "replicate",
-        "--crf",
-        "0",
         *map(str, words),
     ]
     return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

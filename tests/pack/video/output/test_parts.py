@@ -13,7 +13,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from pack.video.frame_data.hdr import Hdr
-from pack.video.output.encoder import CODECS, TIME_BASE, Encoding
+from pack.video.output.encoder import CODECS, TIME_BASE, Encoding, PartWriter
 from pack.video.output.join import join
 from pack.video.output.parts import JOINED, Parts, fingerprint, lock_of
 from pack.video.output.tracks import plan_tracks
@@ -129,6 +129,19 @@ def begun(out, frames=25, job=None, every=10):
             parts.write(time, picture)
         raise KeyboardInterrupt
     return parts
+
+
+@pytest.mark.parametrize(("width", "height"), [(176, 176), (192, 108), (480, 270)])
+def test_pictures_of_every_size_have_the_same_bytes_each_time(tmp_path, width, height):
+    random = np.random.default_rng(0)
+    ground = random.integers(0, 256, (height // 8 + 3, width // 8 + 3, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    found = set()
+    for number in range(6):
+        with PartWriter(tmp_path / f"{number}.mkv", Encoding(), Fraction(25)) as part:
+            for tick in range(24):
+                part.write(3600 * tick, ground[tick % 20 :, tick // 2 :][:height, :width])
+        found.add((tmp_path / f"{number}.mkv").read_bytes())
+    assert len(found) == 1
 
 
 def test_finished_parts_are_kept_and_the_film_comes_out_as_without_an_interruption(tmp_path, source):
