@@ -2,6 +2,7 @@
 
 A gather loads one value after the other. Where columns advance by about one, the 16 that are read lie within 32:
 two loads and one permutation fetch them. numba does not generate this by itself, so its LLVM code is written here.
+numba's cache compares only the file of a kernel: after an edit here, touch the kernels that use it.
 """
 
 from typing import Any
