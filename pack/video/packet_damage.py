@@ -165,7 +165,7 @@ def _seen_in_recording(
     """
     codec = stream.codec_context.name
     stamps = _Stamps(1 / (stream.guessed_rate or Fraction(25)))
-    known, first, place = 0, 0, -1  # losses that were looked at; the first packet of the last unit, and its place
+    first, place = 0, -1  # the first packet of the last unit, and its place
     for number, packet in enumerate(packets):
         begins: list[float] = []
         gap = stamps.has_gap(packet)
@@ -173,9 +173,8 @@ def _seen_in_recording(
         missing = False  # whether whole pictures may be missing
         if begins_unit or not packet.size:
             place = (packet.pos or 0) + start if packet.size else sys.maxsize
-            while known < len(continuity.losses) and continuity.losses[known].place <= place:
-                loss = continuity.losses[known]
-                known += 1
+            while continuity.losses and continuity.losses[0].place <= place:
+                loss = continuity.losses.popleft()
                 missing = True
                 if loss.inside:
                     begins.extend(range(first, number))

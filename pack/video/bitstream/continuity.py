@@ -3,6 +3,7 @@
 Reference: ISO/IEC 13818-1, 2.4.3.3 (counters, duplicates) and 2.4.3.4 (adaptation field).
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +25,7 @@ class Continuity:
     """The packets of one stream, block by block."""
 
     identifier: int
-    losses: list[Loss] = field(default_factory=list)
+    losses: deque[Loss] = field(default_factory=deque)  # the reader takes those that it has looked at
     last: np.ndarray | None = None  # the packet before, uint8 (188)
     padded: bool = True  # whether the last payload ends as that of a whole picture does
 
