@@ -151,9 +151,8 @@ def samples(frame: av.VideoFrame) -> np.ndarray:  # -> float32 (h 2 w): lines of
 def find_telecine(path: str | Path, start: int = 0) -> FieldOrder | None:
     """The order of fields of a film that was telecined, by the fields that repeat at its beginning; else None.
 
-    Of a recording, its beginning is byte `start`.
-    Of 5 frames one repeats the upper field of the frame before it, and another the lower one, 2 or 3 frames later. Only
-    video of about 30 frames a second is looked at.
+    A recording is read from byte `start` on. Of 5 frames one repeats the upper field of the frame before it, and
+    another the lower one, 2 or 3 frames later. Only video of about 30 frames a second is looked at.
     """
     with open_video(path, start) as (container, stream):
         # The average is lower where parts of the film have repeat flags; the codec's rate counts shown frames.

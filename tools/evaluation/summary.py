@@ -97,9 +97,8 @@ class Rows:
     """The measures by method and clip, and the description of each clip."""
 
     values: dict[str, list[dict[str, float]]] = field(default_factory=dict)  # by method, one dict per clip
-    clips: list[dict[str, str | float]] = field(
-        default_factory=list
-    )  # key, video, kind, placement, crossed, motion, speed
+    # of each clip: key, video, kind, placement, crossed, motion, speed
+    clips: list[dict[str, str | float]] = field(default_factory=list)
     seed: int = 0
     broken: dict[str, list[str]] = field(default_factory=dict)  # by method, keys of clips where its output has NaN
     too_short: dict[str, list[str]] = field(default_factory=dict)  # by method, keys of clips with too few frames

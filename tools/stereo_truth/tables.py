@@ -10,14 +10,7 @@ from tools.stereo_truth.classes import LIMITS, UNKNOWN
 from tools.stereo_truth.compare import LEFT_EYE, PERFECT, Case, Found
 from tools.stereo_truth.measures import MEASURES
 
-TERMINAL = (
-    "uncovered_psnr",
-    "uncovered_tde",
-    "band_psnr",
-    "band_tde",
-    "frame_psnr",
-    "siou",
-)  # others are in the report
+TERMINAL = ("uncovered_psnr", "uncovered_tde", "band_psnr", "band_tde", "frame_psnr", "siou")  # all are in the report
 VERDICTS = {"uncovered_psnr": "uncovered pixels", "band_psnr": "band"}
 NOT_RANKED = (LEFT_EYE, PERFECT, "empty")
 
@@ -93,19 +86,25 @@ def group_table(found: Found, depth: str, warp: str, kind: str, measure: str = "
 def verdict_table(found: Found, methods: Sequence[Method]) -> list[list[str]]:
     """How far each network is from the best fill that sees one frame, in dB of PSNR; empty without one."""
     simple = [m.name for m in methods if m.kind == "one frame"]
-    lines = [["network", "depth", "warp", *(cell for where in VERDICTS.values() for cell in (where, "against"))]]
-    for name in (m.name for m in methods if m.kind in ("network", "stream")):
-        for depth, warp in pairs(found):
-            cells = []
-            for measure in VERDICTS:
-                best = next((name for name in ranked(found, depth, warp, measure) if name in simple), None)
-                if best is None:
-                    cells += ["–", "–"]
-                    continue
-                gap = difference(found, Case(depth, warp, name), Case(depth, warp, best), measure)
-                cells += [figure(gap, 2, "+"), best]
-            lines.append([name, depth, warp, *cells])
-    return lines if simple and len(lines) > 1 else []
+    networks = [m.name for m in methods if m.kind in ("network", "stream")]
+    if not simple or not networks:
+        return []
+    best = {
+        (depth, warp, measure): next((name for name in ranked(found, depth, warp, measure) if name in simple), None)
+        for depth, warp in pairs(found)
+        for measure in VERDICTS
+    }
+
+    def cells(name: str, depth: str, warp: str, measure: str) -> list[str]:
+        other = best[depth, warp, measure]
+        if other is None:
+            return ["–", "–"]
+        gap = difference(found, Case(depth, warp, name), Case(depth, warp, other), measure)
+        return [figure(gap, 2, "+"), other]
+
+    head = ["network", "depth", "warp", *(cell for where in VERDICTS.values() for cell in (where, "against"))]
+    rows = ((name, *pair) for name in networks for pair in pairs(found))
+    return [head, *([*row, *(cell for measure in VERDICTS for cell in cells(*row, measure))] for row in rows)]
 
 
 def heading(measure: str) -> str:

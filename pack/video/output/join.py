@@ -20,9 +20,8 @@ def join(parts: Parts, source: Path, tracks: list[Track], whole: bool = True) ->
 
     Where the film is not `whole`, the sound ends with its last picture. The same parts give the same bytes.
     """
-    film = (
-        parts.folder / f"{JOINED}{parts.out.suffix}"
-    )  # in the folder, so that nothing else is left of a killed process
+    # in the folder, so that nothing else is left of a killed process
+    film = parts.folder / f"{JOINED}{parts.out.suffix}"
     # bitexact: no random identifiers; unofficial: the stereo mode in MP4, which is not in ISO's standard
     options = {"fflags": "+bitexact", "strict": "unofficial"}
     try:

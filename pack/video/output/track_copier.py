@@ -40,9 +40,8 @@ class TrackCopier:
         with ExitStack() as stack:
             parts = stack.enter_context(closing(read_parts(self.path, needs_picture=False)))
             self.part = next(parts)
-            self.planned = stack.enter_context(
-                open_container(self.path, self.part.start)
-            )  # read as far as for the plan
+            self.planned = stack.enter_context(open_container(self.path, self.part.start))
+            # read as far as for the plan
             read_heads(self.planned, [self.planned.streams[track.index] for track in self.tracks])
             self.origin = self.part.packets.origin
             self.packets = self._read(parts) if self.tracks else iter(())
